@@ -1,0 +1,132 @@
+"""acomp: audio to the discrete codes of neural codecs and back.
+
+    import acomp
+
+    codec = acomp.load("nano")
+    codes = codec.encode(acomp.read_audio("speech.wav"), bandwidth=6)
+    acomp.write_codes("speech.nac", codes)
+    audio = codec.decode(acomp.read_codes("speech.nac"))
+    acomp.write_audio("decoded.wav", audio)
+
+Names are imported when they are first used: `import acomp` imports neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from acomp.audio import (
+        Audio as Audio,
+    )
+    from acomp.audio import (
+        read_audio as read_audio,
+    )
+    from acomp.audio import (
+        resample as resample,
+    )
+    from acomp.audio import (
+        write_audio as write_audio,
+    )
+    from acomp.backends import (
+        load as load,
+    )
+    from acomp.backends import (
+        names as names,
+    )
+    from acomp.backends.base import (
+        Codec as Codec,
+    )
+    from acomp.backends.base import (
+        CodecSpec as CodecSpec,
+    )
+    from acomp.backends.base import (
+        Decoder as Decoder,
+    )
+    from acomp.backends.base import (
+        Encoder as Encoder,
+    )
+    from acomp.codes import (
+        Codes as Codes,
+    )
+    from acomp.codes import (
+        CodesInfo as CodesInfo,
+    )
+    from acomp.errors import (
+        AcompError as AcompError,
+    )
+    from acomp.errors import (
+        AudioError as AudioError,
+    )
+    from acomp.errors import (
+        CodecError as CodecError,
+    )
+    from acomp.errors import (
+        FormatError as FormatError,
+    )
+    from acomp.errors import (
+        WeightsError as WeightsError,
+    )
+    from acomp.formats import (
+        convert as convert,
+    )
+    from acomp.formats import (
+        create_codes as create_codes,
+    )
+    from acomp.formats import (
+        open_codes as open_codes,
+    )
+    from acomp.formats import (
+        read_codes as read_codes,
+    )
+    from acomp.formats import (
+        write_codes as write_codes,
+    )
+    from acomp.functions import (
+        decode_audio_from_embeddings as decode_audio_from_embeddings,
+    )
+    from acomp.functions import (
+        get_codebooks as get_codebooks,
+    )
+    from acomp.functions import (
+        get_model_and_sr as get_model_and_sr,
+    )
+    from acomp.functions import (
+        load_audio as load_audio,
+    )
+    from acomp.functions import (
+        process_audio as process_audio,
+    )
+    from acomp.functions import (
+        read_embeddings_from_txt as read_embeddings_from_txt,
+    )
+    from acomp.functions import (
+        resample_audio as resample_audio,
+    )
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "acomp.audio": "Audio read_audio resample write_audio",
+    "acomp.backends": "load names",
+    "acomp.backends.base": "Codec CodecSpec Decoder Encoder",
+    "acomp.codes": "Codes CodesInfo",
+    "acomp.errors": "AcompError AudioError CodecError FormatError WeightsError",
+    "acomp.formats": "convert create_codes open_codes read_codes write_codes",
+    "acomp.functions": (
+        "decode_audio_from_embeddings get_codebooks get_model_and_sr load_audio process_audio "
+        "read_embeddings_from_txt resample_audio"
+    ),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'acomp' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,0 +1,19 @@
+"""Audio: reading, writing, resampling, mono and stereo, whole or in blocks."""
+
+from acomp.audio.reading import AudioReader, is_audio_name, open_audio, read_audio
+from acomp.audio.resampling import Resampler, resample
+from acomp.audio.samples import Audio, to_channels
+from acomp.audio.writing import AudioWriter, write_audio
+
+__all__ = [
+    "Audio",
+    "AudioReader",
+    "AudioWriter",
+    "Resampler",
+    "is_audio_name",
+    "open_audio",
+    "read_audio",
+    "resample",
+    "to_channels",
+    "write_audio",
+]

@@ -1,0 +1,343 @@
+"""Writing audio files and pipes, whole or in blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, BinaryIO, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.audio.samples import Audio, Samples, check_layout
+from acomp.audio.wav import MAX_DATA_BYTES, build_header
+from acomp.errors import AudioError
+from acomp.files import atomic_write
+
+_PIECE = 1 << 16
+_SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
+
+
+@dataclass(frozen=True)
+class _Form:
+    name: str
+    """libsndfile's name of the form."""
+    subtypes: tuple[str, ...]
+    """Subtypes it can have; the first is the default."""
+
+
+_FORMS = {
+    ".wav": _Form("WAV", ("PCM_16", "PCM_24", "FLOAT")),
+    ".flac": _Form("FLAC", ("PCM_16", "PCM_24")),
+    ".ogg": _Form("OGG", ("VORBIS",)),
+    ".opus": _Form("OGG", ("OPUS",)),
+    ".mp3": _Form("MP3", ("MPEG_LAYER_III",)),
+}
+
+
+class AudioWriter:
+    """Writes audio block by block: a context manager that leaves a whole file, or none.
+
+    The form follows the suffix: .wav, .flac, .ogg, .opus or .mp3. A binary stream gets a WAV
+    whose header leaves the length open, and is never sought in; each block is flushed.
+    Samples beyond full scale are clipped, save in float WAV.
+
+    Args:
+        target: path, or binary stream.
+        sample_rate: in Hz.
+        channels: number of channels.
+        subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
+
+    Raises:
+        AudioError: an unknown suffix, a subtype or a layout that the form does not have, or
+            whatever goes wrong in writing. BrokenPipeError of a stream is passed on as it is.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        sample_rate: int,
+        channels: int,
+        *,
+        subtype: str | None = None,
+    ) -> None:
+        if isinstance(target, str | os.PathLike):
+            self._target: Path | BinaryIO = Path(target)
+            self._name = str(self._target)
+            suffix = self._target.suffix.lower()
+        else:
+            self._target, suffix = target, ".wav"
+            is_stdout = getattr(target, "name", "") in ("<stdout>", 1)
+            self._name = "standard output" if is_stdout else "the stream"
+        if suffix not in _FORMS:
+            raise AudioError(f"cannot write {self._name}: the suffixes are {', '.join(_FORMS)}")
+        self._form = _FORMS[suffix]
+        self._subtype = subtype or self._form.subtypes[0]
+        if self._subtype not in self._form.subtypes:
+            known = ", ".join(self._form.subtypes)
+            raise AudioError(f"cannot write {self._name} as {subtype}: {suffix} has {known}")
+        check_layout(self._name, sample_rate, channels)
+        self._sample_rate = sample_rate
+        self._channels = channels
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as resources:
+            if isinstance(self._target, Path):
+                file = resources.enter_context(atomic_write(self._target, AudioError))
+                is_open = not file.seekable()
+            else:
+                file = resources.enter_context(_guarded(self._target, self._name))
+                is_open = True
+            self._sink = resources.enter_context(self._make_sink(file, is_open))
+            self._resources = resources.pop_all()
+        return self
+
+    def write(self, block: Samples) -> None:
+        """Write samples `[channels, n]`.
+
+        Raises:
+            AudioError: the block has other channels, or samples that are not finite.
+        """
+        if block.ndim != 2 or block.shape[0] != self._channels:
+            raise AudioError(f"a block {block.shape} does not fit {self._channels} channels")
+        if not np.isfinite(block).all():
+            raise AudioError(f"cannot write {self._name}: samples that are not finite numbers")
+        for start in range(0, block.shape[1], _PIECE):
+            self._sink.write(block[:, start : start + _PIECE])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return self._resources.__exit__(kind, error, trace)
+
+    def _make_sink(self, file: BinaryIO, is_open: bool) -> _Sink:
+        layout = (self._sample_rate, self._channels, self._subtype)
+        if self._form.name == "WAV":
+            return _WavSink(file, self._name, *layout, is_open=is_open)
+        if is_open:
+            raise AudioError(f"cannot write {self._name}: a pipe takes .wav alone")
+        return _LibsndfileSink(file, self._name, *layout, form=self._form.name)
+
+
+def write_audio(
+    target: str | os.PathLike[str] | BinaryIO, audio: Audio, *, subtype: str | None = None
+) -> None:
+    """Write `audio` to a path, in the form of its suffix, or as WAV to a binary stream.
+
+    Raises:
+        AudioError: as `AudioWriter`.
+    """
+    with AudioWriter(target, audio.sample_rate, audio.channels, subtype=subtype) as writer:
+        writer.write(audio.samples)
+
+
+class _Sink(Protocol):
+    """What turns samples into a file's bytes; completes the file where no error ends it."""
+
+    def __enter__(self) -> Self: ...
+
+    def write(self, block: Samples) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class _WavSink:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        sample_rate: int,
+        channels: int,
+        subtype: str,
+        *,
+        is_open: bool,
+    ) -> None:
+        self._file = file
+        self._name = name
+        self._sample_rate = sample_rate
+        self._channels = channels
+        self._subtype = subtype
+        self._is_open = is_open
+        """Whether the length is left open: the file cannot be sought in."""
+        self._data_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._put(self._header(None if self._is_open else 0))
+        return self
+
+    def write(self, block: Samples) -> None:
+        data = _encode(block, self._subtype)
+        self._data_bytes += len(data)
+        if self._data_bytes > MAX_DATA_BYTES and not self._is_open:
+            raise AudioError(f"{self._name} would pass 4 GiB, which WAV cannot; write .flac")
+        self._put(data)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None and not self._is_open:
+            self._put(bytes(self._data_bytes % 2))
+            self._file.seek(0)
+            self._put(self._header(self._data_bytes))
+
+    def _header(self, data_bytes: int | None) -> bytes:
+        is_float = self._subtype == "FLOAT"
+        width = _SAMPLE_BYTES[self._subtype]
+        return build_header(self._sample_rate, self._channels, width, is_float, data_bytes)
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:  # an unbuffered pipe may take a part
+            rest = rest[self._file.write(rest) :]
+        if self._is_open:
+            self._file.flush()
+
+
+class _LibsndfileSink:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        sample_rate: int,
+        channels: int,
+        subtype: str,
+        *,
+        form: str,
+    ) -> None:
+        self._file = _Recorder(file)
+        self._name = name
+        self._layout = {"samplerate": sample_rate, "channels": channels}
+        self._form = {"format": form, "subtype": subtype}
+        self._length = 0
+
+    def __enter__(self) -> Self:
+        import soundfile
+
+        try:
+            self._sound: Any = soundfile.SoundFile(self._file, "w", **self._layout, **self._form)
+        except soundfile.LibsndfileError as failure:
+            raise AudioError(
+                f"cannot write {self._name}: its form does not take "
+                f"{self._layout['channels']} channels at {self._layout['samplerate']} Hz; "
+                "write .wav"
+            ) from failure
+        return self
+
+    def write(self, block: Samples) -> None:
+        self._length += block.shape[1]
+        subtype = self._form["subtype"]
+        samples: NDArray[np.float32] | NDArray[np.int16] | NDArray[np.int32]
+        if subtype == "PCM_16":
+            samples = _quantise(block, 16).astype(np.int16)
+        elif subtype == "PCM_24":
+            samples = _quantise(block, 24) << 8
+        else:
+            samples = np.clip(block, -1, 1)
+        with self._complaints():
+            self._sound.write(samples.T)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            with suppress(AudioError, OSError), self._complaints():
+                self._sound.close()
+            return
+        with self._complaints():
+            self._sound.close()
+        if not self._length:
+            raise AudioError(f"cannot write {self._name}: only .wav can hold no samples")
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Raise what went wrong in the file, or else what libsndfile says."""
+        import soundfile
+
+        try:
+            yield
+        except soundfile.LibsndfileError as failure:
+            self._file.check()
+            reason = " ".join(failure.error_string.split())
+            raise AudioError(f"cannot write {self._name}: libsndfile says: {reason}") from failure
+        self._file.check()
+
+
+class _Recorder:
+    """A file for libsndfile, through whose calls no exception passes: the first is kept.
+
+    After a failure it pretends to work on, and `check` raises what happened.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._try(lambda: self._file.write(data), len(data))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._try(lambda: self._file.seek(offset, whence), 0)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell, 0)
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _try(self, call: Callable[[], int], otherwise: int) -> int:
+        if self._failure is None:
+            try:
+                return call()
+            except OSError as failure:
+                self._failure = failure
+        return otherwise
+
+
+@contextmanager
+def _guarded(stream: BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """`stream`, whose errors become AudioErrors, save that its reader has gone."""
+    try:
+        yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        reason = (failure.strerror or str(failure)).lower()
+        raise AudioError(f"cannot write {name}: {reason}") from failure
+
+
+def _quantise(samples: Samples, bits: int) -> NDArray[np.int32]:
+    """Samples as whole numbers of `bits` bits, the nearest ones, clipped at full scale."""
+    full = 1 << (bits - 1)
+    scaled = np.rint(np.clip(samples, -1, 1) * np.float32(full))
+    whole: NDArray[np.int32] = np.minimum(scaled, full - 1).astype(np.int32)
+    return whole
+
+
+def _encode(samples: Samples, subtype: str) -> bytes:
+    """Samples `[channels, n]` as the bytes of a WAV."""
+    frames = np.ascontiguousarray(samples.T)
+    if subtype == "FLOAT":
+        return frames.astype("<f4").tobytes()
+    if subtype == "PCM_16":
+        return _quantise(frames, 16).astype("<i2").tobytes()
+    return _quantise(frames, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()

@@ -1,0 +1,102 @@
+"""The codecs by name.
+
+A codec is a loader, a function `(name, weights, device) -> Codec`, and a line here; or, from
+another package, an entry point of the group `acomp.backends` whose name is the codec's and whose
+object is such a function. `weights` is the path of a file, or None where the user gave none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acomp.errors import CodecError
+
+if TYPE_CHECKING:
+    from acomp.backends.base import Codec
+
+Loader = Callable[[str, Path | None, str], "Codec"]
+
+ENTRY_POINTS = "acomp.backends"
+
+BUILT_IN = {
+    "encodec-24khz": "acomp.backends.encodec",
+    "encodec-48khz": "acomp.backends.encodec",
+    "dac-16khz": "acomp.backends.dac",
+    "dac-24khz": "acomp.backends.dac",
+    "dac-44khz": "acomp.backends.dac",
+    "dac-44khz-16kbps": "acomp.backends.dac",
+    "nano": "acomp.backends.nano",
+}
+"""Each codec's module; its function `load(name, weights, device)` takes a file of weights."""
+
+ALIASES = {"dac": "dac-44khz"}
+ENCODEC = "encodec"
+"""Not a codec but two: 24 kHz for mono, 48 kHz for stereo."""
+
+
+def names() -> list[str]:
+    """Every name that `load` takes."""
+    return sorted({ENCODEC, *ALIASES, *BUILT_IN, *_third_party()})
+
+
+def resolve(name: str, channels: int = 1) -> str:
+    """The codec that `name` stands for, where `channels` channels are to be coded.
+
+    Raises:
+        CodecError: there is no such codec.
+    """
+    if name == ENCODEC:
+        return "encodec-48khz" if channels == 2 else "encodec-24khz"
+    name = ALIASES.get(name, name)
+    if name not in BUILT_IN and name not in _third_party():
+        raise CodecError(f"there is no codec {name!r}; there are {', '.join(names())}")
+    return name
+
+
+def load(
+    name: str, *, weights: str | Path | None = None, device: str = "cpu", channels: int = 1
+) -> Codec:
+    """Load a codec with its weights.
+
+    Args:
+        name: one of `names()`.
+        weights: a file of weights in the official layout or acomp's own safetensors; without one
+            the published weights are taken from the cache, or fetched into it.
+        device: auto, cpu, cuda or cuda:N.
+        channels: what `encodec` chooses by: 1 for 24 kHz, 2 for 48 kHz.
+
+    Raises:
+        CodecError: no such codec, or what it needs is not installed.
+        WeightsError: the weights are missing, damaged, or of another codec.
+    """
+    name = resolve(name, channels)
+    path = None if weights is None else Path(weights)
+    return _loader(name)(name, path, device)
+
+
+def _loader(name: str) -> Loader:
+    if name in BUILT_IN:
+        return partial(_load_built_in, BUILT_IN[name])
+    entry = _third_party()[name]
+    try:
+        loader: Loader = entry.load()
+    except Exception as error:  # whatever somebody else's package raises on import
+        raise CodecError(f"the codec {name} ({entry.value}) does not load: {error}") from error
+    return loader
+
+
+def _load_built_in(module: str, name: str, weights: Path | None, device: str) -> Codec:
+    from acomp.backends.weights import fetch
+
+    path = fetch(name) if weights is None else weights
+    codec: Codec = import_module(module).load(name, path, device)
+    return codec
+
+
+def _third_party() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

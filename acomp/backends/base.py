@@ -1,0 +1,360 @@
+"""The interface of a codec, and what every codec shares: channels, rates, lengths and blocks.
+
+A codec family implements four methods of `Codec` on audio that already has its sample rate and
+channels. `Encoder` and `Decoder` put the user's audio around them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.audio import Audio, Resampler, to_channels
+from acomp.codes import Block, Codes, CodesInfo, join, split
+from acomp.errors import AudioError, CodecError
+
+if TYPE_CHECKING:
+    import torch
+
+Samples = NDArray[np.float32]
+
+CHANNELS = {"auto": None, "mono": 1, "stereo": 2}
+"""What `channels=` takes, and the number of channels each asks for."""
+
+BLOCK_SECONDS = 10
+"""How much audio is taken at a time where the whole of it is there: bounds memory."""
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """What is fixed about a codec."""
+
+    name: str
+    sample_rate: int
+    """Hz."""
+    channels: int
+    """Channels of the network: 1, or 2 where they are coded jointly."""
+    hop_length: int
+    """Samples that a frame stands for."""
+    codebooks: int
+    codebook_size: int
+    codebook_dim: int
+    bandwidths: Mapping[float, int] = field(hash=False)
+    """Published bandwidths in kbps (of one stream), and the codebooks that each takes."""
+    stereo_streams: bool = False
+    """Whether a mono network codes stereo as two streams; otherwise stereo is mixed down."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    def codebooks_for(self, bandwidth: float | None, codebooks: int | None) -> int:
+        """The number of codebooks that a bandwidth in kbps, or a bare number, asks for.
+
+        With neither it is the codec's default: 6 kbps where that is published, otherwise the
+        highest published bandwidth.
+
+        Raises:
+            CodecError: the codec does not have it, or both are given.
+        """
+        if bandwidth is not None and codebooks is not None:
+            raise CodecError("give a bandwidth or a number of codebooks, not both")
+        if codebooks is not None:
+            if not 1 <= codebooks <= self.codebooks:
+                raise CodecError(
+                    f"{self.name} has 1 to {self.codebooks} codebooks, not {codebooks}"
+                )
+            return codebooks
+        if bandwidth is None:
+            return self.bandwidths.get(6, self.bandwidths[max(self.bandwidths)])
+        if bandwidth not in self.bandwidths:
+            offered = ", ".join(f"{kbps:g}" for kbps in sorted(self.bandwidths))
+            raise CodecError(
+                f"{self.name} has no bandwidth of {bandwidth:g} kbps; it has {offered} "
+                "(or give a number of codebooks)"
+            )
+        return self.bandwidths[bandwidth]
+
+    def channels_for(self, source_channels: int, wanted: str) -> int:
+        """Channels to encode, for audio of `source_channels` and a wish: auto, mono or stereo.
+
+        Raises:
+            CodecError: the codec cannot code them.
+            AudioError: more than two channels and no wish for mono.
+        """
+        if wanted not in CHANNELS:
+            raise CodecError(f"channels are auto, mono or stereo, not {wanted!r}")
+        if source_channels > 2 and wanted != "mono":
+            raise AudioError(
+                f"the audio has {source_channels} channels, and codecs take one or two; "
+                "mix them down with channels mono (--channels mono)"
+            )
+        if self.channels == 2:
+            return 2
+        asked = CHANNELS[wanted] or source_channels
+        if self.stereo_streams:
+            return asked
+        if wanted == "stereo":
+            raise CodecError(f"{self.name} codes one channel; take another codec for stereo")
+        return 1
+
+
+class StreamEncoder(Protocol):
+    """Codes a stream of samples at the codec's own rate."""
+
+    def push(self, samples: Samples) -> Block:
+        """Take `[channels, time]`, any time; give the frames that are certain by now."""
+        ...
+
+    def finish(self) -> Block:
+        """Give the frames that are left."""
+        ...
+
+
+class StreamDecoder(Protocol):
+    """Decodes a stream of frames to samples at the codec's own rate."""
+
+    def push(self, block: Block) -> Samples:
+        """Take any number of frames; give the samples `[channels, time]` certain by now."""
+        ...
+
+    def finish(self) -> Samples:
+        """Give the samples that are left."""
+        ...
+
+
+class HasFormat(Protocol):
+    """Audio as far as encoding needs to know it beforehand."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+
+class Codec(ABC):
+    """A neural codec with its weights.
+
+    A family implements `stream_encoder`, `stream_decoder`, `codebooks` and `module`.
+    """
+
+    preroll = 1.0
+    """Seconds of codes to decode before a point in the middle for the sound there to be right."""
+
+    def __init__(self, spec: CodecSpec, fingerprint: str | None) -> None:
+        self.spec = spec
+        self.fingerprint = fingerprint
+        """First 16 hexadecimal digits of the SHA-256 of the weights."""
+
+    @abstractmethod
+    def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
+        """An encoder of samples at `spec.sample_rate` with `info.channels` channels."""
+
+    @abstractmethod
+    def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
+        """The decoder of what `stream_encoder(info)` gives."""
+
+    @abstractmethod
+    def codebooks(self) -> NDArray[np.float32]:
+        """The codebooks: `[codebooks, size, dimension]`."""
+
+    @property
+    @abstractmethod
+    def module(self) -> torch.nn.Module:
+        """The torch module, for training and analysis."""
+
+    def latent_codebooks(self) -> NDArray[np.float32]:
+        """The codebooks as they are added up in the latent space: `[codebooks, size, latent]`.
+
+        The same as `codebooks()` but for codecs that project each codebook (DAC).
+        """
+        return self.codebooks()
+
+    def info(
+        self,
+        audio: HasFormat,
+        *,
+        bandwidth: float | None = None,
+        codebooks: int | None = None,
+        channels: str = "auto",
+    ) -> CodesInfo:
+        """The `CodesInfo` of encoding `audio`, an `Audio` or a reader of one.
+
+        Raises:
+            CodecError: a bandwidth, number of codebooks or channels that the codec lacks.
+        """
+        spec = self.spec
+        coded = spec.channels_for(audio.channels, channels)
+        return CodesInfo(
+            codec=spec.name,
+            sample_rate=spec.sample_rate,
+            channels=coded,
+            streams=1 if spec.channels == 2 else coded,
+            codebooks=spec.codebooks_for(bandwidth, codebooks),
+            codebook_size=spec.codebook_size,
+            hop_length=spec.hop_length,
+            source_rate=audio.sample_rate,
+            fingerprint=self.fingerprint,
+        )
+
+    def encode(
+        self,
+        audio: Audio,
+        *,
+        bandwidth: float | None = None,
+        codebooks: int | None = None,
+        channels: str = "auto",
+    ) -> Codes:
+        """Encode audio of any rate and of one or two channels.
+
+        Args:
+            audio: what to encode.
+            bandwidth: in kbps, one of `spec.bandwidths`; of each stream where there are two.
+            codebooks: instead of a bandwidth, any number of codebooks.
+            channels: "auto" keeps what the codec can keep; "mono" mixes down; "stereo" asks
+                for two.
+
+        Raises:
+            CodecError: a setting that the codec does not have.
+            AudioError: audio with no samples, or with more channels than can be coded.
+        """
+        info = self.info(audio, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
+        encoder = Encoder(self, info)
+        step = BLOCK_SECONDS * audio.sample_rate
+        parts = [
+            encoder.push(audio.samples[:, start : start + step])
+            for start in range(0, audio.length, step)
+        ]
+        parts.append(encoder.finish())
+        return Codes.from_blocks(info, parts, encoder.length)
+
+    def decode(self, codes: Codes, *, sample_rate: int | None = None) -> Audio:
+        """Decode to audio of the length and sample rate that was encoded.
+
+        Args:
+            codes: what `encode`, or a file, gave.
+            sample_rate: another rate to decode to, in Hz.
+
+        Raises:
+            CodecError: the codes are of another codec or were made with other weights.
+        """
+        decoder = Decoder(self, codes.info, sample_rate)
+        frames = max(1, int(BLOCK_SECONDS * self.spec.frame_rate))
+        parts = [decoder.push(block) for block in split(codes.block, frames)]
+        parts.append(decoder.finish(codes.length))
+        return Audio(np.concatenate(parts, axis=1), decoder.sample_rate)
+
+    def seek(self, sample: int) -> tuple[int, int]:
+        """Where to begin so that the sound at `sample` comes out right.
+
+        Returns:
+            The frame to decode from, `preroll` earlier where there is that much, and the sample
+            at which its sound begins; both at the codec's own rate.
+        """
+        hop = self.spec.hop_length
+        frame = max(0, sample - int(self.preroll * self.spec.sample_rate)) // hop
+        return frame, frame * hop
+
+    def check(self, info: CodesInfo) -> None:
+        """Raise CodecError unless codes of `info` can be decoded by this codec."""
+        spec = self.spec
+        if info.codec != spec.name:
+            raise CodecError(f"these are codes of {info.codec}, not of {spec.name}")
+        if info.fingerprint not in (None, self.fingerprint):
+            raise CodecError(
+                f"these codes were made with the weights {info.fingerprint}, and these are "
+                f"{self.fingerprint}: give the right ones (--weights FILE)"
+            )
+        due = replace(
+            info,
+            sample_rate=spec.sample_rate,
+            codebook_size=spec.codebook_size,
+            hop_length=spec.hop_length,
+        )
+        joint = spec.channels == 2
+        fits = info.channels <= 2 and (
+            info.streams == 1 if joint else info.streams == info.channels
+        )
+        if info != due or not fits or info.codebooks > spec.codebooks:
+            raise CodecError(f"these codes do not have the shape of {spec.name}'s")
+
+
+class Encoder:
+    """Encodes a stream of audio of any rate; `Codec.encode` block by block.
+
+    Push samples as they come, write each block, then finish.
+    """
+
+    def __init__(self, codec: Codec, info: CodesInfo) -> None:
+        self.info = info
+        self.length = 0
+        """Samples per channel taken so far, at `info.source_rate`."""
+        self._resampler = Resampler(info.source_rate, info.sample_rate, info.channels)
+        self._stream = codec.stream_encoder(info)
+
+    def push(self, samples: Samples) -> Block:
+        """Take samples `[channels, time]` at `info.source_rate`; give the frames that are ready."""
+        self.length += samples.shape[1]
+        mixed = to_channels(samples, self.info.channels)
+        return self._stream.push(self._resampler.push(mixed))
+
+    def finish(self) -> Block:
+        """Give the last frames.
+
+        Raises:
+            AudioError: there was not a single sample.
+        """
+        if self.length == 0:
+            raise AudioError("the audio holds no samples: there is nothing to encode")
+        rest = self._stream.push(self._resampler.finish())
+        return join(self.info, [rest, self._stream.finish()])
+
+
+class Decoder:
+    """Decodes a stream of blocks; `Codec.decode` block by block."""
+
+    def __init__(self, codec: Codec, info: CodesInfo, sample_rate: int | None = None) -> None:
+        codec.check(info)
+        self.info = info
+        self.sample_rate = sample_rate or info.source_rate
+        """Rate of the samples it gives, in Hz."""
+        # The last frame is padded, and only the end tells by how much.
+        hold = -(-info.hop_length * self.sample_rate // info.sample_rate)
+        self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
+        self._stream = codec.stream_decoder(info)
+        self._decoded = 0
+        """Samples per channel from the codec so far, at its own rate."""
+
+    def push(self, block: Block) -> Samples:
+        """Take frames; give the samples `[channels, time]` that are ready."""
+        if block.frames == 0:
+            return np.zeros((self.info.channels, 0), np.float32)
+        return self._resample(self._stream.push(block))
+
+    def finish(self, length: int) -> Samples:
+        """Give the last samples, so that all are what `length` samples of the source rate last.
+
+        Raises:
+            CodecError: the codes do not hold that much audio.
+        """
+        info = self.info
+        rest = self._resample(self._stream.finish())
+        expected = -(-length * info.sample_rate // info.source_rate)
+        if expected > self._decoded + info.hop_length:
+            raise CodecError(
+                f"the codes hold {self._decoded / info.sample_rate:.2f} s of audio, not the "
+                f"{length / info.source_rate:.2f} s that they claim"
+            )
+        due = -(-length * self.sample_rate // info.source_rate)
+        return np.concatenate([rest, self._resampler.finish(due)], axis=1)
+
+    def _resample(self, samples: Samples) -> Samples:
+        self._decoded += samples.shape[1]
+        return self._resampler.push(samples)

@@ -1,0 +1,119 @@
+"""The published weights that acomp knows: where they are, how to tell them, who may use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from acomp.errors import WeightsError
+
+_ENCODEC = "https://dl.fbaipublicfiles.com/encodec/v0"
+_DAC = "https://github.com/descriptinc/descript-audio-codec/releases/download"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published weights file."""
+
+    name: str
+    """The codec that the weights belong to, for example `encodec-24khz`."""
+    file: str
+    """Name of the file: the same in acomp's cache and in the official package's."""
+    licence: str
+    page: str
+    """Page that the weights are published on."""
+    url: str | None = None
+    """Address of the file; None for weights that ship with acomp."""
+    size: int | None = None
+    """Size in bytes; None where it is not known."""
+    sha256: str | None = None
+    """SHA-256 of the file, 64 hexadecimal digits, or the first 8 or more of them; None where it
+    is not known."""
+    package: Literal["encodec", "dac"] | None = None
+    """Official package that keeps the file in a cache of its own."""
+
+
+def _encodec(name: str, file: str, *, sha256: str, size: int | None = None) -> Weights:
+    return Weights(
+        name=name,
+        file=file,
+        licence="MIT (code; for the weights see the page)",
+        page="https://github.com/facebookresearch/encodec",
+        url=f"{_ENCODEC}/{file}",
+        size=size,
+        sha256=sha256,
+        package="encodec",
+    )
+
+
+def _dac(
+    name: str, file: str, release: str, *, sha256: str | None = None, size: int | None = None
+) -> Weights:
+    return Weights(
+        name=name,
+        file=file,
+        licence="MIT",
+        page="https://github.com/descriptinc/descript-audio-codec",
+        url=f"{_DAC}/{release}",
+        size=size,
+        sha256=sha256,
+        package="dac",
+    )
+
+
+_ALL = (
+    Weights(
+        name="nano",
+        file="nano.safetensors",
+        licence="MIT",
+        page="ships with acomp",
+    ),
+    # The digits in the file names of `encodec` are the beginning of the SHA-256.
+    _encodec(
+        "encodec-24khz",
+        "encodec_24khz-d7cc33bc.th",
+        sha256="d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
+        size=93_171_529,
+    ),
+    _encodec("encodec-48khz", "encodec_48khz-7e698e3e.th", sha256="7e698e3e"),
+    _dac(
+        "dac-44khz",
+        "weights_44khz_8kbps_0.0.1.pth",
+        "0.0.1/weights.pth",
+        sha256="a88eed82a7024ccc1facdb1e605c4c2f99281c8118c22c9895ffa846d8fb61aa",
+        size=306_717_287,
+    ),
+    _dac(
+        "dac-24khz",
+        "weights_24khz_8kbps_0.0.4.pth",
+        "0.0.4/weights_24khz.pth",
+        sha256="44bad592fc393e03eb0be7a5120b7d487fe9612fa41269dc03fca3d4b87e20ad",
+    ),
+    _dac(
+        "dac-16khz",
+        "weights_16khz_8kbps_0.0.5.pth",
+        "0.0.5/weights_16khz.pth",
+        sha256="95ab7176b67137d4d4c6c54b8d6ef3cea797faec228cb03ad084badcad570b4d",
+    ),
+    _dac(
+        "dac-44khz-16kbps",
+        "weights_44khz_16kbps_1.0.0.pth",
+        "1.0.0/weights_44khz_16kbps.pth",
+        size=256_984_809,
+    ),
+)
+
+CATALOGUE = {weights.name: weights for weights in _ALL}
+
+
+def lookup(name: str) -> Weights:
+    """The catalogue's entry of `name`.
+
+    Raises:
+        WeightsError: no weights have that name.
+    """
+    try:
+        return CATALOGUE[name]
+    except KeyError:
+        known = ", ".join(CATALOGUE)
+        raise WeightsError(f"no weights are called {name!r}; there are {known}") from None

@@ -1,0 +1,108 @@
+"""acomp encode"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from acomp.cli.common import (
+    PIPE,
+    Backend,
+    Device,
+    Output,
+    OutputDir,
+    Weights,
+    codec_loader,
+    for_each,
+    pairs,
+    progress_bar,
+    stream_or_path,
+)
+
+
+def encode(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Audio files or folders; - is standard input.")
+    ] = None,
+    output: Output = None,
+    output_dir: OutputDir = None,
+    backend: Backend = "encodec",
+    bandwidth: Annotated[
+        float | None,
+        typer.Option("--bandwidth", "-k", help="Bandwidth in kbps, of each coded stream."),
+    ] = None,
+    codebooks: Annotated[
+        int | None, typer.Option(help="Number of codebooks, instead of a bandwidth.")
+    ] = None,
+    channels: Annotated[
+        Literal["auto", "mono", "stereo"],
+        typer.Option(help="What to code; auto keeps what the codec can keep."),
+    ] = "auto",
+    form: Annotated[
+        Literal["nac", "txt", "npz"] | None,
+        typer.Option("--format", help="Form of the codes where no suffix says it."),
+    ] = None,
+    weights: Weights = None,
+    device: Device = "cpu",
+    output_file: Annotated[
+        str | None,
+        typer.Option(
+            "--output-file", "--output_file", help="Write the decoded codes here, to listen to."
+        ),
+    ] = None,
+    input_file: Annotated[
+        str | None, typer.Option("--input-file", "--input_file", help="One audio file.")
+    ] = None,
+    embedding_file: Annotated[
+        str | None,
+        typer.Option(
+            "--embedding-file", "--embedding_file", help="Output, as text whatever its name."
+        ),
+    ] = None,
+) -> None:
+    """Encode audio into codes.
+
+    Without -o the codes go beside the input, as .nac. Examples:
+
+        acomp encode speech.wav -b nano -k 6
+
+        acomp encode music.flac -o music.txt -k 12
+
+        acomp encode clips/ --output-dir codes/ -b nano
+    """
+    from acomp.audio import is_audio_name
+    from acomp.pipeline import encode_file
+
+    if input_file is not None:
+        inputs = [input_file, *(inputs or [])]
+    if embedding_file is not None:
+        output, form = embedding_file, form or "txt"
+    work = pairs(inputs or [], output, output_dir, f".{form or 'nac'}", is_audio_name)
+    if output_file is not None and len(work) != 1:
+        raise typer.BadParameter("--output-file goes with one input")
+    codec_for = codec_loader(backend, weights, device)
+
+    def encode_one(source: str, target: str) -> str:
+        with progress_bar(Path(source).name) as progress:
+            result = encode_file(
+                codec_for,
+                stream_or_path(source),
+                stream_or_path(target, write=True),
+                bandwidth=bandwidth,
+                codebooks=codebooks,
+                channels=channels,
+                form=form or ("nac" if target == PIPE else None),
+                check=output_file,
+                live=target == PIPE,
+                progress=progress,
+            )
+        info = result.info
+        speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
+        return (
+            f"{source} -> {target}: {info.codec}, {info.bandwidth:.3g} kbps, "
+            f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
+        )
+
+    for_each(work, encode_one)

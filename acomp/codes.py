@@ -1,0 +1,256 @@
+"""`Codes`: the value that passes between codecs, file forms and analysis.
+
+Needs numpy alone: codes can be read, converted and inspected with no model and no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.errors import FormatError
+
+# No codec comes near these; they bound what a damaged or hostile file can ask for.
+MAX_STREAMS = 64
+MAX_CODEBOOKS = 256
+MAX_CODEBOOK_SIZE = 1 << 16
+MAX_SAMPLE_RATE = 1 << 20
+MAX_LENGTH = 1 << 48
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class CodesInfo:
+    """What a decoder needs to know before the first frame.
+
+    Raises:
+        FormatError: a field is outside what any codec could mean.
+    """
+
+    codec: str
+    """The codec's name, for example `encodec-24khz`."""
+    sample_rate: int
+    """The codec's sample rate in Hz."""
+    channels: int
+    """Audio channels that the codes decode to."""
+    streams: int
+    """1 where the codec codes its channels jointly, `channels` where it codes each alone."""
+    codebooks: int
+    """Codebooks used, of those the codec has."""
+    codebook_size: int
+    """Entries of a codebook; a code is 0 to codebook_size - 1."""
+    hop_length: int
+    """Samples of `sample_rate` that a frame stands for."""
+    source_rate: int
+    """Sample rate in Hz of the audio that was encoded, which decoding returns to."""
+    fingerprint: str | None = None
+    """First 16 hexadecimal digits of the SHA-256 of the weights; None where it is not known."""
+
+    def __post_init__(self) -> None:
+        whole = {
+            "sample_rate": MAX_SAMPLE_RATE,
+            "channels": MAX_STREAMS,
+            "streams": MAX_STREAMS,
+            "codebooks": MAX_CODEBOOKS,
+            "codebook_size": MAX_CODEBOOK_SIZE,
+            "hop_length": MAX_SAMPLE_RATE,
+            "source_rate": MAX_SAMPLE_RATE,
+        }
+        for name, most in whole.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise FormatError(f"{name} is {value!r}, not a whole number from 1 to {most}")
+        if not isinstance(self.codec, str) or not _NAME.fullmatch(self.codec):
+            raise FormatError(f"codec is {self.codec!r}, which is no codec's name")
+        if self.codebook_size < 2:
+            raise FormatError("codebook_size is 1, which codes nothing")
+        if self.streams not in (1, self.channels):
+            raise FormatError(f"{self.streams} streams do not fit {self.channels} channels")
+        fingerprint = self.fingerprint
+        if fingerprint is not None and (
+            not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint)
+        ):
+            raise FormatError(f"fingerprint is {fingerprint!r}, not 16 hexadecimal digits")
+
+    @property
+    def bits(self) -> int:
+        """Bits per code."""
+        return (self.codebook_size - 1).bit_length()
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def codes_per_frame(self) -> int:
+        """Codes that one frame holds, over all streams."""
+        return self.streams * self.codebooks
+
+    @property
+    def bandwidth(self) -> float:
+        """Bandwidth of the codes in kbps, all streams together."""
+        return self.codes_per_frame * self.bits * self.frame_rate / 1000
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Stretches of audio that a codec codes on their own, each with a gain (EnCodec 48 kHz)."""
+
+    frames: NDArray[np.int64]
+    """Frames of each segment: `[segments]`."""
+    scales: NDArray[np.float32]
+    """Gain of each segment: `[segments]`."""
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 1 or self.frames.shape != self.scales.shape:
+            raise FormatError("segments need one frame count and one scale each")
+        if (self.frames < 1).any():
+            raise FormatError("a segment holds no frame")
+        if not np.isfinite(self.scales).all():
+            raise FormatError("a segment's scale is not a finite number")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive frames of codes; whole segments where the codec has segments."""
+
+    data: NDArray[np.uint16]
+    """Codes: `[streams, codebooks, frames]`."""
+    segments: Segments | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3:
+            raise FormatError(f"codes have {self.data.ndim} axes; streams, codebooks, frames are 3")
+        if self.segments is not None and int(self.segments.frames.sum()) != self.frames:
+            raise FormatError("segments and codes differ in their number of frames")
+
+    @property
+    def frames(self) -> int:
+        return int(self.data.shape[2])
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of one recording.
+
+    Raises:
+        FormatError: the codes do not have the shape that `info` says, or are out of range.
+    """
+
+    info: CodesInfo
+    data: NDArray[np.uint16]
+    """Codes: `[streams, codebooks, frames]`."""
+    length: int
+    """Samples per channel of the encoded audio, at `info.source_rate`."""
+    segments: Segments | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.length) is not int or not 0 <= self.length <= MAX_LENGTH:
+            raise FormatError(f"length is {self.length!r}, not a number of samples")
+        check_block(self.info, Block(self.data, self.segments))
+
+    @classmethod
+    def from_blocks(cls, info: CodesInfo, blocks: Iterable[Block], length: int) -> Codes:
+        """Join `blocks`, in order."""
+        return cls.from_block(info, join(info, list(blocks)), length)
+
+    @classmethod
+    def from_block(cls, info: CodesInfo, block: Block, length: int) -> Codes:
+        return cls(info, block.data, length, block.segments)
+
+    @property
+    def block(self) -> Block:
+        """All frames as one block."""
+        return Block(self.data, self.segments)
+
+    @property
+    def frames(self) -> int:
+        return int(self.data.shape[2])
+
+    @property
+    def duration(self) -> float:
+        """Duration of the encoded audio in seconds."""
+        return self.length / self.info.source_rate
+
+    def select(self, codebooks: int) -> Codes:
+        """The codes of the first `codebooks` codebooks: the same audio at a lower bandwidth."""
+        if not 1 <= codebooks <= self.info.codebooks:
+            raise FormatError(f"cannot take {codebooks} of {self.info.codebooks} codebooks")
+        info = replace(self.info, codebooks=codebooks)
+        return Codes(info, self.data[:, :codebooks], self.length, self.segments)
+
+
+def check_block(info: CodesInfo, block: Block) -> None:
+    """Raise FormatError unless `block` has the shape and the range of codes that `info` says."""
+    shape = block.data.shape[:2]
+    if shape != (info.streams, info.codebooks):
+        raise FormatError(
+            f"{shape[0]} streams of {shape[1]} codebooks, where {info.streams} of "
+            f"{info.codebooks} are due"
+        )
+    if block.data.dtype != np.uint16:
+        raise FormatError(f"codes are {block.data.dtype}, not uint16")
+    if block.frames and int(block.data.max()) >= info.codebook_size:
+        raise FormatError(
+            f"code {int(block.data.max())} is out of range: a codebook has {info.codebook_size}"
+        )
+
+
+def empty_block(info: CodesInfo) -> Block:
+    """A block of no frames."""
+    return Block(np.zeros((info.streams, info.codebooks, 0), np.uint16))
+
+
+def join(info: CodesInfo, blocks: list[Block]) -> Block:
+    """One block of all the frames of `blocks`, in order."""
+    if not blocks:
+        return empty_block(info)
+    segments = [block.segments for block in blocks if block.segments is not None]
+    joined = None
+    if segments:
+        joined = Segments(
+            np.concatenate([part.frames for part in segments]),
+            np.concatenate([part.scales for part in segments]),
+        )
+    return Block(np.concatenate([block.data for block in blocks], axis=2), joined)
+
+
+def split(block: Block, frames: int) -> Iterator[Block]:
+    """Cut `block` into blocks of about `frames` frames, never through a segment."""
+    if block.segments is None:
+        for start in range(0, block.frames, frames):
+            yield Block(block.data[:, :, start : start + frames])
+        return
+    ends = np.cumsum(block.segments.frames)
+    first, begin = 0, 0
+    for last, end in enumerate(ends, start=1):
+        if end - begin >= frames or last == len(ends):
+            segments = Segments(
+                block.segments.frames[first:last], block.segments.scales[first:last]
+            )
+            yield Block(block.data[:, :, begin:end], segments)
+            first, begin = last, int(end)
+
+
+def tail(block: Block, frames: int) -> Block:
+    """`block` without its first `frames` frames; whole segments, where it has segments.
+
+    Raises:
+        FormatError: that would cut a segment.
+    """
+    if frames <= 0:
+        return block
+    data = block.data[:, :, frames:]
+    if block.segments is None:
+        return Block(data)
+    gone = int(np.searchsorted(np.cumsum(block.segments.frames), frames)) + 1
+    return Block(data, Segments(block.segments.frames[gone:], block.segments.scales[gone:]))

@@ -1,0 +1,86 @@
+"""The main job on samples that ship with acomp: encode, decode, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+
+from acomp.audio import Audio, read_audio
+from acomp.backends import load
+from acomp.backends.base import Codec
+from acomp.errors import AcompError
+from acomp.metrics import log_mel_distance, si_sdr
+from acomp.pipeline import decode_file, encode_file
+
+SAMPLES = ("speech", "music")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample at one bandwidth."""
+
+    sample: str
+    bandwidth: float
+    """What was asked for, in kbps, of each channel."""
+    nac_size: int
+    """Bytes of the `.nac`."""
+    txt_size: int
+    """Bytes of the `.txt`."""
+    bit_rate: float
+    """kbps of the `.nac`, all told."""
+    compression: float
+    """Size of the audio as 16-bit PCM over the size of the `.nac`."""
+    encode_speed: float
+    """Times real time."""
+    decode_speed: float
+    si_sdr: float
+    log_mel: float
+
+
+def run(folder: Path) -> Iterator[Row]:
+    """Encode and decode each sample at each bandwidth of nano, and leave the files in `folder`.
+
+    Raises:
+        AcompError: the folder cannot be written, or something fails that should not.
+    """
+    codec = load("nano")
+    _warm_up(codec)
+    for sample in SAMPLES:
+        with as_file(files("acomp") / "samples" / f"{sample}.flac") as path:
+            audio = read_audio(path)
+            for bandwidth in codec.spec.bandwidths:
+                yield _row(codec, path, audio, bandwidth, folder)
+
+
+def _warm_up(codec: Codec) -> None:
+    """The first run of a network takes longer than the next: keep that out of the figures."""
+    rate = codec.spec.sample_rate
+    codec.decode(codec.encode(Audio(np.zeros((2, rate), np.float32), rate)))
+
+
+def _row(codec: Codec, path: Path, audio: Audio, bandwidth: float, folder: Path) -> Row:
+    nac, txt = (folder / f"{path.stem}-{bandwidth:g}kbps.{form}" for form in ("nac", "txt"))
+    encoding = encode_file(lambda _: codec, path, nac, bandwidth=bandwidth)
+    encode_file(lambda _: codec, path, txt, bandwidth=bandwidth)
+    decoding = decode_file(lambda _: codec, nac, nac.with_suffix(".wav"))
+    decode_file(lambda _: codec, txt, txt.with_suffix(".txt.wav"))
+    output, same = read_audio(nac.with_suffix(".wav")), read_audio(txt.with_suffix(".txt.wav"))
+    if not np.array_equal(output.samples, same.samples):
+        raise AcompError(f"{nac} and {txt} decode to different sounds, which is a bug")
+    size = nac.stat().st_size
+    return Row(
+        sample=path.stem,
+        bandwidth=bandwidth,
+        nac_size=size,
+        txt_size=txt.stat().st_size,
+        bit_rate=size * 8 / audio.duration / 1000,
+        compression=audio.samples.size * 2 / size,
+        encode_speed=audio.duration / encoding.codec_seconds,
+        decode_speed=audio.duration / decoding.codec_seconds,
+        si_sdr=si_sdr(audio, output),
+        log_mel=log_mel_distance(audio, output),
+    )

@@ -1,0 +1,111 @@
+"""What is installed, what fits together, and what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from acomp.backends import names
+from acomp.backends.catalogue import CATALOGUE
+from acomp.errors import AcompError
+
+PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    good: bool
+    """Whether all is well; what is merely optional and absent is well too."""
+    detail: str
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything acomp needs or can use, in order of importance."""
+    yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
+    for package in PACKAGES:
+        yield _package(package)
+    yield _attempt("torchaudio", _torchaudio)
+    yield _attempt("EnCodec architecture", _encodec)
+    yield _attempt("DAC architecture", _dac, optional='pip install "acomp[dac]"')
+    yield _attempt("nano", _nano)
+    yield _attempt("GPU", _gpu)
+    ffmpeg = shutil.which("ffmpeg")
+    yield Finding("ffmpeg", True, ffmpeg or "not here: only what libsndfile reads can be read")
+    for name in CATALOGUE:
+        yield _attempt(f"weights of {name}", partial(_weights, name))
+    yield Finding("codecs", True, ", ".join(names()))
+
+
+def _package(name: str) -> Finding:
+    try:
+        importlib.import_module(name)
+        return Finding(name, True, version(name))
+    except (ImportError, OSError, RuntimeError, PackageNotFoundError) as error:
+        return Finding(name, False, f"does not load: {error}; pip install {name}")
+
+
+def _attempt(name: str, look: Callable[[], str], optional: str | None = None) -> Finding:
+    """What `look` says, or the reason why it failed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Finding(name, True, look())
+    except ImportError as error:
+        return Finding(name, optional is not None, f"not here ({error}); {optional or ''}")
+    except AcompError as error:
+        return Finding(name, False, str(error))
+
+
+def _torchaudio() -> str:
+    from acomp.engines.torchaudio import ensure_torchaudio
+
+    compiled = ensure_torchaudio()
+    how = "with its compiled part" if compiled else "without its compiled part, which is not needed"
+    return f"{version('torchaudio')}, {how}"
+
+
+def _encodec() -> str:
+    from acomp.engines.torchaudio import ensure_torchaudio
+
+    ensure_torchaudio()
+    importlib.import_module("encodec")
+    return version("encodec")
+
+
+def _dac() -> str:
+    from acomp.engines.torchaudio import ensure_torchaudio
+
+    ensure_torchaudio()
+    importlib.import_module("dac.model")
+    return f"descript-audio-codec {version('descript-audio-codec')}"
+
+
+def _nano() -> str:
+    from acomp.backends import load
+
+    return f"loads, weights {load('nano').fingerprint}"
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none: codecs run on the CPU"
+    return torch.cuda.get_device_name()
+
+
+def _weights(name: str) -> str:
+    from acomp.backends.weights import find
+
+    path = find(name)
+    return str(path) if path else f"not here; acomp models fetch {name}"

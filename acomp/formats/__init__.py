@@ -1,0 +1,182 @@
+"""Codes in files and pipes: `.nac`, `.txt` and `.npz`, read and written block by block.
+
+with open_codes("speech.nac") as reader, create_codes("speech.txt", reader.info) as writer:
+    for _, block in reader.blocks():
+        writer.write(block)
+    writer.finish(reader.length)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from acomp.codes import Codes, CodesInfo
+from acomp.errors import FormatError
+from acomp.files import atomic_write, reason_of
+from acomp.formats.base import CodesReader, CodesWriter, info_to_dict, naming
+from acomp.formats.registry import (
+    FORMS,
+    MAGIC_BYTES,
+    Form,
+    form_by_magic,
+    form_by_name,
+    form_by_suffix,
+    form_names,
+)
+from acomp.formats.source import Source, name_of
+
+__all__ = [
+    "FORMS",
+    "CodesReader",
+    "CodesWriter",
+    "Form",
+    "convert",
+    "create_codes",
+    "describe",
+    "is_codes_name",
+    "open_codes",
+    "read_codes",
+    "write_codes",
+]
+
+PathOrStream = str | os.PathLike[str] | BinaryIO
+
+
+def open_codes(source: PathOrStream, *, recover: bool = False) -> CodesReader:
+    """Open a file or a binary stream of codes; its form is found by its first bytes or its suffix.
+
+    With `recover`, damaged blocks of a `.nac` file are passed over, and `damage` of the reader
+    names them.
+
+    Raises:
+        FormatError: it cannot be read, is of no known form, or is damaged.
+    """
+    name = name_of(source)
+    with naming(name):
+        opened = Source(source)
+        try:
+            form = form_by_magic(opened.peek(MAGIC_BYTES)) or form_by_suffix(Path(name).suffix)
+            if form is None:
+                raise FormatError(f"is not a file of codes ({form_names()})")
+            return form.read(opened, name, recover)
+        except BaseException:
+            opened.close()
+            raise
+
+
+@contextmanager
+def create_codes(
+    target: PathOrStream, info: CodesInfo, *, form: str | None = None, live: bool = False
+) -> Iterator[CodesWriter]:
+    """Give a writer of codes to a file or a binary stream; the body must call its `finish`.
+
+    A file appears when the body ends, and not at all if it fails. `form` is needed where no suffix
+    tells it. With `live` each block is written and flushed at once, for a pipe.
+
+    Raises:
+        FormatError: the form is unknown, the target cannot be written, or `finish` was not called.
+    """
+    name = name_of(target)
+    chosen = _target_form(target, name, form)
+    if isinstance(target, str | os.PathLike):
+        with atomic_write(Path(target), FormatError) as stream:
+            yield from _writing(chosen, stream, name, info, live)
+        return
+    try:
+        yield from _writing(chosen, target, name, info, live)
+    except OSError as failure:
+        raise FormatError(f"cannot write {name}: {reason_of(failure)}") from failure
+
+
+def _target_form(target: PathOrStream, name: str, form: str | None) -> Form:
+    if form is not None:
+        return form_by_name(form)
+    by_suffix = None
+    if isinstance(target, str | os.PathLike):
+        by_suffix = form_by_suffix(Path(target).suffix)
+    if by_suffix is None:
+        raise FormatError(f"{name}: the suffix tells no form for codes; name one of {form_names()}")
+    return by_suffix
+
+
+def _writing(
+    form: Form, stream: BinaryIO, name: str, info: CodesInfo, live: bool
+) -> Iterator[CodesWriter]:
+    writer = form.write(stream, name, info, live)
+    yield writer
+    if not writer.finished:
+        raise FormatError(f"{name}: the codes were not finished")
+
+
+def read_codes(source: PathOrStream, *, recover: bool = False) -> Codes:
+    """Read all codes of a file or a binary stream.
+
+    Raises:
+        FormatError: it cannot be read, is of no known form, or is damaged.
+    """
+    with open_codes(source, recover=recover) as reader:
+        blocks = [block for _, block in reader.blocks()]
+        return Codes.from_blocks(reader.info, blocks, reader.length or 0)
+
+
+def write_codes(target: PathOrStream, codes: Codes, *, form: str | None = None) -> None:
+    """Write all codes to a file or a binary stream, in the form of its suffix or in `form`.
+
+    Raises:
+        FormatError: the form is unknown, or the target cannot be written.
+    """
+    with create_codes(target, codes.info, form=form) as writer:
+        writer.write(codes.block)
+        writer.finish(codes.length)
+
+
+def convert(source: PathOrStream, target: PathOrStream, form: str | None = None) -> None:
+    """Copy codes into another form, block by block.
+
+    Raises:
+        FormatError: the source is damaged, or the target cannot be written.
+    """
+    with (
+        open_codes(source) as reader,
+        create_codes(target, reader.info, form=form) as writer,
+    ):
+        for _, block in reader.blocks():
+            writer.write(block)
+        writer.finish(reader.length or 0)
+
+
+def describe(source: PathOrStream) -> dict[str, Any]:
+    """What a file of codes holds, all of it read and checked; plain values, as JSON has them.
+
+    Raises:
+        FormatError: as `open_codes`, or the codes are damaged.
+    """
+    segments = frames = 0
+    segmented = False
+    with open_codes(source) as reader:
+        for _, block in reader.blocks():
+            frames += block.frames
+            if block.segments is not None:
+                segmented = True
+                segments += len(block.segments)
+        info, length = reader.info, reader.length or 0
+    return {
+        "form": reader.form,
+        **info_to_dict(info),
+        "length": length,
+        "duration": length / info.source_rate,
+        "frames": frames,
+        "segments": segments if segmented else None,
+        "bits": info.bits,
+        "frame_rate": info.frame_rate,
+        "bandwidth": info.bandwidth,
+    }
+
+
+def is_codes_name(path: Path) -> bool:
+    """Whether a file's name ends as those of codes do."""
+    return form_by_suffix(path.suffix) is not None

@@ -1,0 +1,209 @@
+"""What every file form offers: a reader and a writer of blocks of codes."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
+from acomp.errors import FormatError
+from acomp.formats.source import Source
+
+BLOCK_BYTES = 4096
+"""Packed codes that a block holds: 1.4 s at 24 kbps, 22 s at 1.5 kbps."""
+MAX_METADATA = 1 << 16
+"""Bytes of JSON that describe the codes; what is longer was not written by acomp."""
+
+_LONGEST_MESSAGE = 300
+
+# EnCodec 48 kHz codes 1 s segments that overlap by 1 % (its model's `segment` and `overlap`).
+_STRIDES = {"encodec-48khz": 47520}
+
+
+class CodesReader(ABC):
+    """Codes that are being read, block by block. Closes what it opened when its `with` ends."""
+
+    info: CodesInfo
+    length: int | None = None
+    """Samples per channel at `info.source_rate`; None until the last block where only a whole
+    reading tells: `.nac` in a pipe or in recovery."""
+    frames: int | None = None
+    """Frames in all; None as long as `length` is."""
+    form: str
+    """Name of the file form."""
+    damage: list[str]
+    """What recovery has passed over so far, one line each."""
+
+    def __init__(self, source: Source, name: str) -> None:
+        self._source = source
+        self._name = name
+        self.damage = []
+
+    def blocks(self, start_frame: int = 0) -> Iterator[tuple[int, Block]]:
+        """Yield each block with the number of its first frame, from the block `start_frame` is in.
+
+        The first block may so begin before `start_frame`. One iteration at a time; a pipe can be
+        read once only.
+
+        Raises:
+            FormatError: the codes are damaged or end too early.
+        """
+        with naming(self._name):
+            if start_frame < 0:
+                raise FormatError(f"has no frame {start_frame}")
+            yield from self._blocks(start_frame)
+
+    @abstractmethod
+    def _blocks(self, start_frame: int) -> Iterator[tuple[int, Block]]: ...
+
+    def close(self) -> None:
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class WholeReader(CodesReader):
+    """Reader of a form that can only be read whole."""
+
+    def __init__(self, source: Source, name: str, codes: Codes) -> None:
+        super().__init__(source, name)
+        self._codes = codes
+        self.info, self.length, self.frames = codes.info, codes.length, codes.frames
+
+    def _blocks(self, start_frame: int) -> Iterator[tuple[int, Block]]:
+        first = 0
+        for block in split(self._codes.block, block_frames(self.info)):
+            if first + block.frames > start_frame:
+                yield first, block
+            first += block.frames
+
+
+class CodesWriter(ABC):
+    """Codes that are being written: `write` each block in order, then `finish`."""
+
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, live: bool) -> None:
+        self.info = info
+        self.finished = False
+        self._stream = stream
+        self._name = name
+        self._live = live
+        self._frames = 0
+        self._segmented: bool | None = None
+
+    def write(self, block: Block) -> None:
+        """Append `block`.
+
+        Raises:
+            FormatError: its codes do not fit `info`, or only some blocks have segments.
+        """
+        with naming(self._name):
+            check_block(self.info, block)
+            if not block.frames:
+                return
+            segmented = block.segments is not None
+            if self._segmented not in (None, segmented):
+                raise FormatError("either all blocks have segments or none has")
+            self._segmented = segmented
+            self._frames += block.frames
+            self._write(block)
+            if self._live:
+                self._stream.flush()
+
+    def finish(self, length: int) -> None:
+        """Complete the file; `length` is in samples per channel at `info.source_rate`.
+
+        Raises:
+            FormatError: `length` is no number of samples.
+        """
+        with naming(self._name):
+            if type(length) is not int or not 0 <= length <= MAX_LENGTH:
+                raise FormatError(f"length is {length!r}, not a number of samples")
+            self._finish(length)
+            self._stream.flush()
+            self.finished = True
+
+    def _put(self, data: bytes) -> None:
+        # An unbuffered stream may take only a part at a time.
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+
+    @abstractmethod
+    def _write(self, block: Block) -> None: ...
+
+    @abstractmethod
+    def _finish(self, length: int) -> None: ...
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the file's name before a FormatError's message, and keep it to one line."""
+    try:
+        yield
+    except FormatError as error:
+        message = " ".join(str(error).split())
+        if len(message) > _LONGEST_MESSAGE:
+            # It quotes the file, which may hold anything.
+            message = f"{message[:_LONGEST_MESSAGE]}..."
+        raise FormatError(f"{name}: {message}") from error
+
+
+def block_frames(info: CodesInfo) -> int:
+    """Frames of which the packed codes are about `BLOCK_BYTES`."""
+    return max(1, BLOCK_BYTES * 8 // (info.codes_per_frame * info.bits))
+
+
+def natural_length(info: CodesInfo, frames: int, segments: int = 0, last: int = 0) -> int:
+    """Samples at `info.source_rate` that the frames stand for, where the true length is not known.
+
+    `segments` is the number of segments, `last` the frames of the last one.
+    """
+    samples = frames * info.hop_length
+    if segments and info.codec in _STRIDES:
+        samples = (segments - 1) * _STRIDES[info.codec] + last * info.hop_length
+    return min(samples * info.source_rate // info.sample_rate, MAX_LENGTH)
+
+
+def info_to_dict(info: CodesInfo) -> dict[str, object]:
+    """The fields of `info` under their own names."""
+    return asdict(info)
+
+
+def info_from_dict(values: Mapping[str, object]) -> CodesInfo:
+    """The reverse; unknown keys are ignored.
+
+    Raises:
+        FormatError: a field is missing or of the wrong type.
+    """
+    names = [field.name for field in fields(CodesInfo)]
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise FormatError(f"the metadata lacks {', '.join(missing)}")
+    return CodesInfo(**{name: values[name] for name in names})  # type: ignore[arg-type]
+
+
+def parse_json(text: bytes | str) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        FormatError: it is none.
+    """
+    try:
+        return json.loads(text)
+    # Nesting as deep as the limit on length allows exhausts the parser's stack.
+    except (ValueError, RecursionError) as error:
+        raise FormatError("the metadata is not JSON") from error

@@ -1,0 +1,58 @@
+"""The file forms acomp knows. A new one is one new file and one line here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from acomp.codes import CodesInfo
+from acomp.errors import FormatError
+from acomp.formats.base import CodesReader, CodesWriter
+from acomp.formats.nac import NacWriter, open_nac
+from acomp.formats.npz import NpzWriter, open_npz
+from acomp.formats.source import Source
+from acomp.formats.txt import TxtWriter, open_txt
+
+
+@dataclass(frozen=True)
+class Form:
+    """A file form."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    magic: re.Pattern[bytes]
+    """What the first `MAGIC_BYTES` bytes begin with."""
+    read: Callable[[Source, str, bool], CodesReader]
+    """Opens a source, given the name for messages and whether to recover."""
+    write: Callable[[BinaryIO, str, CodesInfo, bool], CodesWriter]
+    """Begins a stream, given the name for messages, what is written and whether it is live."""
+
+
+MAGIC_BYTES = 8
+FORMS = (
+    Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter),
+    Form("txt", (".txt",), re.compile(rb"[0-9]{1,2}[ \t]*\r?\n"), open_txt, TxtWriter),
+    Form("npz", (".npz",), re.compile(rb"PK\x03\x04"), open_npz, NpzWriter),
+)
+
+
+def form_by_name(name: str) -> Form:
+    """Raise FormatError where there is none of that name."""
+    for form in FORMS:
+        if form.name == name:
+            return form
+    raise FormatError(f"{name!r} is no form for codes; there are {form_names()}")
+
+
+def form_by_suffix(suffix: str) -> Form | None:
+    return next((form for form in FORMS if suffix.lower() in form.suffixes), None)
+
+
+def form_by_magic(start: bytes) -> Form | None:
+    return next((form for form in FORMS if form.magic.match(start)), None)
+
+
+def form_names() -> str:
+    return ", ".join(form.name for form in FORMS)

@@ -1,0 +1,281 @@
+"""`.txt`, text embeddings: channels, bandwidth, then the codes in lines; see docs/formats.md."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, field, replace
+from math import isclose
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.codes import Block, Codes, CodesInfo, Segments
+from acomp.errors import FormatError
+from acomp.formats.base import (
+    CodesWriter,
+    WholeReader,
+    info_from_dict,
+    info_to_dict,
+    natural_length,
+)
+from acomp.formats.source import Source
+
+MAX_LINE = 1 << 24
+MAX_SIZE = 1 << 30
+
+_NOT_CODES = re.compile(rb"[^0-9 \t]")
+_SEGMENT = re.compile(r"([0-9]{1,18}) (-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:e[-+]?[0-9]{1,2})?)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_FIRST_CODES_LINE = 3
+
+# What a file without trailing lines means: EnCodec's two models, by channels.
+_PLAIN = {
+    1: CodesInfo("encodec-24khz", 24000, 1, 1, 1, 1024, 320, 24000),
+    2: CodesInfo("encodec-48khz", 48000, 2, 1, 1, 1024, 320, 48000),
+}
+_PLAIN_CODEBOOKS = {1: 32, 2: 16}
+_PLAIN_SEGMENT = 150
+
+
+class TxtWriter(CodesWriter):
+    """Writes one line per frame, and what else decoding needs as trailing lines."""
+
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, live: bool) -> None:
+        super().__init__(stream, name, info, live)
+        self._segments: list[str] = []
+        self._put(f"{info.channels}\n{info.bandwidth:.9g}\n".encode())
+
+    def _write(self, block: Block) -> None:
+        rows = block.data.reshape(self.info.codes_per_frame, block.frames).T.tolist()
+        self._put("".join(" ".join(map(str, row)) + "\n" for row in rows).encode())
+        if block.segments is not None:
+            # repr of the float32's value as a float is exact.
+            pairs = zip(block.segments.frames.tolist(), block.segments.scales.tolist(), strict=True)
+            self._segments += [f"# segment: {frames} {scale!r}\n" for frames, scale in pairs]
+
+    def _finish(self, length: int) -> None:
+        fields = info_to_dict(self.info)
+        lines = [f"# {key}: {value}\n" for key, value in fields.items() if value is not None]
+        lines += self._segments
+        # The number of frames comes last: whatever is cut off the end then shows.
+        lines += [f"# length: {length}\n", f"# frames: {self._frames}\n"]
+        self._put("".join(lines).encode())
+
+
+@dataclass
+class _Lines:
+    """A text file as it stands, its codes in compact arrays."""
+
+    channels: int = 0
+    bandwidth: float = 0.0
+    codes: array[int] = field(default_factory=lambda: array("H"))
+    widths: array[int] = field(default_factory=lambda: array("I"))
+    fields: dict[str, str] = field(default_factory=dict)
+    segments: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def values(self) -> NDArray[np.uint16]:
+        """All codes, as they come."""
+        return np.array(self.codes, np.uint16)
+
+    @property
+    def line_widths(self) -> NDArray[np.int64]:
+        """Codes in each line."""
+        return np.array(self.widths, np.int64)
+
+
+def open_txt(source: Source, name: str, recover: bool) -> WholeReader:  # noqa: ARG001
+    """A reader for text embeddings; there is nothing to recover where nothing has a checksum."""
+    lines = _read_lines(source)
+    codes = _own_codes(lines) if "codec" in lines.fields else _plain_codes(lines)
+    reader = WholeReader(source, name, codes)
+    reader.form = "txt"
+    return reader
+
+
+def _read_lines(source: Source) -> _Lines:
+    found = _Lines()
+    blank = False
+    number, line = 0, b"\n"
+    for number, line in enumerate(source.lines(MAX_LINE, MAX_SIZE), start=1):
+        try:
+            text = line.rstrip(b"\r\n")
+            if number == 1:
+                found.channels = _parse_channels(text)
+            elif number == 2:
+                found.bandwidth = _parse_bandwidth(text)
+            elif text.startswith(b"#"):
+                blank = True
+                _parse_field(found, text)
+            elif not text.strip():
+                blank = True
+            elif blank:
+                raise FormatError("codes after the end of the codes")
+            else:
+                _parse_codes(found, text)
+        except (FormatError, ValueError, OverflowError) as error:
+            raise FormatError(f"line {number}: {error}") from error
+    if number < 2:
+        raise FormatError("ends before its second line, the bandwidth")
+    if line.startswith(b"#") and not line.endswith(b"\n"):
+        raise FormatError("ends in the middle of its last line")
+    return found
+
+
+def _parse_channels(text: bytes) -> int:
+    if not re.fullmatch(rb"\s*[0-9]{1,2}\s*", text):
+        raise FormatError(f"{_show(text)} is not a number of channels")
+    return int(text)
+
+
+def _parse_bandwidth(text: bytes) -> float:
+    if not re.fullmatch(rb"\s*[0-9]{1,9}(\.[0-9]{0,20})?(e-?[0-9]{1,2})?\s*", text):
+        raise FormatError(f"{_show(text)} is not a bandwidth in kbps")
+    return float(text)
+
+
+def _parse_codes(found: _Lines, text: bytes) -> None:
+    if wrong := _NOT_CODES.search(text):
+        raise FormatError(f"{_show(wrong.group())} is not part of a code")
+    before = len(found.codes)
+    try:
+        found.codes.extend(map(int, text.split()))
+    except (OverflowError, ValueError) as error:
+        raise FormatError("a code is out of range") from error
+    found.widths.append(len(found.codes) - before)
+
+
+def _parse_field(found: _Lines, text: bytes) -> None:
+    key, colon, value = text[1:].decode("utf-8").partition(":")
+    key, value = key.strip(), value.strip()
+    if not colon:
+        return
+    if key != "segment":
+        if key in found.fields:
+            raise FormatError(f"{key} is given twice")
+        found.fields[key] = value
+        return
+    segment = _SEGMENT.fullmatch(value)
+    if not segment:
+        raise FormatError(f"{value!r} is not the frames and the scale of a segment")
+    found.segments.append((int(segment[1]), float(segment[2])))
+
+
+def _own_codes(lines: _Lines) -> Codes:
+    """Codes of a file that says in trailing lines what they are."""
+    numbers = {
+        key: int(value) if _NUMBER.fullmatch(value) else value
+        for key, value in lines.fields.items()
+        if key not in ("codec", "fingerprint")
+    }
+    texts = {
+        "codec": lines.fields["codec"],
+        "fingerprint": lines.fields.get("fingerprint"),
+    }
+    info = info_from_dict({**numbers, **texts})
+    length, frames = numbers.get("length"), numbers.get("frames")
+    if not isinstance(length, int) or not isinstance(frames, int):
+        raise FormatError("the trailing lines lack length or frames: the file is cut short")
+    if frames != len(lines.widths):
+        raise FormatError(f"has {len(lines.widths)} lines of codes where {frames} are due")
+    if info.channels != lines.channels:
+        raise FormatError(f"line 1: {lines.channels} channels, but the end says {info.channels}")
+    if not isclose(info.bandwidth, lines.bandwidth, rel_tol=1e-6):
+        raise FormatError(f"line 2: {lines.bandwidth:g} kbps, but the end means {info.bandwidth:g}")
+    segments = None
+    if lines.segments:
+        counts, scales = zip(*lines.segments, strict=True)
+        # What is too large for a float32 becomes infinite, which Segments refuses.
+        with np.errstate(over="ignore"):
+            segments = Segments(np.array(counts, np.int64), np.array(scales, np.float32))
+    return Codes(info, _frame_lines(lines, info), length, segments)
+
+
+def _plain_codes(lines: _Lines) -> Codes:
+    """Codes of a file of three plain parts, in either of the layouts in circulation."""
+    info = _plain_info(lines)
+    # As many lines as codebooks with as many codes fit both layouts: they are taken as time steps,
+    # which is what the program's documentation says.
+    if not lines.widths or lines.widths[0] == info.codebooks:
+        data = _frame_lines(lines, info)
+    else:
+        data = _codebook_lines(lines, info)
+    frames = data.shape[2]
+    if info.channels == 1:
+        return Codes(info, data, natural_length(info, frames))
+    whole, last = divmod(frames, _PLAIN_SEGMENT)
+    counts = np.array([_PLAIN_SEGMENT] * whole + [last] * (last > 0), np.int64)
+    # The layout has lost the scales; 1 leaves the loudness as the codec normalised it.
+    segments = Segments(counts, np.ones(len(counts), np.float32)) if len(counts) else None
+    final = int(counts[-1]) if len(counts) else 0
+    return Codes(info, data, natural_length(info, frames, len(counts), final), segments)
+
+
+def _plain_info(lines: _Lines) -> CodesInfo:
+    plain = _PLAIN.get(lines.channels)
+    if plain is None:
+        raise FormatError(f"line 1: {lines.channels} channels; without a codec's name 1 or 2 fit")
+    codebooks = lines.bandwidth / plain.bandwidth
+    most = _PLAIN_CODEBOOKS[lines.channels]
+    if not 1 <= round(codebooks) <= most or not isclose(codebooks, round(codebooks), rel_tol=1e-3):
+        raise FormatError(
+            f"line 2: {lines.bandwidth:g} kbps is no bandwidth of {plain.codec}, "
+            f"1 to {most} times {plain.bandwidth:g}"
+        )
+    return replace(plain, codebooks=round(codebooks))
+
+
+def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
+    """Codes of one line per frame, `[streams, codebooks, frames]`."""
+    due = info.codes_per_frame
+    widths = lines.line_widths
+    _check_widths(widths, np.full_like(widths, due))
+    _check_range(lines, info)
+    shaped = lines.values.reshape(len(widths), info.streams, info.codebooks)
+    return np.ascontiguousarray(shaped.transpose(1, 2, 0))
+
+
+def _codebook_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
+    """Codes of one line per segment and codebook, `[1, codebooks, frames]`."""
+    widths = lines.line_widths
+    groups, left = divmod(len(widths), info.codebooks)
+    if left or (groups > 1 and info.channels == 1):
+        raise FormatError(
+            f"line {_FIRST_CODES_LINE}: {widths[0]} codes where {info.codebooks} are due, or "
+            f"{len(widths)} lines of codes where {info.codebooks} are due"
+        )
+    due = np.repeat(widths[:: info.codebooks], info.codebooks)
+    if info.channels == 2:
+        due[: -info.codebooks] = _PLAIN_SEGMENT
+        due = np.minimum(due, _PLAIN_SEGMENT)
+    _check_widths(widths, due)
+    _check_range(lines, info)
+    ends = np.cumsum(widths.reshape(groups, info.codebooks).sum(axis=1))
+    segments = [part.reshape(info.codebooks, -1) for part in np.split(lines.values, ends[:-1])]
+    return np.concatenate(segments, axis=1)[np.newaxis]
+
+
+def _check_widths(widths: NDArray[np.int64], due: NDArray[np.int64]) -> None:
+    wrong = np.flatnonzero(widths != due)
+    if len(wrong):
+        line = int(wrong[0])
+        raise FormatError(
+            f"line {line + _FIRST_CODES_LINE}: {widths[line]} codes where {due[line]} are due"
+        )
+
+
+def _check_range(lines: _Lines, info: CodesInfo) -> None:
+    wrong = np.flatnonzero(lines.values >= info.codebook_size)
+    if len(wrong):
+        ends = np.cumsum(lines.line_widths)
+        line = int(np.searchsorted(ends, wrong[0], side="right"))
+        raise FormatError(
+            f"line {line + _FIRST_CODES_LINE}: code {lines.values[wrong[0]]} is out of range: "
+            f"a codebook has {info.codebook_size}"
+        )
+
+
+def _show(text: bytes) -> str:
+    return repr(text[:20].decode("ascii", "replace"))

@@ -1,0 +1,227 @@
+"""From file to file: audio to codes and codes to audio, in blocks.
+
+    source -> AudioReader -> Encoder -> CodesWriter -> target
+    source -> CodesReader -> Decoder -> AudioWriter -> target
+
+Memory does not grow with the length of the audio, and a target is whole or not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import PathLike
+from time import perf_counter
+from typing import BinaryIO, TypeVar
+
+from acomp.audio import AudioReader, AudioWriter, open_audio
+from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
+from acomp.codes import Block, CodesInfo, split, tail
+from acomp.errors import AudioError
+from acomp.formats import CodesReader, create_codes, open_codes
+
+Source = str | PathLike[str] | BinaryIO
+Target = str | PathLike[str] | BinaryIO
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds of audio done and, where it is known, their total."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was done."""
+
+    info: CodesInfo
+    audio_seconds: float
+    codec_seconds: float
+    """Time that the codec took, reading and writing left out."""
+    damage: tuple[str, ...] = ()
+    """What was passed over in a damaged file."""
+
+
+def encode_file(
+    codec_for: Callable[[int], Codec],
+    source: Source,
+    target: Target,
+    *,
+    bandwidth: float | None = None,
+    codebooks: int | None = None,
+    channels: str = "auto",
+    form: str | None = None,
+    check: Target | None = None,
+    live: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Encode one audio file into a file of codes.
+
+    Args:
+        codec_for: gives the codec for a number of channels to code.
+        source: a path, or a stream that need not be seekable.
+        target: a path, whose suffix names the form, or a stream.
+        bandwidth: in kbps, of one stream.
+        codebooks: instead of a bandwidth.
+        channels: auto, mono or stereo.
+        form: nac, txt or npz, where the suffix of the target does not say it.
+        check: where to write the decoded codes as audio, to listen to.
+        live: write each block of codes at once, for a reader at the other end of a pipe.
+        progress: told how far it is.
+
+    Raises:
+        AcompError: its message says what is wrong; the target is left as it was.
+    """
+    with ExitStack() as files:
+        reader = files.enter_context(open_audio(source))
+        if reader.length == 0:
+            raise AudioError(f"{_name(source)} holds no samples: there is nothing to encode")
+        codec = codec_for(_coded_channels(reader, channels))
+        info = codec.info(reader, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
+        encoder = Encoder(codec, info)
+        writer = files.enter_context(create_codes(target, info, form=form, live=live))
+        decoder = Decoder(codec, info) if check is not None else None
+        sink = None
+        if decoder is not None and check is not None:
+            sink = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
+        clock = _Clock()
+        for block in clock.timing(_encoded(encoder, reader, progress)):
+            writer.write(block)
+            if decoder is not None and sink is not None:
+                sink.write(decoder.push(block))
+        writer.finish(encoder.length)
+        if decoder is not None and sink is not None:
+            sink.write(decoder.finish(encoder.length))
+    return Result(info, encoder.length / info.source_rate, clock.seconds)
+
+
+def decode_file(
+    codec_for: Callable[[CodesInfo], Codec],
+    source: Source,
+    target: Target,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    recover: bool = False,
+    sample_rate: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Decode one file of codes into an audio file.
+
+    Args:
+        codec_for: gives the codec that decodes such codes.
+        source: a path, or a stream that need not be seekable.
+        target: a path, whose suffix names the form, or a stream, which gets a WAV.
+        start: seconds to leave out at the beginning.
+        duration: seconds to decode, all by default.
+        recover: pass over what is damaged and decode the rest.
+        sample_rate: in Hz; that of the encoded audio by default.
+        progress: told how far it is.
+
+    Raises:
+        AcompError: its message says what is wrong; the target is left as it was.
+    """
+    with ExitStack() as files:
+        reader = files.enter_context(open_codes(source, recover=recover))
+        codec = codec_for(reader.info)
+        decoder = Decoder(codec, reader.info, sample_rate)
+        stretch = _Stretch(codec, reader, decoder, start, duration)
+        sink = files.enter_context(AudioWriter(target, decoder.sample_rate, reader.info.channels))
+        clock = _Clock()
+        for samples in clock.timing(stretch.samples(progress)):
+            sink.write(samples)
+        if stretch.written == 0 and start > 0:
+            raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
+    seconds = stretch.written / decoder.sample_rate
+    return Result(reader.info, seconds, clock.seconds, tuple(reader.damage))
+
+
+T = TypeVar("T")
+
+
+class _Clock:
+    """Adds up the time spent inside an iterator."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timing(self, items: Iterator[T]) -> Iterator[T]:
+        while True:
+            began = perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += perf_counter() - began
+            yield item
+
+
+def _coded_channels(reader: AudioReader, channels: str) -> int:
+    """The number of channels by which the alias `encodec` chooses."""
+    return CHANNELS.get(channels) or reader.channels
+
+
+def _encoded(encoder: Encoder, reader: AudioReader, progress: Progress | None) -> Iterator[Block]:
+    rate = reader.sample_rate
+    for samples in reader.blocks(BLOCK_SECONDS * rate):
+        yield encoder.push(samples)
+        if progress is not None:
+            progress(encoder.length / rate, reader.length and reader.length / rate)
+    yield encoder.finish()
+
+
+class _Stretch:
+    """The samples from `start` on, for `duration` seconds, of a file of codes."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        reader: CodesReader,
+        decoder: Decoder,
+        start: float,
+        duration: float | None,
+    ) -> None:
+        rate = decoder.sample_rate
+        self._reader = reader
+        self._decoder = decoder
+        self._first_frame, self._first_sample = codec.seek(int(start * codec.spec.sample_rate))
+        offset = round(self._first_sample * rate / codec.spec.sample_rate)
+        self._begin = round(start * rate) - offset
+        self._end = None if duration is None else self._begin + round(duration * rate)
+        self.written = 0
+        """Samples per channel given so far."""
+
+    def samples(self, progress: Progress | None) -> Iterator[Samples]:
+        rate = self._decoder.sample_rate
+        position = 0
+        for decoded in self._decoded():
+            begin = max(0, self._begin - position)
+            position += decoded.shape[1]
+            past_end = 0 if self._end is None else max(0, position - self._end)
+            wanted = decoded[:, begin : decoded.shape[1] - past_end]
+            if wanted.shape[1]:
+                self.written += wanted.shape[1]
+                yield wanted
+            if progress is not None:
+                progress(self.written / rate, self._total(rate))
+            if self._end is not None and position >= self._end:
+                return
+
+    def _decoded(self) -> Iterator[Samples]:
+        """The samples from `_first_sample` on."""
+        info = self._reader.info
+        frames = max(1, int(BLOCK_SECONDS * info.frame_rate))
+        for first, block in self._reader.blocks(self._first_frame):
+            for part in split(tail(block, self._first_frame - first), frames):
+                yield self._decoder.push(part)
+        length = self._reader.length or 0
+        before = round(self._first_sample * info.source_rate / info.sample_rate)
+        yield self._decoder.finish(max(0, length - before))
+
+    def _total(self, rate: int) -> float | None:
+        if self._end is not None:
+            return (self._end - self._begin) / rate
+        length = self._reader.length
+        return None if length is None else length / self._reader.info.source_rate
+
+
+def _name(source: Source) -> str:
+    return str(source) if isinstance(source, str | PathLike) else "standard input"

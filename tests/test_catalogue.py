@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+import pytest
+
+from acomp.backends.catalogue import CATALOGUE, Weights, lookup
+from acomp.errors import WeightsError
+
+PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
+
+
+def test_every_codec_has_weights() -> None:
+    assert set(CATALOGUE) == {
+        "nano",
+        "encodec-24khz",
+        "encodec-48khz",
+        "dac-44khz",
+        "dac-24khz",
+        "dac-16khz",
+        "dac-44khz-16kbps",
+    }
+
+
+@pytest.mark.parametrize("weights", CATALOGUE.values(), ids=lambda weights: weights.name)
+def test_entry_is_sound(weights: Weights) -> None:
+    assert lookup(weights.name) is weights
+    assert PurePath(weights.file).name == weights.file
+    assert weights.licence and weights.page
+    assert weights.sha256 is None or re.fullmatch("[0-9a-f]{8,64}", weights.sha256)
+    assert weights.size is None or weights.size > 0
+
+
+@pytest.mark.parametrize("weights", PUBLISHED, ids=lambda weights: weights.name)
+def test_published_file_can_be_fetched_and_checked(weights: Weights) -> None:
+    address = urlsplit(weights.url)
+    assert address.scheme == "https" and address.netloc
+    assert urlsplit(weights.page).scheme == "https"
+    assert weights.sha256 or weights.size
+    assert weights.package in ("encodec", "dac")
+
+
+def test_files_do_not_share_a_name() -> None:
+    assert len({weights.file for weights in CATALOGUE.values()}) == len(CATALOGUE)
+
+
+def test_encodec_file_names_hold_the_beginning_of_the_sum() -> None:
+    for name in ("encodec-24khz", "encodec-48khz"):
+        weights = lookup(name)
+        assert weights.sha256
+        assert f"-{weights.sha256[:8]}." in weights.file
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(WeightsError, match=r"'encodec-96khz'.*nano, encodec-24khz.*16kbps$"):
+        lookup("encodec-96khz")
+
+
+def test_neither_catalogue_nor_cache_import_torch_or_requests() -> None:
+    code = (
+        "import sys, acomp.backends.catalogue, acomp.backends.weights\n"
+        "assert not {'torch', 'requests', 'safetensors'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

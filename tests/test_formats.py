@@ -1,0 +1,269 @@
+"""What all file forms share: being found, converted, and never left half written."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from codes_samples import (
+    Pipe,
+    all_codes,
+    assert_same,
+    encodec_24khz,
+    encodec_48khz,
+    to_bytes,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acomp.codes import Codes
+from acomp.errors import AcompError, AudioError, FormatError
+from acomp.files import atomic_write
+from acomp.formats import FORMS, convert, create_codes, open_codes, read_codes, write_codes
+
+NAMES = [form.name for form in FORMS]
+form_names = pytest.mark.parametrize("form", NAMES)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Finding the form
+
+
+@form_names
+def test_the_suffix_chooses_what_is_written_and_content_what_is_read(
+    tmp_path: Path, form: str
+) -> None:
+    codes = encodec_48khz(2, 2.5)
+    path = tmp_path / f"codes.{form.upper()}"
+    write_codes(path, codes)
+    assert path.read_bytes() == to_bytes(codes, form)
+    other = path.rename(tmp_path / "codes.bin")
+    assert_same(read_codes(str(other)), codes)
+    with open_codes(other) as reader:
+        assert reader.form == form
+        assert (reader.length, reader.frames) == (codes.length, codes.frames)
+    other.rename(tmp_path / "codes.txt")
+    assert_same(read_codes(tmp_path / "codes.txt"), codes)
+
+
+@form_names
+def test_a_pipe_needs_no_suffix(form: str) -> None:
+    assert_same(read_codes(Pipe(to_bytes(encodec_24khz(2, 9), form))), encodec_24khz(2, 9))
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF\0\0\0\0WAVE", b"hello", b"NA", b"\0" * 99])
+@pytest.mark.parametrize("suffix", ["nac", "txt", "npz", "wav"])
+def test_other_files_are_refused_by_name(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"file.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(FormatError) as caught:
+        read_codes(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_target_must_tell_its_form(tmp_path: Path) -> None:
+    codes = encodec_24khz(2, 9)
+    with pytest.raises(FormatError, match="nac, txt, npz"):
+        write_codes(tmp_path / "codes.wav", codes)
+    with pytest.raises(FormatError, match="nac, txt, npz"):
+        write_codes(io.BytesIO(), codes)
+    with pytest.raises(FormatError, match="'mp3' is no form"):
+        write_codes(io.BytesIO(), codes, form="mp3")
+    write_codes(tmp_path / "codes.bin", codes, form="nac")
+    assert_same(read_codes(tmp_path / "codes.bin"), codes)
+    assert names_in(tmp_path) == ["codes.bin"]
+
+
+def test_sources_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="cannot be read: there is no such file"):
+        open_codes(tmp_path / "none.nac")
+    with pytest.raises(FormatError, match="cannot be read: it is a folder"):
+        open_codes(tmp_path)
+
+
+def test_a_source_that_fails_while_it_is_read() -> None:
+    class Failing(Pipe):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.getbuffer().nbytes < 99:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(FormatError, match="the stream: cannot be read: Input/output error"):
+        read_codes(Failing(b"NAC"))
+
+
+# Converting
+
+
+@given(all_codes(), st.lists(st.sampled_from(NAMES), min_size=1, max_size=4))
+def test_forms_convert_into_each_other_without_loss(codes: Codes, forms: list[str]) -> None:
+    data = to_bytes(codes, "nac")
+    for form in forms:
+        stream = Pipe()
+        convert(Pipe(data), stream, form)
+        data = stream.getvalue()
+        assert data == to_bytes(codes, form)
+    assert_same(read_codes(io.BytesIO(data)), codes)
+
+
+def test_a_file_converts_onto_itself(tmp_path: Path) -> None:
+    path = tmp_path / "codes.txt"
+    write_codes(path, encodec_24khz(2, 9))
+    convert(path, path, "nac")
+    assert_same(read_codes(path), encodec_24khz(2, 9))
+
+
+def test_converting_a_damaged_file_leaves_nothing(tmp_path: Path) -> None:
+    data = bytearray(to_bytes(encodec_24khz()))
+    data[-3000] ^= 1
+    (tmp_path / "bad.nac").write_bytes(data)
+    with pytest.raises(FormatError, match=r"bad\.nac: .*damaged"):
+        convert(tmp_path / "bad.nac", tmp_path / "out.txt")
+    assert names_in(tmp_path) == ["bad.nac"]
+
+
+# Whole files or none
+
+
+@form_names
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, form: str) -> None:
+    codes = encodec_24khz()
+    path = tmp_path / f"codes.{form}"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), create_codes(path, codes.info) as writer:
+        writer.write(codes.block)
+        raise KeyboardInterrupt
+    with pytest.raises(FormatError, match="not finished"), create_codes(path, codes.info) as writer:
+        writer.write(codes.block)
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == [path.name]
+
+
+def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
+    codes = encodec_24khz(2, 9)
+    read_only = tmp_path / "read_only.nac"
+    read_only.write_bytes(b"old")
+    read_only.chmod(0o444)
+    (tmp_path / "folder.nac").mkdir()
+    (tmp_path / "file").touch()
+    for name, message in (
+        ("read_only.nac", "cannot write .*read_only.nac: it is read-only"),
+        ("folder.nac", "cannot write .*: it is a folder"),
+        ("missing/codes.nac", "the folder .*missing does not exist"),
+        ("file/codes.nac", "file is not a folder"),
+        ("x" * 300 + ".nac", "its name is too long"),
+    ):
+        with pytest.raises(FormatError, match=message) as caught:
+            write_codes(tmp_path / name, codes)
+        assert "\n" not in str(caught.value)
+    assert read_only.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["file", "folder.nac", "read_only.nac"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@form_names
+def test_a_full_device_is_one_clear_error(form: str) -> None:
+    with pytest.raises(FormatError, match="cannot write /dev/full: no space is left"):
+        write_codes("/dev/full", encodec_24khz(), form=form)
+    with (
+        Path("/dev/full").open("wb", buffering=0) as stream,
+        pytest.raises(FormatError, match="cannot write /dev/full: no space is left"),
+    ):
+        write_codes(stream, encodec_24khz(), form=form)
+
+
+@form_names
+def test_a_disk_that_fills_up_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    class Full(io.FileIO):
+        def write(self, _: object, /) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def open_full(path: Path, mode: str) -> BinaryIO:
+        return io.BufferedWriter(Full(path, mode.replace("b", "")))
+
+    path = tmp_path / f"codes.{form}"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(FormatError, match="no space is left"):
+        write_codes(path, encodec_24khz())
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == [path.name]
+
+
+def test_a_reader_that_went_away_is_one_clear_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with (
+        os.fdopen(write_end, "wb", buffering=0) as stream,
+        pytest.raises(FormatError, match="its reader has gone"),
+    ):
+        write_codes(stream, encodec_24khz(), form="nac")
+
+
+def test_atomic_write_keeps_permissions_and_follows_links(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with atomic_write(link, AudioError) as file:
+        file.write(b"new")
+        assert target.read_bytes() == b"old"
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert names_in(tmp_path) == ["link", "target"]
+
+
+def test_atomic_write_gives_new_files_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    with atomic_write(tmp_path / "new", AudioError) as file:
+        file.write(b"new")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [AudioError, FormatError])
+def test_atomic_write_raises_the_error_it_is_given(
+    tmp_path: Path, error: type[AcompError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(error, match="quota"), atomic_write(tmp_path / "new", error) as file:
+        file.write(b"new")
+    assert names_in(tmp_path) == []
+
+
+def test_a_named_pipe_is_written_and_stays(tmp_path: Path) -> None:
+    fifo = tmp_path / "codes.nac"
+    os.mkfifo(fifo)
+    found: list[Codes] = []
+    thread = threading.Thread(target=lambda: found.append(read_codes(fifo)))
+    thread.start()
+    write_codes(fifo, encodec_48khz(2, 3))
+    thread.join()
+    assert_same(found[0], encodec_48khz(2, 3))
+    assert fifo.is_fifo()
+
+
+def test_neither_torch_nor_a_codec_is_imported() -> None:
+    program = "import sys, acomp.formats; print('torch' in sys.modules, 'encodec' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["False", "False"]
