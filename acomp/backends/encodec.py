@@ -67,7 +67,7 @@ def load(name: str, weights: Path, device: str) -> Codec:
     model = _architecture(name)
     state = load_checkpoint(weights).state
     try:
-        model.load_checkpoint_dict(state)
+        model.load_state_dict(state)
     except RuntimeError:
         raise WeightsError(f"{weights} does not hold weights of {name}") from None
     return Encodec(SPECS[name], model.to(target), fingerprint(state))

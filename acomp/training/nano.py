@@ -28,7 +28,9 @@ from acomp.training.quantiser import LearningQuantiser
 
 SECOND = SPEC.sample_rate
 BATCH = 12
-LEARNING_RATE = 6e-4
+ENCODER_RATE = 1e-4
+"""Peak learning rate; the codebooks must be able to follow."""
+DECODER_RATE = 5e-4
 WARM_UP = 300
 START_BATCH = 400
 """Segments that the principal components and k-means are made of."""
@@ -42,8 +44,15 @@ class Trainer:
         self.network = Network()
         self._data = data
         self._quantiser = LearningQuantiser(self.network.codebooks)
+        encoder = [*self.network.analysis.parameters(), *self.network.encoder.parameters()]
+        decoder = [*self.network.synthesis.parameters(), *self.network.decoder.parameters()]
         self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=1e-3
+            [
+                {"params": encoder, "peak": ENCODER_RATE},
+                {"params": decoder, "peak": DECODER_RATE},
+            ],
+            betas=(0.8, 0.99),
+            weight_decay=1e-3,
         )
 
     @torch.no_grad()
@@ -63,10 +72,10 @@ class Trainer:
 
     def step(self, progress: float, number: int) -> dict[str, float]:
         """One step of gradient descent, `progress` from 0 to 1; returns the losses."""
-        rate = LEARNING_RATE * min(1.0, (number + 1) / WARM_UP)
-        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+        share = min(1.0, (number + 1) / WARM_UP)
+        share *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = share * group["peak"]
         samples = self._data.batch(BATCH, SECOND)
         offered = list(SPEC.bandwidths.values())
         codebooks = torch.tensor([random.choice(offered) for _ in range(BATCH)])
@@ -89,7 +98,7 @@ class Trainer:
             "complex": 0.5 * complex_loss(samples, output),
             "lines": 3.0 * relative_error(features[..., :HOP], decoded[..., :HOP]),
             "bands": (features[..., HOP:] - decoded[..., HOP:]).abs().mean(),
-            "commitment": 0.1 * commitment,
+            "commitment": 5.0 * commitment,
         }
 
 

@@ -1,0 +1,126 @@
+"""DAC against the official package: the same weights give the same codes and samples."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import dac_model, save_dac
+
+import acomp
+from acomp.backends.base import Codec
+from acomp.backends.dac import DECODER_CONTEXT, ENCODER_CONTEXT, SPECS, Dac
+from acomp.engines.torchaudio import ensure_torchaudio
+
+ensure_torchaudio()
+pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The official 44.1 kHz model and acomp's codec, of the same weights."""
+    model = dac_model("dac-44khz")
+    path = save_dac(model, tmp_path_factory.mktemp("weights") / "weights.pth")
+    return model, acomp.load("dac", weights=path)
+
+
+def noise(codec: Codec, samples: int, channels: int = 1) -> acomp.Audio:
+    random = np.random.default_rng(samples)
+    data = 0.1 * random.standard_normal((channels, samples))
+    return acomp.Audio(data.astype(np.float32), codec.spec.sample_rate)
+
+
+@torch.no_grad()
+def assert_same(model: Any, codec: Codec, sound: acomp.Audio, codebooks: int) -> None:
+    x = model.preprocess(torch.from_numpy(sound.samples)[:, None], sound.sample_rate)
+    expected = model.encode(x, n_quantizers=codebooks)[1]
+    codes = codec.encode(sound, codebooks=codebooks)
+    np.testing.assert_array_equal(codes.data, expected.numpy())
+    whole = model.decode(model.quantizer.from_codes(expected)[0])[:, 0, : sound.length].numpy()
+    decoded = codec.decode(codes)
+    assert decoded.samples.shape == sound.samples.shape
+    np.testing.assert_allclose(decoded.samples[:, : whole.shape[1]], whole, atol=1e-5)
+    assert not decoded.samples[:, whole.shape[1] :].any()
+
+
+@pytest.mark.parametrize("codebooks", [1, 9])
+def test_codes_and_samples_are_the_official_ones(pair: Any, codebooks: int) -> None:
+    model, codec = pair
+    assert_same(model, codec, noise(codec, 20_000), codebooks)
+
+
+@pytest.mark.parametrize("samples", [1, 512, 513])
+def test_any_length_gives_the_official_codes(pair: Any, samples: int) -> None:
+    model, codec = pair
+    assert_same(model, codec, noise(codec, samples), 9)
+
+
+def test_stereo_is_two_streams(pair: Any) -> None:
+    model, codec = pair
+    sound = noise(codec, 5000, channels=2)
+    assert_same(model, codec, sound, 4)
+    assert codec.encode(sound).data.shape[0] == 2
+
+
+def test_many_blocks_give_the_codes_of_one_whole_run(
+    pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 20 frames instead of some hundred, so that a short sound has several."""
+    model, codec = pair
+    monkeypatch.setattr("acomp.backends.dac.BLOCK_SECONDS", 20 * 512 / 44_100)
+    assert_same(model, codec, noise(codec, 45_000), 9)
+
+
+@pytest.mark.parametrize("name", ["dac-16khz", "dac-24khz", "dac-44khz-16kbps"])
+def test_the_other_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SPECS[name]
+    model = dac_model(name)
+    monkeypatch.setattr(
+        "acomp.backends.dac.BLOCK_SECONDS", 10 * spec.hop_length / spec.sample_rate
+    )
+    codec = Dac(spec, model, None)
+    assert_same(model, codec, noise(codec, 9777), spec.codebooks)
+    assert codec.codebooks().shape == (spec.codebooks, 1024, 8)
+
+
+@pytest.mark.parametrize("name", ["dac-24khz", "dac-44khz"])
+def test_the_contexts_reach_as_far_as_the_network_sees(name: str) -> None:
+    """What a frame's output depends on, by its gradient."""
+    model, spec = dac_model(name), SPECS[name]
+    frames = 40
+    x = torch.randn(1, 1, frames * spec.hop_length, requires_grad=True)
+    model.encoder(x)[..., 20].sum().backward()
+    assert x.grad is not None
+    seen = x.grad[0, 0].nonzero() / spec.hop_length
+    assert 20 - ENCODER_CONTEXT <= seen.min() and seen.max() < 21 + ENCODER_CONTEXT
+
+    z = torch.randn(1, model.latent_dim, frames, requires_grad=True)
+    start = 20 * spec.hop_length
+    model.decoder(z)[..., start : start + spec.hop_length].sum().backward()
+    assert z.grad is not None
+    seen = z.grad[0].abs().sum(0).nonzero()
+    assert 20 - DECODER_CONTEXT <= seen.min() and seen.max() <= 20 + DECODER_CONTEXT
+
+
+def test_codebooks_and_their_projection(pair: Any) -> None:
+    model, codec = pair
+    assert codec.codebooks().shape == (9, 1024, 8)
+    latent = codec.latent_codebooks()
+    assert latent.shape == (9, 1024, 1024)
+    codes = torch.full((1, 1, 1), 5)
+    with torch.no_grad():
+        expected = model.quantizer.from_codes(codes)[0][0, :, 0]
+    np.testing.assert_allclose(latent[0, 5], expected.numpy(), atol=1e-5)
+
+
+def test_without_the_extra_the_error_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    for module in [name for name in sys.modules if name.split(".")[0] == "dac"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "dac", None)
+    with pytest.raises(acomp.CodecError, match=r"pip install \"acomp\[dac\]\""):
+        acomp.load("dac", weights=tmp_path / "any.pth")
