@@ -60,10 +60,11 @@ def _attempt(name: str, look: Callable[[], str], optional: str | None = None) ->
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Finding(name, True, look())
-    except ImportError as error:
-        return Finding(name, optional is not None, f"not here ({error}); {optional or ''}")
-    except AcompError as error:
-        return Finding(name, False, str(error))
+    except ModuleNotFoundError as error:
+        mend = f"; {optional}" if optional else ""
+        return Finding(name, optional is not None, f"not here ({error}){mend}")
+    except Exception as error:  # a package that does not fit the others can raise anything
+        return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _torchaudio() -> str:

@@ -9,8 +9,9 @@ Memory does not grow with the length of the audio, and a target is whole or not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import gcd, isfinite, lcm
 from os import PathLike
 from time import perf_counter
 from typing import BinaryIO, TypeVar
@@ -18,13 +19,16 @@ from typing import BinaryIO, TypeVar
 from acomp.audio import AudioReader, AudioWriter, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
-from acomp.errors import AudioError
-from acomp.formats import CodesReader, create_codes, open_codes
+from acomp.errors import AudioError, CodecError
+from acomp.formats import NAC0_CODEC, CodesReader, create_codes, open_codes
 
 Source = str | PathLike[str] | BinaryIO
 Target = str | PathLike[str] | BinaryIO
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and, where it is known, their total."""
+
+MAX_SECONDS = 1e9
+"""Where a stretch can begin and how long it can be; no file of codes is half as long."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def encode_file(
     Raises:
         AcompError: its message says what is wrong; the target is left as it was.
     """
-    with ExitStack() as files:
+    with _naming(source), ExitStack() as files:
         reader = files.enter_context(open_audio(source))
         if reader.length == 0:
             raise AudioError(f"{_name(source)} holds no samples: there is nothing to encode")
@@ -118,8 +122,16 @@ def decode_file(
     Raises:
         AcompError: its message says what is wrong; the target is left as it was.
     """
-    with ExitStack() as files:
+    for option, seconds in (("start", start), ("duration", duration)):
+        if seconds is not None and not (isfinite(seconds) and 0 <= seconds <= MAX_SECONDS):
+            raise AudioError(f"{option} is {seconds:g} s, which no audio lasts")
+    with _naming(source), ExitStack() as files:
         reader = files.enter_context(open_codes(source, recover=recover))
+        if reader.info.codec == NAC0_CODEC:
+            raise CodecError(
+                "the codec of .nac version 0 cannot decode it: its weights were never published "
+                "with a checksum; info and convert read such codes"
+            )
         codec = codec_for(reader.info)
         decoder = Decoder(codec, reader.info, sample_rate)
         stretch = _Stretch(codec, reader, decoder, start, duration)
@@ -127,7 +139,7 @@ def decode_file(
         clock = _Clock()
         for samples in clock.timing(stretch.samples(progress)):
             sink.write(samples)
-        if stretch.written == 0 and start > 0:
+        if stretch.written == 0 and start > 0 and duration != 0:
             raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
     seconds = stretch.written / decoder.sample_rate
     return Result(reader.info, seconds, clock.seconds, tuple(reader.damage))
@@ -182,8 +194,8 @@ class _Stretch:
         rate = decoder.sample_rate
         self._reader = reader
         self._decoder = decoder
-        self._first_frame, self._first_sample = codec.seek(int(start * codec.spec.sample_rate))
-        offset = round(self._first_sample * rate / codec.spec.sample_rate)
+        self._first_frame, self._first_sample = _seek(codec, reader.info, rate, start)
+        offset = self._first_sample * rate // codec.spec.sample_rate
         self._begin = round(start * rate) - offset
         self._end = None if duration is None else self._begin + round(duration * rate)
         self.written = 0
@@ -213,14 +225,44 @@ class _Stretch:
             for part in split(tail(block, self._first_frame - first), frames):
                 yield self._decoder.push(part)
         length = self._reader.length or 0
-        before = round(self._first_sample * info.source_rate / info.sample_rate)
+        before = self._first_sample * info.source_rate // info.sample_rate
         yield self._decoder.finish(max(0, length - before))
 
     def _total(self, rate: int) -> float | None:
         if self._end is not None:
             return (self._end - self._begin) / rate
         length = self._reader.length
-        return None if length is None else length / self._reader.info.source_rate
+        if length is None:
+            return None
+        skipped = self._begin / rate + self._first_sample / self._reader.info.sample_rate
+        return max(0.0, length / self._reader.info.source_rate - skipped)
+
+
+def _seek(codec: Codec, info: CodesInfo, rate: int, start: float) -> tuple[int, int]:
+    """As `codec.seek`, for `start` seconds, to a sample that is a whole one at the other rates too.
+
+    A resampler that began between two samples would shift the sound by less than a sample.
+    """
+    due = codec.spec.sample_rate
+    whole = lcm(due // gcd(due, rate), due // gcd(due, info.source_rate))
+    sample = int(start * due)
+    frame, first = codec.seek(sample)
+    while first % whole:
+        sample -= codec.spec.hop_length
+        frame, first = codec.seek(max(0, sample))
+    return frame, first
+
+
+@contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Put the name of the source before messages that do not have it."""
+    try:
+        yield
+    except (AudioError, CodecError) as error:
+        name = _name(source)
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _name(source: Source) -> str:

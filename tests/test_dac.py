@@ -78,9 +78,7 @@ def test_many_blocks_give_the_codes_of_one_whole_run(
 def test_the_other_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = SPECS[name]
     model = dac_model(name)
-    monkeypatch.setattr(
-        "acomp.backends.dac.BLOCK_SECONDS", 10 * spec.hop_length / spec.sample_rate
-    )
+    monkeypatch.setattr("acomp.backends.dac.BLOCK_SECONDS", 10 * spec.hop_length / spec.sample_rate)
     codec = Dac(spec, model, None)
     assert_same(model, codec, noise(codec, 9777), spec.codebooks)
     assert codec.codebooks().shape == (spec.codebooks, 1024, 8)
@@ -95,14 +93,14 @@ def test_the_contexts_reach_as_far_as_the_network_sees(name: str) -> None:
     model.encoder(x)[..., 20].sum().backward()
     assert x.grad is not None
     seen = x.grad[0, 0].nonzero() / spec.hop_length
-    assert 20 - ENCODER_CONTEXT <= seen.min() and seen.max() < 21 + ENCODER_CONTEXT
+    assert seen.min() >= 20 - ENCODER_CONTEXT and seen.max() < 21 + ENCODER_CONTEXT
 
     z = torch.randn(1, model.latent_dim, frames, requires_grad=True)
     start = 20 * spec.hop_length
     model.decoder(z)[..., start : start + spec.hop_length].sum().backward()
     assert z.grad is not None
     seen = z.grad[0].abs().sum(0).nonzero()
-    assert 20 - DECODER_CONTEXT <= seen.min() and seen.max() <= 20 + DECODER_CONTEXT
+    assert seen.min() >= 20 - DECODER_CONTEXT and seen.max() <= 20 + DECODER_CONTEXT
 
 
 def test_codebooks_and_their_projection(pair: Any) -> None:

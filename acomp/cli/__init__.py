@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from acomp.cli import codebooks, convert, decode, demo, doctor, encode, info, models
+from acomp.cli.common import show_error
 from acomp.errors import AcompError
+from acomp.files import reason_of
 
 app = typer.Typer(
     name="acomp",
@@ -30,12 +34,14 @@ app.command()(demo.demo)
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True)
     ] = False,
 ) -> None:
-    del debug  # `main` looks for it, because errors end there
+    del debug  # `show_error` looks for it, and `main` takes it behind a command too
     if version:
         from acomp import __version__
 
@@ -45,16 +51,27 @@ def options(
 
 def main() -> None:
     """Run the command line; every failure a user can cause ends in one line and exit code 1."""
+    _prepare_streams()
     try:
-        app()
+        try:
+            app([argument for argument in sys.argv[1:] if argument != "--debug"])
+        finally:
+            sys.stdout.flush()  # here, where a failure can still be told
     except AcompError as error:
-        if "--debug" in sys.argv:
-            raise
-        print(f"error: {error}", file=sys.stderr)
+        show_error(error)
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader of our output has left: nothing to say, and nothing left to flush it to.
+    except OSError as error:
+        # Nothing is left to flush the rest of the output to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # a reader that has left needs no message
+            name = error.filename or "standard output"
+            show_error(AcompError(f"cannot use {name}: {reason_of(error)}"))
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+
+def _prepare_streams() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open(mode))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text

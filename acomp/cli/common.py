@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from acomp.errors import AcompError, WeightsError
+from acomp.errors import AcompError
+from acomp.files import reason_of
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
@@ -37,13 +40,23 @@ OutputDir = Annotated[
 ]
 
 
-def pairs(
+@dataclass(frozen=True)
+class Job:
+    """One input and its output."""
+
+    source: str
+    target: str
+    problem: str | None = None
+    """Why it cannot be done, where that is known beforehand."""
+
+
+def jobs(
     inputs: list[str],
     output: str | None,
     output_dir: Path | None,
     suffix: str,
     is_input: Callable[[Path], bool],
-) -> list[tuple[str, str]]:
+) -> list[Job]:
     """Each input with its output.
 
     A folder stands for the files in it that `is_input` takes, which keep their places below
@@ -51,53 +64,56 @@ def pairs(
     output lies beside its input and never replaces a file.
 
     Raises:
-        AcompError: the options do not fit the inputs, or an output would replace a file unasked.
+        BadParameter: the options do not fit the inputs.
+        AcompError: a folder cannot be made.
     """
     if output is None and output_dir is None and len(inputs) == 2 and inputs[1] == PIPE:
         inputs, output = inputs[:1], PIPE
-    if not inputs:
-        raise typer.BadParameter("there is no input")
+    if not inputs or "" in inputs:
+        raise typer.BadParameter("an input has no name" if inputs else "there is no input")
     if output is not None and output_dir is not None:
         raise typer.BadParameter("give --output or --output-dir, not both")
-    found = [(root, path) for name in inputs for root, path in _files(name, is_input)]
     if output is not None:
-        if len(found) != 1 or Path(inputs[0]).is_dir():
+        if len(inputs) != 1 or Path(inputs[0]).is_dir():
             raise typer.BadParameter("several inputs need --output-dir, not --output")
-        return [(found[0][1], output)]
-    if output_dir is not None:
-        return [(name, str(_below(output_dir, root, name, suffix))) for root, name in found]
-    return [(name, _beside(name, suffix)) for _, name in found]
+        return [Job(inputs[0], output)]
+    return [job for name in inputs for job in _jobs(name, output_dir, suffix, is_input)]
 
 
-def _files(name: str, is_input: Callable[[Path], bool]) -> Iterator[tuple[Path, str]]:
-    """The file `name`, or those in the folder `name`, each with the folder it was found from."""
+def _jobs(
+    name: str, output_dir: Path | None, suffix: str, is_input: Callable[[Path], bool]
+) -> Iterator[Job]:
+    """What the file `name`, or the folder `name`, gives to do."""
     path = Path(name)
     if name == PIPE or not path.is_dir():
-        yield path.parent, name
+        yield _job(path.parent, name, output_dir, suffix)
         return
     files = sorted(file for file in path.rglob("*") if file.is_file() and is_input(file))
     if not files:
-        raise AcompError(f"there is no file to work on in {name}")
-    yield from ((path, str(file)) for file in files)
+        yield Job(name, name, f"there is no file to work on in {name}")
+    for file in files:
+        yield _job(path, str(file), output_dir, suffix)
 
 
-def _below(folder: Path, root: Path, name: str, suffix: str) -> Path:
+def _job(root: Path, name: str, output_dir: Path | None, suffix: str) -> Job:
+    """One file, found from the folder `root`."""
+    if output_dir is not None:
+        return Job(name, _below(output_dir, root, name, suffix))
+    if name == PIPE:
+        return Job(PIPE, PIPE)
+    target = Path(name).with_suffix(suffix)
+    exists = f"{target} exists; name the output with -o to replace it"
+    return Job(name, str(target), exists if target.exists() else None)
+
+
+def _below(folder: Path, root: Path, name: str, suffix: str) -> str:
     if name == PIPE:
         raise typer.BadParameter("standard input needs --output, not --output-dir")
     path = folder / Path(name).relative_to(root).with_suffix(suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AcompError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    return path
-
-
-def _beside(name: str, suffix: str) -> str:
-    if name == PIPE:
-        return PIPE
-    path = Path(name).with_suffix(suffix)
-    if path.exists():
-        raise AcompError(f"{path} exists; name the output with -o to replace it")
+        raise AcompError(f"cannot make the folder {path.parent}: {reason_of(error)}") from error
     return str(path)
 
 
@@ -108,21 +124,23 @@ def stream_or_path(name: str, *, write: bool = False) -> str | BinaryIO:
     return sys.stdout.buffer if write else sys.stdin.buffer
 
 
-def for_each(work: list[tuple[str, str]], do: Callable[[str, str], str]) -> None:
+def for_each(work: list[Job], do: Callable[[str, str], str]) -> None:
     """Run `do` on each input and output; it returns a line about what it did, for stderr.
 
     Raises:
         AcompError: as `report_failures`.
     """
-    counts = Counter(target for _, target in work)
+    counts = Counter(job.target for job in work)
 
-    def do_one(item: tuple[str, str]) -> None:
-        source, target = item
+    def do_one(job: Job) -> None:
+        source, target = job.source, job.target
         if target != PIPE and same_file(source, target):
             raise AcompError(f"{source} is both input and output")
         if target != PIPE and counts[target] > 1:
             raise AcompError(f"{source} would share the output {target} with another input")
-        print(do(source, target), file=sys.stderr)
+        if job.problem is not None:
+            raise AcompError(job.problem)
+        print(one_line(do(source, target)), file=sys.stderr)
 
     report_failures(work, do_one)
 
@@ -141,9 +159,21 @@ def report_failures(items: Sequence[T], do: Callable[[T], None]) -> None:
             if len(items) == 1:
                 raise
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            show_error(error)
     if failed:
         raise AcompError(f"{failed} of {len(items)} inputs failed, as said above")
+
+
+def show_error(error: AcompError) -> None:
+    """One line on stderr; with --debug the traceback before it."""
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
+    print(one_line(f"error: {error}"), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """`text` with a space for each line break, which the name of a file may hold."""
+    return " ".join(text.splitlines())
 
 
 def same_file(source: str, target: str) -> bool:
@@ -178,11 +208,8 @@ def fetched(name: str) -> Path | None:
 
     if name not in CATALOGUE:
         return None
-    try:
-        with download_bar(name) as progress:
-            return fetch(name, progress)
-    except WeightsError as error:
-        raise WeightsError(f"{error}; or take -b nano, which is built in") from error
+    with download_bar(name) as progress:
+        return fetch(name, progress)
 
 
 @contextmanager
@@ -197,15 +224,20 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} s of {task.total:.0f} s, {task.fields[speed]}"),
+        TextColumn("{task.fields[done]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=float("inf"), speed="")
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(label, total=None, done="")
 
-        def update(done: float, total: float | None) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            speed = f"{done / elapsed:.0f} times real time" if elapsed > 0 else ""
-            bar.update(task, completed=done, total=total, speed=speed)
+    def update(done: float, total: float | None) -> None:
+        bar.start()  # not before: until now there may have been the bar of a download
+        elapsed = bar.tasks[0].elapsed or 0.0
+        speed = f", {done / elapsed:.0f} times real time" if elapsed > 0 else ""
+        whole = "" if total is None else f" of {total:.0f} s"
+        bar.update(task, completed=done, total=total, done=f"{done:.0f} s{whole}{speed}")
 
+    try:
         yield update
+    finally:
+        bar.stop()

@@ -14,7 +14,8 @@ from acomp.cli.common import (
     OutputDir,
     Weights,
     for_each,
-    pairs,
+    jobs,
+    one_line,
     progress_bar,
     stream_or_path,
 )
@@ -58,7 +59,11 @@ def decode(
 
     if embedding_file is not None:
         inputs = [embedding_file, *(inputs or [])]
-    work = pairs(inputs or [], output or output_file, output_dir, ".wav", is_codes_name)
+    if output_file is not None:
+        if output is not None:
+            raise typer.BadParameter("give --output or --output-file, not both")
+        output = output_file
+    work = jobs(inputs or [], output, output_dir, ".wav", is_codes_name)
     loaders = {}
 
     def codec_for(info: CodesInfo) -> Codec:
@@ -79,7 +84,7 @@ def decode(
                 progress=progress,
             )
         for loss in result.damage:
-            print(f"warning: {source}: {loss}", file=sys.stderr)
+            print(one_line(f"warning: {source}: {loss}"), file=sys.stderr)
         speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
         return (
             f"{source} -> {target}: {result.info.codec}, {result.audio_seconds:.2f} s "

@@ -16,10 +16,12 @@ from acomp.cli.common import (
     Weights,
     codec_loader,
     for_each,
-    pairs,
+    jobs,
     progress_bar,
+    same_file,
     stream_or_path,
 )
+from acomp.errors import WeightsError
 
 
 def encode(
@@ -78,26 +80,36 @@ def encode(
     if input_file is not None:
         inputs = [input_file, *(inputs or [])]
     if embedding_file is not None:
+        if output is not None:
+            raise typer.BadParameter("give --output or --embedding-file, not both")
         output, form = embedding_file, form or "txt"
-    work = pairs(inputs or [], output, output_dir, f".{form or 'nac'}", is_audio_name)
-    if output_file is not None and len(work) != 1:
-        raise typer.BadParameter("--output-file goes with one input")
+    work = jobs(inputs or [], output, output_dir, f".{form or 'nac'}", is_audio_name)
+    if output_file is not None:
+        if len(work) != 1:
+            raise typer.BadParameter("--output-file goes with one input")
+        if output_file == work[0].target or same_file(work[0].source, output_file):
+            raise typer.BadParameter("--output-file needs a name of its own")
     codec_for = codec_loader(backend, weights, device)
 
     def encode_one(source: str, target: str) -> str:
         with progress_bar(Path(source).name) as progress:
-            result = encode_file(
-                codec_for,
-                stream_or_path(source),
-                stream_or_path(target, write=True),
-                bandwidth=bandwidth,
-                codebooks=codebooks,
-                channels=channels,
-                form=form or ("nac" if target == PIPE else None),
-                check=output_file,
-                live=target == PIPE,
-                progress=progress,
-            )
+            try:
+                result = encode_file(
+                    codec_for,
+                    stream_or_path(source),
+                    stream_or_path(target, write=True),
+                    bandwidth=bandwidth,
+                    codebooks=codebooks,
+                    channels=channels,
+                    form=form or ("nac" if target == PIPE else None),
+                    check=output_file,
+                    live=target == PIPE,
+                    progress=progress,
+                )
+            except WeightsError as error:
+                if weights is not None or backend == "nano":
+                    raise
+                raise WeightsError(f"{error}; or take -b nano, which is built in") from error
         info = result.info
         speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
         return (

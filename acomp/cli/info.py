@@ -21,7 +21,7 @@ def info(
 
     def show(name: str) -> None:
         facts = describe(stream_or_path(name))
-        print(json.dumps(facts) if as_json else _text(name, facts))
+        print(json.dumps({"file": name, **facts}) if as_json else _text(name, facts))
 
     report_failures(files, show)
 

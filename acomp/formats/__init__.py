@@ -18,6 +18,7 @@ from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.files import atomic_write, reason_of
 from acomp.formats.base import CodesReader, CodesWriter, info_to_dict, naming
+from acomp.formats.nac0 import CODEC as NAC0_CODEC
 from acomp.formats.registry import (
     FORMS,
     MAGIC_BYTES,
@@ -31,6 +32,7 @@ from acomp.formats.source import Source, name_of
 
 __all__ = [
     "FORMS",
+    "NAC0_CODEC",
     "CodesReader",
     "CodesWriter",
     "Form",
@@ -79,6 +81,7 @@ def create_codes(
 
     Raises:
         FormatError: the form is unknown, the target cannot be written, or `finish` was not called.
+            BrokenPipeError of a stream is passed on as it is.
     """
     name = name_of(target)
     chosen = _target_form(target, name, form)
@@ -88,6 +91,8 @@ def create_codes(
         return
     try:
         yield from _writing(chosen, target, name, info, live)
+    except BrokenPipeError:
+        raise
     except OSError as failure:
         raise FormatError(f"cannot write {name}: {reason_of(failure)}") from failure
 

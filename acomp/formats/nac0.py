@@ -14,6 +14,7 @@ from acomp.formats.source import Source
 HEADER = struct.Struct("!3sBIB")
 """What every version begins with: `NAC`, version, bytes of metadata, bit rate in kbps."""
 
+CODEC = "nac0-16khz"
 _SAMPLE_RATE = 16000
 _HOP_LENGTH = 320
 _BITS = 10
@@ -44,7 +45,7 @@ class Nac0Reader(CodesReader):
         if isinstance(parsed, dict) and "codec" in parsed:
             raise FormatError("the header is damaged: version 0 has no such metadata")
         self.info = CodesInfo(
-            codec="nac0-16khz",
+            codec=CODEC,
             sample_rate=_SAMPLE_RATE,
             channels=1,
             streams=1,

@@ -1,0 +1,5 @@
+"""`python -m acomp` is `acomp`."""
+
+from acomp.cli import main
+
+main()

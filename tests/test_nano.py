@@ -1,0 +1,145 @@
+"""The built-in codec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import acomp
+from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.backends.catalogue import lookup
+from acomp.backends.nano import HOP, WINDOW, Network, overlap_add
+from acomp.codes import Codes, split
+from acomp.metrics import log_mel_distance, si_sdr
+
+SAMPLES = Path(acomp.__file__).parent / "samples"
+WEIGHTS = Path(acomp.__file__).parent / "backends" / "nano.safetensors"
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return acomp.load("nano")
+
+
+@pytest.fixture(scope="module")
+def speech() -> acomp.Audio:
+    return acomp.read_audio(SAMPLES / "speech.flac")
+
+
+def test_weights_ship_with_the_package_and_are_small() -> None:
+    assert lookup("nano").url is None
+    assert WEIGHTS.stat().st_size <= 12_000_000
+
+
+@pytest.mark.parametrize("bandwidth", [1.5, 3, 6, 12])
+def test_true_bandwidth(codec: Codec, bandwidth: float) -> None:
+    codes = codec.encode(
+        acomp.Audio(np.zeros((1, 24_000), np.float32), 24_000), bandwidth=bandwidth
+    )
+    assert codes.info.bandwidth == bandwidth
+    assert codes.info.frame_rate == 75
+
+
+@pytest.mark.parametrize("length", [1, 319, 320, 321, 24_000])
+def test_a_frame_a_hop_and_one_more(codec: Codec, length: int) -> None:
+    sound = acomp.Audio(np.full((1, length), 0.1, np.float32), 24_000)
+    codes = codec.encode(sound)
+    assert codes.frames == -(-length // HOP) + 1
+    assert codec.decode(codes).length == length
+
+
+def test_the_transform_alone_gives_the_samples_back() -> None:
+    network = Network()
+    samples = torch.randn(1, 10 * HOP, dtype=torch.float32)
+    frames = torch.nn.functional.pad(samples, (HOP, HOP)).unfold(-1, WINDOW, HOP)
+    features, _ = network.features(frames)
+    torch.testing.assert_close(overlap_add(network.frames(features)), samples, atol=1e-4, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=15)
+@given(cuts=st.lists(st.integers(0, 9000), max_size=6))
+def test_pushes_of_any_size_give_the_same_codes(codec: Codec, cuts: list[int]) -> None:
+    noise = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32) * 0.1
+    whole = codec.encode(acomp.Audio(noise, 24_000))
+    encoder = Encoder(codec, whole.info)
+    blocks = [encoder.push(part) for part in np.split(noise, sorted(cuts), axis=1)]
+    pushed = Codes.from_blocks(whole.info, [*blocks, encoder.finish()], encoder.length)
+    np.testing.assert_array_equal(pushed.data, whole.data)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 50])
+def test_frames_pushed_one_by_one_give_the_same_samples(
+    codec: Codec, speech: acomp.Audio, frames: int
+) -> None:
+    codes = codec.encode(speech)
+    decoder = Decoder(codec, codes.info)
+    parts = [decoder.push(block) for block in split(codes.block, frames)]
+    samples = np.concatenate([*parts, decoder.finish(codes.length)], axis=1)
+    np.testing.assert_allclose(samples, codec.decode(codes).samples, atol=1e-5)
+
+
+def test_it_is_causal(codec: Codec, speech: acomp.Audio) -> None:
+    """Codes do not change with what comes later than their window."""
+    start = acomp.resample(speech, 24_000).samples[:, :24_000]
+    louder = start.copy()
+    louder[:, 12_000:] *= 0.5
+    first, second = (codec.encode(acomp.Audio(x, 24_000)).data for x in (start, louder))
+    known = 12_000 // HOP
+    np.testing.assert_array_equal(first[..., :known], second[..., :known])
+    assert (first[..., known:] != second[..., known:]).any()
+
+
+def test_more_bandwidth_is_better(codec: Codec, speech: acomp.Audio) -> None:
+    outputs = [codec.decode(codec.encode(speech, bandwidth=k)) for k in (1.5, 3, 6, 12)]
+    ratios = [si_sdr(speech, output) for output in outputs]
+    distances = [log_mel_distance(speech, output) for output in outputs]
+    assert ratios == sorted(ratios)
+    assert distances == sorted(distances, reverse=True)
+
+
+def test_speech_is_intelligible_at_6_kbps(codec: Codec, speech: acomp.Audio) -> None:
+    from pystoi import stoi
+
+    output = codec.decode(codec.encode(speech, bandwidth=6))
+    assert stoi(speech.samples[0], output.samples[0], speech.sample_rate) > 0.85
+
+
+def test_music_stays_in_tune_at_6_kbps(codec: Codec) -> None:
+    """A scale's tones come back within a tenth of a semitone."""
+    time = np.arange(24_000) / 24_000
+    for pitch in 220 * 2 ** (np.arange(0, 36, 5) / 12):
+        tone = sum(np.sin(2 * np.pi * pitch * n * time) / n for n in (1, 2, 3))
+        sound = acomp.Audio((0.2 * tone[None]).astype(np.float32), 24_000)
+        output = codec.decode(codec.encode(sound, bandwidth=6))
+        spectrum = np.abs(np.fft.rfft(output.samples[0] * np.hanning(24_000), 1 << 18))
+        around = np.arange(
+            int(pitch * 0.9 * (1 << 18) / 24_000), int(pitch * 1.1 * (1 << 18) / 24_000)
+        )
+        found = around[spectrum[around].argmax()] * 24_000 / (1 << 18)
+        assert abs(12 * np.log2(found / pitch)) < 0.1
+
+
+def test_silence_stays_nearly_silent(codec: Codec) -> None:
+    output = codec.decode(codec.encode(acomp.Audio(np.zeros((1, 24_000), np.float32), 24_000)))
+    assert np.abs(output.samples).max() < 1e-3
+
+
+def test_codebooks(codec: Codec) -> None:
+    books = codec.codebooks()
+    assert books.shape == (16, 1024, 128)
+    assert np.isfinite(books).all() and books.std() > 0
+
+
+def test_its_own_checkpoint_loads_and_another_is_refused(codec: Codec, tmp_path: Path) -> None:
+    path = tmp_path / "copy.safetensors"
+    path.write_bytes(WEIGHTS.read_bytes())
+    assert acomp.load("nano", weights=path).fingerprint == codec.fingerprint
+    save_file({"encoder.first.weight": torch.zeros(3, 3)}, path)
+    with pytest.raises(acomp.WeightsError, match="does not hold weights of nano"):
+        acomp.load("nano", weights=path)
