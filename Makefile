@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench-packing clean
+.PHONY: demo test check figures torch-versions clean
 
 demo: $(VENV)/ready
 	$(BIN)/acomp demo --output-dir demo
@@ -17,8 +17,12 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench-packing: $(VENV)/ready
-	$(BIN)/python -m tests.benchmarks.bench_packing
+# What README and docs quote; on an otherwise idle machine.
+figures: $(VENV)/ready
+	$(BIN)/python tests/benchmarks/bench_packing.py
+	$(BIN)/python tests/benchmarks/bench_sizes.py
+	$(BIN)/python tests/benchmarks/bench_startup.py
+	$(BIN)/python tests/benchmarks/bench_quality.py acomp/samples/*.flac
 
 # torch first: its exact version brings the CPU build where a registry offers one.
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -26,6 +30,16 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev]"
 	touch $@
+
+# The same tests beside other versions of torch: gigabytes of download, so not part of `test`.
+TORCH ?= 2.6.0 2.11.0 2.13.0 2.15.0
+torch-versions:
+	for version in $(TORCH); do \
+	    $(PYTHON) -m venv build/torch-$$version && \
+	    build/torch-$$version/bin/pip install --quiet torch==$$version && \
+	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev]" && \
+	    build/torch-$$version/bin/python -m pytest || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

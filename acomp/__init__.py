@@ -17,96 +17,54 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from acomp.audio import (
         Audio as Audio,
-    )
-    from acomp.audio import (
+        AudioWriter as AudioWriter,
+        open_audio as open_audio,
         read_audio as read_audio,
-    )
-    from acomp.audio import (
         resample as resample,
-    )
-    from acomp.audio import (
         write_audio as write_audio,
     )
     from acomp.backends import (
         load as load,
-    )
-    from acomp.backends import (
         names as names,
     )
     from acomp.backends.base import (
         Codec as Codec,
-    )
-    from acomp.backends.base import (
         CodecSpec as CodecSpec,
-    )
-    from acomp.backends.base import (
         Decoder as Decoder,
-    )
-    from acomp.backends.base import (
         Encoder as Encoder,
     )
     from acomp.codes import (
         Codes as Codes,
-    )
-    from acomp.codes import (
         CodesInfo as CodesInfo,
     )
     from acomp.errors import (
         AcompError as AcompError,
-    )
-    from acomp.errors import (
         AudioError as AudioError,
-    )
-    from acomp.errors import (
         CodecError as CodecError,
-    )
-    from acomp.errors import (
         FormatError as FormatError,
-    )
-    from acomp.errors import (
         WeightsError as WeightsError,
     )
     from acomp.formats import (
         convert as convert,
-    )
-    from acomp.formats import (
         create_codes as create_codes,
-    )
-    from acomp.formats import (
         open_codes as open_codes,
-    )
-    from acomp.formats import (
         read_codes as read_codes,
-    )
-    from acomp.formats import (
         write_codes as write_codes,
     )
     from acomp.functions import (
         decode_audio_from_embeddings as decode_audio_from_embeddings,
-    )
-    from acomp.functions import (
         get_codebooks as get_codebooks,
-    )
-    from acomp.functions import (
         get_model_and_sr as get_model_and_sr,
-    )
-    from acomp.functions import (
         load_audio as load_audio,
-    )
-    from acomp.functions import (
         process_audio as process_audio,
-    )
-    from acomp.functions import (
         read_embeddings_from_txt as read_embeddings_from_txt,
-    )
-    from acomp.functions import (
         resample_audio as resample_audio,
     )
 
 __version__ = "0.1.0"
 
 _NAMES = {
-    "acomp.audio": "Audio read_audio resample write_audio",
+    "acomp.audio": "Audio AudioWriter open_audio read_audio resample write_audio",
     "acomp.backends": "load names",
     "acomp.backends.base": "Codec CodecSpec Decoder Encoder",
     "acomp.codes": "Codes CodesInfo",

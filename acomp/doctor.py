@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 from acomp.backends import names
 from acomp.backends.catalogue import CATALOGUE
@@ -50,8 +50,8 @@ def _package(name: str) -> Finding:
     try:
         importlib.import_module(name)
         return Finding(name, True, version(name))
-    except (ImportError, OSError, RuntimeError, PackageNotFoundError) as error:
-        return Finding(name, False, f"does not load: {error}; pip install {name}")
+    except Exception as error:  # of whatever kind its own import ends in
+        return Finding(name, False, f"does not load ({_in_words(error)}); pip install {name}")
 
 
 def _attempt(name: str, look: Callable[[], str], optional: str | None = None) -> Finding:
@@ -63,8 +63,14 @@ def _attempt(name: str, look: Callable[[], str], optional: str | None = None) ->
     except ModuleNotFoundError as error:
         mend = f"; {optional}" if optional else ""
         return Finding(name, optional is not None, f"not here ({error}){mend}")
+    except AcompError as error:
+        return Finding(name, False, str(error))
     except Exception as error:  # a package that does not fit the others can raise anything
-        return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
+        return Finding(name, False, _in_words(error))
+
+
+def _in_words(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _torchaudio() -> str:

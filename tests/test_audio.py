@@ -21,8 +21,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from acomp.audio import (
     Audio,
@@ -32,8 +31,8 @@ from acomp.audio import (
     read_audio,
     to_channels,
     write_audio,
+    writing as writing_module,
 )
-from acomp.audio import writing as writing_module
 from acomp.audio.samples import Samples
 from acomp.audio.wav import build_header
 from acomp.errors import AcompError, AudioError

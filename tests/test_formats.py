@@ -20,8 +20,7 @@ from codes_samples import (
     encodec_48khz,
     to_bytes,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from acomp.codes import Codes
 from acomp.errors import AcompError, AudioError, FormatError

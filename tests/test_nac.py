@@ -21,8 +21,7 @@ from codes_samples import (
     encodec_48khz,
     to_bytes,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from acomp.codes import Block, Codes, CodesInfo, Segments, split
 from acomp.errors import FormatError

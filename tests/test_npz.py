@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from codes_samples import Pipe, all_codes, assert_same, encodec_24khz, encodec_48khz, to_bytes
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from acomp.codes import Codes
 from acomp.errors import FormatError

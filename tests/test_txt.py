@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from codes_samples import Pipe, all_codes, assert_same, encodec_24khz, encodec_48khz, to_bytes
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError

@@ -39,6 +39,15 @@ ENCODEC = "encodec"
 """Not a codec but two: 24 kHz for mono, 48 kHz for stereo."""
 
 
+READ_ONLY = {
+    "nac0-16khz": (
+        "codes of .nac version 0 can be read and converted but not decoded: the weights of the "
+        "codec that made them were never published with a checksum"
+    )
+}
+"""Codecs whose codes are read, and why they are not decoded."""
+
+
 def names() -> list[str]:
     """Every name that `load` takes."""
     return sorted({ENCODEC, *ALIASES, *BUILT_IN, *_third_party()})
@@ -53,6 +62,8 @@ def resolve(name: str, channels: int = 1) -> str:
     if name == ENCODEC:
         return "encodec-48khz" if channels == 2 else "encodec-24khz"
     name = ALIASES.get(name, name)
+    if name in READ_ONLY:
+        raise CodecError(READ_ONLY[name])
     if name not in BUILT_IN and name not in _third_party():
         raise CodecError(f"there is no codec {name!r}; there are {', '.join(names())}")
     return name

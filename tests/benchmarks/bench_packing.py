@@ -1,6 +1,6 @@
 """Packing speed against the `encodec` package's bit packer.
 
-Run as `python -m tests.benchmarks.bench_packing`.
+Run as `python tests/benchmarks/bench_packing.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""Fixtures of the tests of the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from commands import Cli, Run, make
+
+from acomp.cli import main
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Runs `acomp ARGUMENTS...` in this process, in `tmp_path`, with no network and no cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACOMP_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("ACOMP_CACHE", "TORCH_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / ".home"))
+
+    def run(*arguments: object) -> Run:
+        monkeypatch.setattr(sys, "argv", ["acomp", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        code = end.value.code
+        assert isinstance(code, int)
+        return Run(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """One second of mono at 24 kHz."""
+    return make(tmp_path / "speech.wav")
+
+
+@pytest.fixture(scope="session")
+def encodec_24khz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of EnCodec 24 kHz in the official layout."""
+    return _encodec("encodec-24khz", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def encodec_48khz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of EnCodec 48 kHz in the official layout."""
+    return _encodec("encodec-48khz", tmp_path_factory)
+
+
+def _encodec(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from checkpoints import encodec_model, save_encodec  # imports torch
+
+    return save_encodec(encodec_model(name), tmp_path_factory.mktemp("weights") / f"{name}.th")

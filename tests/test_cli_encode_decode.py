@@ -1,0 +1,443 @@
+"""`acomp encode` and `acomp decode`: every rate, form, layout and option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from commands import (
+    Cli,
+    assert_done,
+    assert_refused,
+    assert_same_sound,
+    assert_wrong_usage,
+    files_in,
+    make,
+    sound,
+)
+
+import acomp
+from acomp.audio import Audio, read_audio, write_audio
+from acomp.codes import Codes
+from acomp.formats import read_codes, write_codes
+
+NANO = ("-b", "nano")
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("form", ["nac", "txt", "npz"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_length_rate_and_channels_come_back(
+    cli: Cli, tmp_path: Path, channels: int, form: str
+) -> None:
+    source = make(tmp_path / "a.wav", 0.7, 24_000, channels)
+    codes, decoded = tmp_path / f"b.{form}", tmp_path / "c.wav"
+    assert_done(cli("encode", source, "-o", codes, *NANO))
+    assert_done(cli("decode", codes, "-o", decoded))
+    found, expected = read_audio(decoded), read_audio(source)
+    assert found.samples.shape == expected.samples.shape
+    assert found.sample_rate == expected.sample_rate
+    assert read_codes(codes).info.streams == channels
+
+
+@pytest.mark.parametrize("seconds", [1 / 8000, 0.3, 1.2345])
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000])
+def test_length_is_kept_to_the_sample_at_every_rate(
+    cli: Cli, tmp_path: Path, rate: int, seconds: float
+) -> None:
+    source = make(tmp_path / "a.wav", seconds, rate, 2)
+    assert_done(cli("encode", source, *NANO))
+    assert_done(cli("decode", "a.nac", "-o", "b.wav"))
+    found, expected = read_audio(tmp_path / "b.wav"), read_audio(source)
+    assert (found.samples.shape, found.sample_rate) == (expected.samples.shape, rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.flac", "PCM_16"),
+        ("a.ogg", "VORBIS"),
+    ],
+)
+def test_audio_forms_are_read_and_written(
+    cli: Cli, tmp_path: Path, name: str, subtype: str
+) -> None:
+    audio = sound(0.5)
+    soundfile.write(tmp_path / name, audio.samples.T, audio.sample_rate, subtype=subtype)
+    assert_done(cli("encode", name, "-o", "a.nac", *NANO))
+    assert_done(cli("decode", "a.nac", "-o", f"decoded-{name}"))
+    info = soundfile.info(tmp_path / f"decoded-{name}")
+    assert (info.frames, info.samplerate, info.channels) == (audio.length, 24_000, 1)
+
+
+def test_all_forms_of_codes_decode_to_the_same_sound(
+    cli: Cli, tmp_path: Path, speech: Path
+) -> None:
+    for form in ("nac", "txt", "npz"):
+        assert_done(cli("encode", speech, "-o", f"{form}.{form}", *NANO))
+        assert_done(cli("decode", f"{form}.{form}", "-o", f"{form}.wav"))
+    assert (tmp_path / "nac.wav").read_bytes() == (tmp_path / "txt.wav").read_bytes()
+    assert (tmp_path / "nac.wav").read_bytes() == (tmp_path / "npz.wav").read_bytes()
+
+
+def test_the_library_and_the_command_line_agree(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    assert_done(cli("encode", speech, "-k", 3, *NANO))
+    assert_done(cli("decode", "speech.nac", "-o", "decoded.wav"))
+    codec = acomp.load("nano")
+    codes = codec.encode(read_audio(speech), bandwidth=3)
+    found = read_codes(tmp_path / "speech.nac")
+    assert found.info == codes.info
+    np.testing.assert_array_equal(found.data, codes.data)
+    expected = codec.decode(codes)
+    write_audio(tmp_path / "expected.wav", expected)
+    assert_same_sound(tmp_path / "decoded.wav", tmp_path / "expected.wav")
+
+
+def test_one_sample(cli: Cli, tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", Audio(np.full((1, 1), 0.5, np.float32), 44_100))
+    assert_done(cli("encode", "a.wav", *NANO))
+    assert_done(cli("decode", "a.nac", "-o", "b.wav"))
+    assert read_audio(tmp_path / "b.wav").length == 1
+
+
+def test_silence_comes_back_quiet(cli: Cli, tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", Audio(np.zeros((2, 24_000), np.float32), 24_000))
+    assert_done(cli("encode", "a.wav", *NANO))
+    assert_done(cli("decode", "a.nac", "-o", "b.wav"))
+    found = read_audio(tmp_path / "b.wav")
+    assert found.samples.shape == (2, 24_000)
+    assert np.abs(found.samples).max() < 0.1
+
+
+@pytest.mark.parametrize("rate", [24_000, 44_100])
+def test_encodec_24khz(cli: Cli, tmp_path: Path, encodec_24khz: Path, rate: int) -> None:
+    source = make(tmp_path / "a.wav", 1.01, rate)
+    weights = ("--weights", encodec_24khz)
+    assert_done(cli("encode", source, "-k", 3, *weights))  # encodec is the default
+    assert_done(cli("decode", "a.nac", "-o", "b.wav", *weights))
+    codes = read_codes(tmp_path / "a.nac")
+    assert (codes.info.codec, codes.info.codebooks) == ("encodec-24khz", 4)
+    assert read_audio(tmp_path / "b.wav").samples.shape == read_audio(source).samples.shape
+
+
+def test_encodec_48khz_is_taken_for_stereo(cli: Cli, tmp_path: Path, encodec_48khz: Path) -> None:
+    source = make(tmp_path / "a.wav", 2.2, 44_100, 2)
+    weights = ("--weights", encodec_48khz)
+    assert_done(cli("encode", source, "-o", "a.txt", *weights))
+    assert_done(cli("decode", "a.txt", "-o", "b.wav", *weights))
+    codes = read_codes(tmp_path / "a.txt")
+    assert (codes.info.codec, codes.info.streams) == ("encodec-48khz", 1)
+    assert codes.segments is not None
+    assert len(codes.segments) == 3
+    assert read_audio(tmp_path / "b.wav").samples.shape == read_audio(source).samples.shape
+
+
+# Settings
+
+
+@pytest.mark.parametrize(("bandwidth", "codebooks"), [(1.5, 2), (3, 4), (6, 8), (12, 16)])
+def test_bandwidth(
+    cli: Cli, tmp_path: Path, speech: Path, bandwidth: float, codebooks: int
+) -> None:
+    assert_done(cli("encode", speech, "--bandwidth", bandwidth, "--backend", "nano"))
+    assert read_codes(tmp_path / "speech.nac").info.codebooks == codebooks
+
+
+def test_a_bandwidth_the_codec_lacks_is_answered_with_those_it_has(cli: Cli, speech: Path) -> None:
+    assert_refused(cli("encode", speech, "-k", 7, *NANO), "7 kbps", "1.5, 3, 6, 12")
+    assert_refused(cli("encode", speech, "-k", "nan", *NANO), "1.5, 3, 6, 12")
+
+
+@pytest.mark.parametrize("codebooks", [1, 5, 16])
+def test_number_of_codebooks(cli: Cli, tmp_path: Path, speech: Path, codebooks: int) -> None:
+    assert_done(cli("encode", speech, "--codebooks", codebooks, *NANO))
+    assert read_codes(tmp_path / "speech.nac").info.codebooks == codebooks
+
+
+@pytest.mark.parametrize("codebooks", [0, -1, 17])
+def test_a_number_of_codebooks_out_of_range(cli: Cli, speech: Path, codebooks: int) -> None:
+    assert_refused(cli("encode", speech, "--codebooks", codebooks, *NANO), "1 to 16 codebooks")
+
+
+def test_bandwidth_and_codebooks_do_not_go_together(cli: Cli, speech: Path) -> None:
+    assert_refused(cli("encode", speech, "-k", 6, "--codebooks", 8, *NANO), "not both")
+
+
+def test_six_channels_are_refused_until_they_are_mixed_down(cli: Cli, tmp_path: Path) -> None:
+    source = make(tmp_path / "a.wav", 0.3, 48_000, 6)
+    before = files_in(tmp_path)
+    assert_refused(cli("encode", source, *NANO), "a.wav", "6 channels", "--channels mono")
+    assert files_in(tmp_path) == before
+    assert_done(cli("encode", source, "--channels", "mono", *NANO))
+    assert read_codes(tmp_path / "a.nac").info.channels == 1
+
+
+def test_channels(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "mono.wav", 0.2)
+    make(tmp_path / "stereo.wav", 0.2, channels=2)
+    for source, wish, expected in [
+        ("mono", "auto", 1),
+        ("mono", "stereo", 2),
+        ("stereo", "auto", 2),
+        ("stereo", "mono", 1),
+    ]:
+        target = f"{source}-{wish}.nac"
+        assert_done(cli("encode", f"{source}.wav", "-o", target, "--channels", wish, *NANO))
+        assert read_codes(tmp_path / target).info.channels == expected
+
+
+def test_output_file_is_what_decoding_gives(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    assert_done(cli("encode", speech, "--output-file", "check.wav", *NANO))
+    assert_done(cli("decode", "speech.nac", "-o", "decoded.wav"))
+    assert_same_sound(tmp_path / "check.wav", tmp_path / "decoded.wav")
+
+
+@pytest.mark.parametrize("check", ["speech.wav", "speech.nac", "./speech.wav"])
+def test_output_file_never_replaces_the_input_or_the_codes(
+    cli: Cli, tmp_path: Path, speech: Path, check: str
+) -> None:
+    before = files_in(tmp_path)
+    assert_wrong_usage(cli("encode", speech.name, "--output-file", check, *NANO), "of its own")
+    assert files_in(tmp_path) == before
+
+
+def test_output_file_goes_with_one_input(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    make(tmp_path / "b.wav")
+    run = cli("encode", speech, "b.wav", "--output-file", "c.wav", *NANO)
+    assert_wrong_usage(run, "one input")
+
+
+def test_sample_rate_of_the_output(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 1.00001, 44_100)
+    assert_done(cli("encode", "a.wav", *NANO))
+    assert_done(cli("decode", "a.nac", "-o", "b.wav", "--sample-rate", 16_000))
+    found = read_audio(tmp_path / "b.wav")
+    assert (found.sample_rate, found.length) == (16_000, 16_000)
+    assert_refused(cli("decode", "a.nac", "-o", "c.wav", "--sample-rate", 10_000_000), "10000000")
+
+
+def test_a_wrong_device_is_one_line(cli: Cli, speech: Path) -> None:
+    assert_refused(cli("encode", speech, "--device", "abacus", *NANO), "abacus", "cpu")
+
+
+# Stretches
+
+
+@pytest.mark.parametrize("form", ["nac", "txt"])
+@pytest.mark.parametrize("rate", [8_000, 11_025, 24_000, 44_100, 44_056])
+def test_a_stretch_is_that_part_of_the_whole(
+    cli: Cli, tmp_path: Path, rate: int, form: str
+) -> None:
+    make(tmp_path / "a.wav", 4.1, rate)
+    assert_done(cli("encode", "a.wav", "-o", f"a.{form}", *NANO))
+    assert_done(cli("decode", f"a.{form}", "-o", "whole.wav"))
+    whole = read_audio(tmp_path / "whole.wav").samples
+    for start, duration in [(0, 0.5), (1.717, 0.9), (2.5, None), (3.9, 100)]:
+        stretch = [] if duration is None else ["--duration", duration]
+        assert_done(cli("decode", f"a.{form}", "-o", "part.wav", "--start", start, *stretch))
+        begin = round(start * rate)
+        end = None if duration is None else begin + round(duration * rate)
+        part = read_audio(tmp_path / "part.wav").samples
+        assert part.shape == whole[:, begin:end].shape
+        np.testing.assert_allclose(part, whole[:, begin:end], atol=1e-4)
+
+
+def test_a_stretch_at_another_rate(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 3, 11_025)
+    assert_done(cli("encode", "a.wav", *NANO))
+    rate = ("--sample-rate", 8_000)
+    assert_done(cli("decode", "a.nac", "-o", "whole.wav", *rate))
+    assert_done(cli("decode", "a.nac", "-o", "part.wav", "--start", 1.7, *rate))
+    whole = read_audio(tmp_path / "whole.wav").samples[:, 13_600:]
+    part = read_audio(tmp_path / "part.wav").samples
+    assert part.shape == whole.shape
+    np.testing.assert_allclose(part, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_a_stretch_of_encodec_48khz(
+    cli: Cli, tmp_path: Path, encodec_48khz: Path, rate: int
+) -> None:
+    make(tmp_path / "a.wav", 3.3, rate, 2)
+    weights = ("--weights", encodec_48khz)
+    assert_done(cli("encode", "a.wav", *weights))
+    assert_done(cli("decode", "a.nac", "-o", "whole.wav", *weights))
+    assert_done(cli("decode", "a.nac", "-o", "part.wav", "--start", 2, *weights))
+    whole = read_audio(tmp_path / "whole.wav").samples[:, 2 * rate :]
+    part = read_audio(tmp_path / "part.wav").samples
+    assert part.shape == whole.shape
+    np.testing.assert_allclose(part, whole, atol=1e-4)
+
+
+def test_a_stretch_beyond_the_end(cli: Cli, speech: Path) -> None:
+    assert_done(cli("encode", speech, *NANO))
+    for start in (1, 1.0001, 60, 1e6):
+        run = cli("decode", "speech.nac", "-o", "b.wav", "--start", start)
+        assert_refused(run, "speech.nac", "ends before")
+        assert not Path("b.wav").exists()
+
+
+@pytest.mark.parametrize("option", ["--start", "--duration"])
+@pytest.mark.parametrize("seconds", ["inf", "1e300"])
+def test_a_stretch_that_no_audio_lasts(cli: Cli, speech: Path, option: str, seconds: str) -> None:
+    assert_done(cli("encode", speech, *NANO))
+    assert_refused(cli("decode", "speech.nac", "-o", "b.wav", option, seconds), option[2:])
+
+
+def test_a_stretch_of_no_duration_is_empty(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    assert_done(cli("encode", speech, *NANO))
+    assert_done(cli("decode", "speech.nac", "-o", "b.wav", "--start", 0.5, "--duration", 0))
+    assert read_audio(tmp_path / "b.wav").length == 0
+
+
+# Recovery
+
+
+def test_recover_keeps_what_is_whole_in_its_place(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 20)
+    assert_done(cli("encode", "a.wav", "-k", 12, *NANO))
+    assert_done(cli("decode", "a.nac", "-o", "whole.wav"))
+    data = bytearray((tmp_path / "a.nac").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "b.nac").write_bytes(data)
+    assert_refused(cli("decode", "b.nac", "-o", "b.wav"), "b.nac", "damaged")
+    run = cli("decode", "b.nac", "-o", "b.wav", "--recover")
+    assert_done(run)
+    assert "warning: b.nac: " in run.err
+    found, expected = read_audio(tmp_path / "b.wav"), read_audio(tmp_path / "whole.wav")
+    assert found.length == expected.length
+    for part in (slice(0, 5 * 24_000), slice(15 * 24_000, None)):
+        np.testing.assert_allclose(found.samples[:, part], expected.samples[:, part], atol=1e-4)
+
+
+def test_recover_of_a_cut_file(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 10)
+    assert_done(cli("encode", "a.wav", "-k", 12, *NANO))
+    data = (tmp_path / "a.nac").read_bytes()
+    (tmp_path / "b.nac").write_bytes(data[: len(data) // 2])
+    assert_refused(cli("decode", "b.nac", "-o", "b.wav"), "b.nac")
+    assert_done(cli("decode", "b.nac", "-o", "b.wav", "--recover"))
+    assert 2 < read_audio(tmp_path / "b.wav").duration < 6
+
+
+# Where outputs go
+
+
+def test_outputs_lie_beside_the_inputs(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in" / "a.b.wav", 0.1)
+    assert_done(cli("encode", "in/a.b.wav", *NANO))
+    assert_done(cli("encode", "in/a.b.wav", "--format", "txt", *NANO))
+    (tmp_path / "in" / "a.b.wav").unlink()
+    assert_done(cli("decode", "in/a.b.nac"))
+    assert sorted(files_in(tmp_path)) == ["in/a.b.nac", "in/a.b.txt", "in/a.b.wav"]
+
+
+def test_a_file_is_not_replaced_unasked(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    (tmp_path / "speech.nac").write_bytes(b"old")
+    assert_refused(cli("encode", speech, *NANO), "speech.nac exists", "-o")
+    assert (tmp_path / "speech.nac").read_bytes() == b"old"
+    assert_done(cli("encode", speech, "-o", "speech.nac", *NANO))
+    assert_refused(cli("decode", "speech.nac"), "speech.wav exists")
+
+
+def test_format_goes_before_the_suffix(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    assert_done(cli("encode", speech, "-o", "codes.dat", "--format", "txt", *NANO))
+    assert (tmp_path / "codes.dat").read_text().startswith("1\n6\n")
+    assert_done(cli("decode", "codes.dat", "-o", "b.wav"))
+
+
+def test_folders_keep_their_inner_places(cli: Cli, tmp_path: Path) -> None:
+    for name in ("one.wav", "deep/two.flac", "deep/er/three.wav"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        make(tmp_path / "in" / name, 0.1)
+    (tmp_path / "in" / "notes.md").write_text("no audio")
+    assert_done(cli("encode", "in", "--output-dir", "codes", *NANO))
+    assert sorted(files_in(tmp_path / "codes")) == [
+        "deep/er/three.nac",
+        "deep/two.nac",
+        "one.nac",
+    ]
+    assert_done(cli("decode", "codes", "--output-dir", "out"))
+    assert sorted(files_in(tmp_path / "out")) == ["deep/er/three.wav", "deep/two.wav", "one.wav"]
+
+
+def test_one_bad_input_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a.wav", "c.wav"):
+        make(tmp_path / name, 0.1)
+    (tmp_path / "b.wav").write_text("no audio")
+    (tmp_path / "empty").mkdir()
+    inputs = ("a.wav", "b.wav", "missing.wav", "empty", "c.wav")
+    run = cli("encode", *inputs, "--output-dir", "out", *NANO)
+    assert run.code == 1
+    errors = [line for line in run.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 4
+    for name, error in zip(("b.wav", "missing.wav", "empty", "3 of 5"), errors, strict=True):
+        assert name in error
+    assert sorted(files_in(tmp_path / "out")) == ["a.nac", "c.nac"]
+
+
+def test_an_output_that_exists_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        make(tmp_path / name, 0.1)
+    (tmp_path / "a.nac").write_bytes(b"old")
+    run = cli("encode", "a.wav", "b.wav", *NANO)
+    assert run.code == 1
+    assert "a.nac exists" in run.err
+    assert (tmp_path / "a.nac").read_bytes() == b"old"
+    assert (tmp_path / "b.nac").exists()
+
+
+def test_every_bad_file_is_named(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    """Also where what is wrong was found by a codec, which knows no files."""
+    make(tmp_path / "six.wav", 0.1, channels=6)
+    assert_done(cli("encode", speech, "-o", "good.nac", *NANO))
+    codes = read_codes(tmp_path / "good.nac")
+    write_codes(tmp_path / "short.nac", Codes(codes.info, codes.data, 1 << 47))
+    run = cli("encode", "speech.wav", "six.wav", "--output-dir", "out", *NANO)
+    assert "error: six.wav: " in run.err
+    run = cli("decode", "short.nac", "good.nac", "--output-dir", "out")
+    assert "error: short.nac: " in run.err
+    assert (tmp_path / "out" / "good.wav").exists()
+
+
+def test_two_inputs_never_share_an_output(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 0.1)
+    make(tmp_path / "a.flac", 0.1)
+    run = cli("encode", "a.wav", "a.flac", *NANO)
+    assert run.code == 1
+    assert run.err.count("would share the output a.nac") == 2
+    assert not (tmp_path / "a.nac").exists()
+
+
+def test_an_input_is_never_its_own_output(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    before = files_in(tmp_path)
+    assert_refused(cli("encode", speech, "-o", speech, "--format", "nac", *NANO), "both input")
+    assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no input"),
+        ([""], "no name"),
+        (["a.wav", "b.wav", "-o", "c.nac"], "--output-dir"),
+        ([".", "-o", "c.nac"], "--output-dir"),
+        (["a.wav", "-o", "c.nac", "--output-dir", "d"], "not both"),
+        (["-", "--output-dir", "d"], "--output"),
+        (["a.wav", "-o", "b.nac", "--embedding_file", "b.txt"], "not both"),
+        (["a.wav", "--channels", "five"], "five"),
+        (["a.wav", "--format", "mp3"], "mp3"),
+        (["a.wav", "--frobnicate"], "--frobnicate"),
+    ],
+)
+def test_wrong_usage(cli: Cli, tmp_path: Path, arguments: list[str], words: str) -> None:
+    assert_wrong_usage(cli("encode", *arguments, *NANO), words)
+    assert files_in(tmp_path) == {}
