@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 from weights_server import Fault, WeightsServer, serving
 
-from acomp.backends import catalogue, weights
+from acomp.backends import catalogue, checkpoint, download, weights
 from acomp.backends.catalogue import Weights
-from acomp.backends.weights import fingerprint, load_checkpoint
+from acomp.backends.checkpoint import fingerprint, load_checkpoint
 from acomp.cli.models import app
 from acomp.errors import WeightsError
 
@@ -171,7 +171,7 @@ def test_other_size_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_silent_server_times_out(server: WeightsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "TIMEOUT", (5.0, 0.05))
+    monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.05))
     server.fault = "mute"
     assert "it does not answer in time" in fails()
     server.fault = "hang"
@@ -289,17 +289,17 @@ def test_cache_that_cannot_be_made(tmp_path: Path) -> None:
 @served
 def test_full_disk_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "no space is left on the device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device" in fails()
+    assert "no space is left on the device" in fails()
     assert files(weights.cache_folder()) == set()
 
 
 def other_process(server: WeightsServer) -> subprocess.Popen[str]:
     """A process that fetches `toy`, and is about to take the lock or has it."""
     code = (
-        "from acomp.backends import catalogue, weights\n"
+        "from acomp.backends import catalogue, checkpoint, download, weights\n"
         f"toy = catalogue.Weights('toy', 'toy.th', '', '', {server.url!r}, sha256={SUM!r})\n"
         "catalogue.CATALOGUE['toy'] = toy\n"
         "from filelock import FileLock\n"
@@ -582,14 +582,14 @@ def test_contents_of_another_kind_are_refused(tmp_path: Path, contents: object) 
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    assert "No such file" in refused(tmp_path / "missing.th")
+    assert "there is no such file" in refused(tmp_path / "missing.th")
     assert "not a file" in refused(tmp_path)
 
 
 def test_too_large_file_is_refused_unread(tmp_path: Path) -> None:
     for name in ("huge.th", "huge.safetensors"):
         with (tmp_path / name).open("wb") as file:
-            file.truncate(weights.MAX_SIZE + 1)
+            file.truncate(checkpoint.MAX_SIZE + 1)
         assert "larger than" in refused(tmp_path / name)
 
 

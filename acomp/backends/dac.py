@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.weights import fingerprint, load_checkpoint
+from acomp.backends.checkpoint import fingerprint, load_checkpoint
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines.torch import InBlocks, pick_device, to_tensor
 from acomp.engines.torchaudio import ensure_torchaudio

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder, StreamEncoder
-from acomp.backends.weights import fingerprint, load_checkpoint
+from acomp.backends.checkpoint import fingerprint, load_checkpoint
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines.torch import InBlocks, pick_device, to_tensor
 from acomp.engines.torchaudio import ensure_torchaudio

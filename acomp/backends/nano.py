@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.weights import fingerprint, load_checkpoint
+from acomp.backends.checkpoint import fingerprint, load_checkpoint
 from acomp.codes import Block, CodesInfo
 from acomp.engines.torch import pick_device, to_tensor
 from acomp.errors import WeightsError

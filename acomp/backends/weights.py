@@ -1,4 +1,4 @@
-"""Weights files: found, fetched, verified, loaded and told apart.
+"""Published weights: found, fetched and verified.
 
 A file is looked for in acomp's cache and then where the official packages leave theirs, and no
 file is used that differs from what the catalogue knows of it.
@@ -10,33 +10,19 @@ import hashlib
 import json
 import os
 import re
-import warnings
-import zipfile
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
 
 from acomp.backends.catalogue import Weights, lookup
+from acomp.backends.checkpoint import MAX_SIZE
+from acomp.backends.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
-from acomp.files import atomic_write
-
-if TYPE_CHECKING:
-    import requests
-    import torch
-
-MAX_SIZE = 8 << 30
-"""Bytes that no weights file exceeds: 8 GiB."""
-TIMEOUT = (10.0, 30.0)
-"""Seconds to wait for a connection, and for the next bytes of a download."""
-CHUNK = 1 << 16
-
-Progress = Callable[[int, int | None], None]
-"""Called as a download goes on with the bytes that are here and all bytes, None if not known."""
+from acomp.files import atomic_write, reason_of
 
 
 @dataclass(frozen=True)
@@ -133,21 +119,17 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
             found = _find_sound(name)
             if found is None:
                 _download(weights, target, progress or _no_progress)
-    except _FetchError as error:
+    except DownloadError as error:
         raise WeightsError(
             f"cannot fetch the weights of {name} from {urlsplit(weights.url).netloc}: {error}; "
             f"put the file at {target} or pass --weights FILE"
         ) from error
     except OSError as error:
         raise WeightsError(
-            f"cannot keep weights in {target.parent}: {_reason(error)}; "
+            f"cannot keep weights in {target.parent}: {reason_of(error)}; "
             "name another folder in ACOMP_CACHE or pass --weights FILE"
         ) from error
     return found or target
-
-
-class _FetchError(Exception):
-    """A reason why a download failed, as it stands in the error's line."""
 
 
 def _find_sound(name: str) -> Path | None:
@@ -228,7 +210,7 @@ def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
         marked = None if rehash else _marked_sum(path, facts)
         sha256 = marked or _file_sum(path)
     except OSError as error:
-        return Status(weights.name, path, f"it cannot be read ({_reason(error)})")
+        return Status(weights.name, path, f"it cannot be read ({reason_of(error)})")
     problems = [_wrong_sum(digits, sha256) for digits in due]
     problem = next((problem for problem in problems if problem), None)
     if due and problem is None and marked is None:
@@ -305,15 +287,14 @@ def _mark(path: Path, facts: os.stat_result, sha256: str) -> None:
             file.write(json.dumps(marks, indent=2).encode())
 
 
-# Downloads. pooch would do for most of this, but it neither resumes nor checks a SHA-256 of which
-# only the beginning is published, so the loop is our own, on requests.
+# Downloads
 
 
 def _download(weights: Weights, target: Path, progress: Progress) -> None:
     """Download, verify and rename to `target`; the caller holds the lock.
 
     Raises:
-        _FetchError: what came is not the file, or not all of it came.
+        DownloadError: what came is not the file, or not all of it came.
         OSError: the file cannot be written.
     """
     part = target.with_name(f"{target.name}.part")
@@ -332,7 +313,7 @@ def _download(weights: Weights, target: Path, progress: Progress) -> None:
             problem = _wrong_download(weights, part, sha256)
         if problem:
             part.unlink()
-            raise _FetchError(f"what it sent is not the published file: {problem}")
+            raise DownloadError(f"what it sent is not the published file: {problem}")
     except BaseException as failure:
         if isinstance(failure, OSError) or not _can_resume(weights, part):
             part.unlink(missing_ok=True)
@@ -346,6 +327,11 @@ def _download(weights: Weights, target: Path, progress: Progress) -> None:
     _mark(target, target.stat(), sha256)
 
 
+def _transfer(weights: Weights, part: Path, progress: Progress) -> None:
+    assert weights.url is not None
+    download(weights.url, part, weights.size or MAX_SIZE, progress)
+
+
 def _can_resume(weights: Weights, part: Path) -> bool:
     """Whether `part` can be gone on from: without a SHA-256 a wrong join would go unnoticed."""
     return weights.sha256 is not None and part.is_file() and part.stat().st_size > 0
@@ -354,215 +340,3 @@ def _can_resume(weights: Weights, part: Path) -> bool:
 def _wrong_download(weights: Weights, part: Path, sha256: str) -> str | None:
     problem = _wrong_size(weights, part.stat().st_size)
     return problem or (_wrong_sum(weights.sha256, sha256) if weights.sha256 else None)
-
-
-def _transfer(weights: Weights, part: Path, progress: Progress) -> None:
-    """Append to `part` what it lacks, or write it anew where the server sends all.
-
-    Raises:
-        _FetchError: the server fails, or the connection breaks; `part` keeps what came.
-        OSError: `part` cannot be written.
-    """
-    import requests
-
-    assert weights.url is not None
-    done = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"}  # the bytes themselves: their number is checked
-    if done:
-        headers["Range"] = f"bytes={done}-"
-    try:
-        with requests.get(weights.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code == requests.codes.range_not_satisfiable:
-                return  # `part` has every byte already, or too many: its SHA-256 will tell
-            response.raise_for_status()
-            if response.status_code != requests.codes.partial_content:
-                done = 0
-            _receive(response, part, done, weights.size, progress)
-    except requests.RequestException as error:
-        raise _FetchError(_request_reason(error)) from error
-
-
-def _receive(
-    response: requests.Response, part: Path, done: int, size: int | None, progress: Progress
-) -> None:
-    """Write the body of `response` to `part`, whose first `done` bytes are kept."""
-    import requests
-
-    length = response.headers.get("Content-Length", "")
-    total = done + int(length) if length.isdecimal() else size
-    limit = size or MAX_SIZE
-    with part.open("ab" if done else "wb") as file:
-        progress(done, total)
-        try:
-            for chunk in response.iter_content(CHUNK):
-                done += len(chunk)
-                if done > limit:
-                    raise _FetchError(f"it sends more than the {limit} bytes that are due")
-                file.write(chunk)
-                progress(done, total)
-        except requests.RequestException as error:
-            of_all = f"{done} of {total}" if total else f"{done}"
-            raise _FetchError(f"the connection broke after {of_all} bytes, try again") from error
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _request_reason(error: requests.RequestException) -> str:
-    """Why a request failed, in a few words."""
-    import requests
-    from urllib3.exceptions import NameResolutionError
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"it answers HTTP {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "it does not answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate cannot be verified"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy cannot be reached"
-    cause = getattr(error.args[0], "reason", None) if error.args else None
-    if isinstance(cause, NameResolutionError):
-        return "its address is not known; is there a network?"
-    if isinstance(error, requests.ConnectionError):
-        return "it cannot be reached"
-    return f"the request fails ({type(error).__name__})"
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
-
-
-# Loading
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The contents of a weights file."""
-
-    state: dict[str, torch.Tensor]
-    """Tensors by their name in the module."""
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Settings that the module was built with, where the file says so (DAC): numbers, strings,
-    None, and lists of them. They come from the file: bound them before use."""
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Load a weights file onto the CPU without running anything that hides in it.
-
-    Taken are safetensors (`.safetensors`), EnCodec's layout (a state dict) and that of
-    `descript-audiotools` for DAC (a dict of `state_dict` and `metadata`, whose `kwargs` are kept).
-    Nothing is added to what torch's `weights_only` allows, as the published files need no more
-    than tensors, dicts, lists, numbers and strings.
-
-    Raises:
-        WeightsError: the file cannot be read, is damaged, or is no weights file.
-    """
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise WeightsError(f"cannot read the weights {path}: it is not a file")
-        if size > MAX_SIZE:
-            raise WeightsError(f"{path} is no weights file: it is larger than {MAX_SIZE} bytes")
-        contents = _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
-    except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {_reason(error)}") from error
-    if not isinstance(contents, dict):
-        raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
-    metadata: object = {}
-    if "state_dict" in contents:
-        contents, metadata = contents["state_dict"], contents.get("metadata", {})
-    kwargs = metadata.get("kwargs", {}) if isinstance(metadata, dict) else None
-    if not isinstance(kwargs, dict) or not _is_plain(kwargs):
-        raise WeightsError(f"{path} is no weights file: its metadata has an unknown form")
-    return Checkpoint(_check_state(path, contents), kwargs)
-
-
-def _load_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path, device="cpu")
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
-
-
-def _load_torch(path: Path) -> object:
-    import torch
-
-    with path.open("rb") as file:
-        if zipfile.is_zipfile(file):
-            _check_zip(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what the error below says
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    # A damaged or hostile pickle can make the unpickler raise anything at all.
-    except Exception as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted:
-            raise WeightsError(
-                f"{path} is refused and nothing in it was run: it asks for {wanted[1]}, "
-                "and weights hold tensors alone"
-            ) from error
-        raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
-
-
-def _check_zip(path: Path) -> None:
-    """Refuse an archive that unpacks to more than its own size; torch stores tensors unpacked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
-    if unpacked > path.stat().st_size:
-        raise WeightsError(f"{path} is no weights file: it unpacks to {unpacked} bytes")
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _check_state(path: Path, contents: object) -> dict[str, torch.Tensor]:
-    """`contents` as a state dict of ordinary tensors, each within the memory it came with."""
-    import torch
-
-    if not isinstance(contents, dict) or not contents:
-        raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
-    total = 0
-    for name, tensor in contents.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise WeightsError(f"{path} is no weights file: it holds more than tensors by name")
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise WeightsError(f"{path} is no weights file: {name!r} is no ordinary tensor")
-        # Strides of 0 let a tensor of few bytes claim any shape; copying it would take the memory.
-        if tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise WeightsError(f"{path} is no weights file: {name!r} claims more than it holds")
-        total += tensor.nbytes
-    if total > MAX_SIZE:
-        raise WeightsError(f"{path} is no weights file: its tensors claim {total} bytes")
-    return contents
-
-
-def fingerprint(state: Mapping[str, torch.Tensor]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the weights, whatever file they came in.
-
-    Hashed are, in the order of the names, one line of JSON `["name", "dtype", [shape]]` and the
-    tensor's bytes in row-major order, little-endian.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        digest.update(f"{json.dumps([name, dtype, list(tensor.shape)])}\n".encode())
-        # Seen as bytes, since numpy lacks some of torch's types (bfloat16); nothing is copied.
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

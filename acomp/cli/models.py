@@ -12,6 +12,7 @@ import typer
 
 from acomp.backends import weights
 from acomp.backends.catalogue import CATALOGUE, Weights, lookup
+from acomp.backends.download import Progress
 from acomp.errors import WeightsError
 
 app = typer.Typer(help="List, fetch and verify the weights of the codecs.", no_args_is_help=True)
@@ -79,7 +80,7 @@ def path(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -
 
 
 @contextmanager
-def download_bar(name: str) -> Iterator[weights.Progress]:
+def download_bar(name: str) -> Iterator[Progress]:
     """A progress bar for `weights.fetch`: on a terminal, and only once there is progress."""
     from rich.console import Console
     from rich.progress import (

@@ -1,0 +1,155 @@
+"""Checkpoints: loaded without running anything in them, and told apart by a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acomp.errors import WeightsError
+from acomp.files import reason_of
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_SIZE = 8 << 30
+"""Bytes that no weights file exceeds: 8 GiB."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The contents of a weights file."""
+
+    state: dict[str, torch.Tensor]
+    """Tensors by their name in the module."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Settings that the module was built with, where the file says so (DAC): numbers, strings,
+    None, and lists of them. They come from the file: bound them before use."""
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load a weights file onto the CPU without running anything that hides in it.
+
+    Taken are safetensors (`.safetensors`), EnCodec's layout (a state dict) and that of
+    `descript-audiotools` for DAC (a dict of `state_dict` and `metadata`, whose `kwargs` are kept).
+    Nothing is added to what torch's `weights_only` allows, as the published files need no more
+    than tensors, dicts, lists, numbers and strings.
+
+    Raises:
+        WeightsError: the file cannot be read, is damaged, or is no weights file.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise WeightsError(f"cannot read the weights {path}: it is not a file")
+        if size > MAX_SIZE:
+            raise WeightsError(f"{path} is no weights file: it is larger than {MAX_SIZE} bytes")
+        contents = _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
+    if not isinstance(contents, dict):
+        raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
+    metadata: object = {}
+    if "state_dict" in contents:
+        contents, metadata = contents["state_dict"], contents.get("metadata", {})
+    kwargs = metadata.get("kwargs", {}) if isinstance(metadata, dict) else None
+    if not isinstance(kwargs, dict) or not _is_plain(kwargs):
+        raise WeightsError(f"{path} is no weights file: its metadata has an unknown form")
+    return Checkpoint(_check_state(path, contents), kwargs)
+
+
+def _load_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
+
+
+def _load_torch(path: Path) -> object:
+    import torch
+
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            _check_zip(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what the error below says
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    # A damaged or hostile pickle can make the unpickler raise anything at all.
+    except Exception as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted:
+            raise WeightsError(
+                f"{path} is refused and nothing in it was run: it asks for {wanted[1]}, "
+                "and weights hold tensors alone"
+            ) from error
+        raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its own size; torch stores tensors unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
+    if unpacked > path.stat().st_size:
+        raise WeightsError(f"{path} is no weights file: it unpacks to {unpacked} bytes")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _check_state(path: Path, contents: object) -> dict[str, torch.Tensor]:
+    """`contents` as a state dict of ordinary tensors, each within the memory it came with."""
+    import torch
+
+    if not isinstance(contents, dict) or not contents:
+        raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
+    total = 0
+    for name, tensor in contents.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise WeightsError(f"{path} is no weights file: it holds more than tensors by name")
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise WeightsError(f"{path} is no weights file: {name!r} is no ordinary tensor")
+        # Strides of 0 let a tensor of few bytes claim any shape; copying it would take the memory.
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise WeightsError(f"{path} is no weights file: {name!r} claims more than it holds")
+        total += tensor.nbytes
+    if total > MAX_SIZE:
+        raise WeightsError(f"{path} is no weights file: its tensors claim {total} bytes")
+    return contents
+
+
+def fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the weights, whatever file they came in.
+
+    Hashed are, in the order of the names, one line of JSON `["name", "dtype", [shape]]` and the
+    tensor's bytes in row-major order, little-endian.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(f"{json.dumps([name, dtype, list(tensor.shape)])}\n".encode())
+        # Seen as bytes, since numpy lacks some of torch's types (bfloat16); nothing is copied.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
