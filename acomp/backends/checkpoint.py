@@ -64,6 +64,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(_check_state(path, contents), kwargs)
 
 
+def load_weights(module: torch.nn.Module, path: Path, name: str) -> str:
+    """Put the weights of a file into `module`, the network of the codec `name`.
+
+    Returns:
+        Their fingerprint.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds other weights than this codec's.
+    """
+    state = load_checkpoint(path).state
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold weights of {name}") from error
+    return fingerprint(state)
+
+
 def _load_safetensors(path: Path) -> object:
     from safetensors import SafetensorError
     from safetensors.torch import load_file

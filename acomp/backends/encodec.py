@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder, StreamEncoder
-from acomp.backends.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.checkpoint import load_weights
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines.torch import InBlocks, pick_device, to_tensor
 from acomp.engines.torchaudio import ensure_torchaudio
-from acomp.errors import CodecError, WeightsError
+from acomp.errors import CodecError
 
 SPECS = {
     "encodec-24khz": CodecSpec(
@@ -65,12 +65,8 @@ def load(name: str, weights: Path, device: str) -> Codec:
     """
     target = pick_device(device)
     model = _architecture(name)
-    state = load_checkpoint(weights).state
-    try:
-        model.load_state_dict(state)
-    except RuntimeError:
-        raise WeightsError(f"{weights} does not hold weights of {name}") from None
-    return Encodec(SPECS[name], model.to(target), fingerprint(state))
+    fingerprint = load_weights(model, weights, name)
+    return Encodec(SPECS[name], model.to(target), fingerprint)
 
 
 def _architecture(name: str) -> Any:

@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.checkpoint import load_weights
 from acomp.codes import Block, CodesInfo
 from acomp.engines.torch import pick_device, to_tensor
-from acomp.errors import WeightsError
 
 HOP = 320
 WINDOW = 2 * HOP
@@ -205,13 +204,9 @@ def load(name: str, weights: Path, device: str) -> Codec:
         CodecError: there is no such device.
     """
     target = pick_device(device)
-    state = load_checkpoint(weights).state
     network = Network()
-    try:
-        network.load_state_dict(state)  # float16 in the file, float32 from here on
-    except RuntimeError:
-        raise WeightsError(f"{weights} does not hold weights of {name}") from None
-    return Nano(network.to(target), fingerprint(state))
+    fingerprint = load_weights(network, weights, name)  # float16 in the file, float32 in there
+    return Nano(network.to(target), fingerprint)
 
 
 class Nano(Codec):

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from acomp import __version__
 from acomp.cli import codebooks, convert, decode, demo, doctor, encode, info, models
 from acomp.cli.common import show_error
 from acomp.errors import AcompError
@@ -32,19 +33,24 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
+    del version
     del debug  # `show_error` looks for it, and `main` takes it behind a command too
-    if version:
-        from acomp import __version__
-
-        print(__version__)
-        raise typer.Exit
 
 
 def main() -> None:
