@@ -6,10 +6,12 @@ import errno
 import os
 import secrets
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from acomp.errors import AcompError
 
@@ -24,6 +26,24 @@ _REASONS = {
     errno.ENAMETOOLONG: "its name is too long",
     errno.EPIPE: "its reader has gone",
 }
+
+
+class Closing(ABC):
+    """Something that is closed when its `with` ends."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 @contextmanager

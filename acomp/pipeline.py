@@ -20,7 +20,7 @@ from acomp.audio import AudioReader, AudioWriter, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.errors import AudioError, CodecError
-from acomp.formats import NAC0_CODEC, CodesReader, create_codes, open_codes
+from acomp.formats import CodesReader, CodesWriter, create_codes, open_codes
 
 Source = str | PathLike[str] | BinaryIO
 Target = str | PathLike[str] | BinaryIO
@@ -81,18 +81,17 @@ def encode_file(
         info = codec.info(reader, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
         encoder = Encoder(codec, info)
         writer = files.enter_context(create_codes(target, info, form=form, live=live))
-        decoder = Decoder(codec, info) if check is not None else None
-        sink = None
-        if decoder is not None and check is not None:
-            sink = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
+        sinks: list[CodesWriter | _Listener] = [writer]
+        if check is not None:
+            decoder = Decoder(codec, info)
+            audio = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
+            sinks.append(_Listener(decoder, audio))
         clock = _Clock()
         for block in clock.timing(_encoded(encoder, reader, progress)):
-            writer.write(block)
-            if decoder is not None and sink is not None:
-                sink.write(decoder.push(block))
-        writer.finish(encoder.length)
-        if decoder is not None and sink is not None:
-            sink.write(decoder.finish(encoder.length))
+            for sink in sinks:
+                sink.write(block)
+        for sink in sinks:
+            sink.finish(encoder.length)
     return Result(info, encoder.length / info.source_rate, clock.seconds)
 
 
@@ -127,11 +126,6 @@ def decode_file(
             raise AudioError(f"{option} is {seconds:g} s, which no audio lasts")
     with _naming(source), ExitStack() as files:
         reader = files.enter_context(open_codes(source, recover=recover))
-        if reader.info.codec == NAC0_CODEC:
-            raise CodecError(
-                "the codec of .nac version 0 cannot decode it: its weights were never published "
-                "with a checksum; info and convert read such codes"
-            )
         codec = codec_for(reader.info)
         decoder = Decoder(codec, reader.info, sample_rate)
         stretch = _Stretch(codec, reader, decoder, start, duration)
@@ -143,6 +137,20 @@ def decode_file(
             raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
     seconds = stretch.written / decoder.sample_rate
     return Result(reader.info, seconds, clock.seconds, tuple(reader.damage))
+
+
+class _Listener:
+    """Decodes the codes that a writer gets, to listen to."""
+
+    def __init__(self, decoder: Decoder, audio: AudioWriter) -> None:
+        self._decoder = decoder
+        self._audio = audio
+
+    def write(self, block: Block) -> None:
+        self._audio.write(self._decoder.push(block))
+
+    def finish(self, length: int) -> None:
+        self._audio.write(self._decoder.finish(length))
 
 
 T = TypeVar("T")

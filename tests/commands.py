@@ -87,11 +87,17 @@ def assert_same_sound(found: Path, expected: Path) -> None:
     np.testing.assert_allclose(one.samples, other.samples, rtol=0, atol=1.5 / 32768)
 
 
-def start(folder: Path, *arguments: object, stdin: int = DEVNULL, stdout: int = PIPE) -> Process:
-    """A process of the command line in `folder`, offline; its standard error is a pipe."""
+def start(
+    folder: Path,
+    *arguments: object,
+    stdin: int = DEVNULL,
+    stdout: int = PIPE,
+    stderr: int = PIPE,
+) -> Process:
+    """A process of the command line in `folder`, offline."""
     command = [sys.executable, "-m", "acomp", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=folder, env=environment(folder), stdin=stdin, stdout=stdout, stderr=PIPE
+        command, cwd=folder, env=environment(folder), stdin=stdin, stdout=stdout, stderr=stderr
     )
 
 
@@ -105,4 +111,5 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Variables for a process that sees neither network nor cache."""
     home = str(folder / ".home")
     places = dict.fromkeys(("ACOMP_CACHE", "TORCH_HOME", "HOME"), home)
-    return {**os.environ, **places, "ACOMP_OFFLINE": "1", "PYTHONPATH": str(ROOT), **more}
+    settings = {"ACOMP_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    return {**os.environ, **places, **settings, **more}

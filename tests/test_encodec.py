@@ -142,6 +142,16 @@ def test_other_rates_and_channels_come_back_as_they_were(pair: Any) -> None:
         assert decoded.channels == codec.spec.channels
 
 
+def test_a_number_of_channels_that_a_model_does_not_code_is_refused(pair: Any) -> None:
+    _, codec = pair
+    unfit = "stereo" if codec.spec.channels == 1 else "mono"
+    with pytest.raises(acomp.CodecError, match="take another codec"):
+        codec.encode(audio(codec, 500), channels=unfit)
+    six = acomp.Audio(np.zeros((6, 500), np.float32), 48_000)
+    with pytest.raises(acomp.AudioError, match="6 channels"):
+        codec.encode(six)
+
+
 def test_encodec_is_the_24_khz_model_for_mono_and_the_48_khz_model_for_stereo() -> None:
     from acomp.backends import resolve
 

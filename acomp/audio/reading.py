@@ -11,12 +11,11 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from acomp.audio.wav import (
     read_header,
 )
 from acomp.errors import AudioError
+from acomp.files import Closing
 
 AUDIO_SUFFIXES = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus"),
@@ -46,7 +46,7 @@ _SF_MALFORMED = 3
 _SF_UNKNOWN_FRAMES = 1 << 62
 
 
-class AudioReader(ABC):
+class AudioReader(Closing):
     """Audio that is open for reading: a context manager, made by `open_audio`."""
 
     def __init__(self, name: str, sample_rate: int, channels: int, length: int | None) -> None:
@@ -90,17 +90,6 @@ class AudioReader(ABC):
 
     def close(self) -> None:
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @abstractmethod
     def _read(self, frames: int) -> Samples:

@@ -96,6 +96,8 @@ class CodecSpec:
                 "mix them down with channels mono (--channels mono)"
             )
         if self.channels == 2:
+            if wanted == "mono":
+                raise CodecError(f"{self.name} codes two channels; take another codec for mono")
             return 2
         asked = CHANNELS[wanted] or source_channels
         if self.stereo_streams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -56,6 +57,7 @@ def options(
 def main() -> None:
     """Run the command line; every failure a user can cause ends in one line and exit code 1."""
     _prepare_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         try:
             app([argument for argument in sys.argv[1:] if argument != "--debug"])
@@ -71,6 +73,11 @@ def main() -> None:
             name = error.filename or "standard output"
             show_error(AcompError(f"cannot use {name}: {reason_of(error)}"))
         sys.exit(1)
+
+
+def _terminate(number: int, _: object) -> None:
+    """End by an exception, so that what is half written is taken away."""
+    sys.exit(128 + number)
 
 
 def _prepare_streams() -> None:

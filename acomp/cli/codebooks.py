@@ -30,11 +30,11 @@ def codebooks(
 ) -> None:
     """Write a codec's codebooks (codebooks x size x dimension) for analysis."""
     from acomp.analysis import codebook_statistics, save_codebooks
-    from acomp.backends import load
+    from acomp.cli.common import codec_loader
 
     if output is None and not as_json:
         raise typer.BadParameter("give --output, or --json for statistics")
-    codec = load(backend, weights=weights, device=device, channels=channels)
+    codec = codec_loader(backend, weights, device)(channels)
     books = codec.latent_codebooks() if latent else codec.codebooks()
     if output is not None:
         save_codebooks(output, books)

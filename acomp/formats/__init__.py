@@ -18,7 +18,6 @@ from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.files import atomic_write, reason_of
 from acomp.formats.base import CodesReader, CodesWriter, info_to_dict, naming
-from acomp.formats.nac0 import CODEC as NAC0_CODEC
 from acomp.formats.registry import (
     FORMS,
     MAGIC_BYTES,
@@ -32,7 +31,6 @@ from acomp.formats.source import Source, name_of
 
 __all__ = [
     "FORMS",
-    "NAC0_CODEC",
     "CodesReader",
     "CodesWriter",
     "Form",

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
 from acomp.errors import FormatError
+from acomp.files import Closing
 from acomp.formats.source import Source
 
 BLOCK_BYTES = 4096
@@ -25,7 +25,7 @@ _LONGEST_MESSAGE = 300
 _STRIDES = {"encodec-48khz": 47520}
 
 
-class CodesReader(ABC):
+class CodesReader(Closing):
     """Codes that are being read, block by block. Closes what it opened when its `with` ends."""
 
     info: CodesInfo
@@ -63,17 +63,6 @@ class CodesReader(ABC):
 
     def close(self) -> None:
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class WholeReader(CodesReader):
