@@ -103,7 +103,7 @@ def start(
 
 def finish(process: Process, given: bytes | None = None) -> Run:
     """Let a process end; its output is read as text."""
-    out, err = process.communicate(given, timeout=60)
+    out, err = process.communicate(given, timeout=300)
     return Run(process.returncode, (out or b"").decode(errors="replace"), err.decode())
 
 

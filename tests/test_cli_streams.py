@@ -73,7 +73,7 @@ def test_sound_flows_from_pipe_to_pipe(tmp_path: Path, codes: Codes) -> None:
     encoder.stdin.flush()
     # The first second, save the little that encoder and decoder must keep back.
     out = decoder.stdout.read(44 + 2 * 23_000)
-    assert len(out) == 44 + 2 * 23_000, decoder.communicate(timeout=60)
+    assert len(out) == 44 + 2 * 23_000, decoder.communicate(timeout=300)
     assert encoder.poll() is None
     encoder.stdin.write(wav[44 + 48_000 :])
     encoder.stdin.close()
@@ -96,7 +96,7 @@ def close(process: Process) -> int:
 @pytest.mark.parametrize("form", ["nac", "txt", "npz"])
 def test_codes_of_every_form_go_through_pipes(tmp_path: Path, nac: Path, form: str) -> None:
     process = start(tmp_path, "convert", "-", "-", "--format", form, stdin=PIPE)
-    out, _ = process.communicate(nac.read_bytes(), timeout=60)
+    out, _ = process.communicate(nac.read_bytes(), timeout=300)
     assert read_codes(io.BytesIO(out)).length == 480_000
     run = finish(start(tmp_path, "info", "-", stdin=PIPE), out)
     assert_done(run)
@@ -230,7 +230,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     main_end, terminal = pty.openpty()
     process = start(tmp_path, "encode", "-", "-o", "b.nac", *NANO, stdin=PIPE, stderr=terminal)
     os.close(terminal)
-    process.communicate(build_header(24_000, 1, 2, False, None) + bytes(25 * 48_000), timeout=60)
+    process.communicate(build_header(24_000, 1, 2, False, None) + bytes(25 * 48_000), timeout=300)
     shown = read_terminal(main_end)
     assert process.returncode == 0
     assert "times real time" in shown

@@ -74,7 +74,8 @@ class Source:
         """The next `count` bytes, which stay to be read; fewer only where the source ends."""
         try:
             while len(self._ahead) < count:
-                chunk = self._stream.read(count - len(self._ahead))
+                # In pieces, because a file object takes memory for all it is asked for at once.
+                chunk = self._stream.read(min(count - len(self._ahead), _CHUNK))
                 if not chunk:
                     break
                 self._ahead += chunk
