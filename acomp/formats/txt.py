@@ -200,13 +200,13 @@ def _plain_codes(lines: _Lines) -> Codes:
     # which is what the program's documentation says.
     if not lines.widths or lines.widths[0] == info.codebooks:
         data = _frame_lines(lines, info)
+        whole, last = divmod(data.shape[2], _PLAIN_SEGMENT)
+        counts = np.array([_PLAIN_SEGMENT] * whole + [last] * (last > 0), np.int64)
     else:
-        data = _codebook_lines(lines, info)
+        data, counts = _codebook_lines(lines, info)
     frames = data.shape[2]
     if info.channels == 1:
         return Codes(info, data, natural_length(info, frames))
-    whole, last = divmod(frames, _PLAIN_SEGMENT)
-    counts = np.array([_PLAIN_SEGMENT] * whole + [last] * (last > 0), np.int64)
     # The layout has lost the scales; 1 leaves the loudness as the codec normalised it.
     segments = Segments(counts, np.ones(len(counts), np.float32)) if len(counts) else None
     final = int(counts[-1]) if len(counts) else 0
@@ -237,8 +237,12 @@ def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
     return np.ascontiguousarray(shaped.transpose(1, 2, 0))
 
 
-def _codebook_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
-    """Codes of one line per segment and codebook, `[1, codebooks, frames]`."""
+def _codebook_lines(
+    lines: _Lines, info: CodesInfo
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """Codes of one line per segment and codebook, `[1, codebooks, frames]`; and each segment's
+    frames, `[segments]`.
+    """
     widths = lines.line_widths
     groups, left = divmod(len(widths), info.codebooks)
     if left or (groups > 1 and info.channels == 1):
@@ -248,13 +252,16 @@ def _codebook_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
         )
     due = np.repeat(widths[:: info.codebooks], info.codebooks)
     if info.channels == 2:
-        due[: -info.codebooks] = _PLAIN_SEGMENT
+        # Where the audio ends in the overlap of two segments, the one before the last, which is
+        # longer than a stride of 148.5 frames, may be short of a frame.
+        due[: -info.codebooks] = np.maximum(due[: -info.codebooks], _PLAIN_SEGMENT - 1)
+        due[: -2 * info.codebooks] = _PLAIN_SEGMENT
         due = np.minimum(due, _PLAIN_SEGMENT)
     _check_widths(widths, due)
     _check_range(lines, info)
     ends = np.cumsum(widths.reshape(groups, info.codebooks).sum(axis=1))
     segments = [part.reshape(info.codebooks, -1) for part in np.split(lines.values, ends[:-1])]
-    return np.concatenate(segments, axis=1)[np.newaxis]
+    return np.concatenate(segments, axis=1)[np.newaxis], widths[:: info.codebooks]
 
 
 def _check_widths(widths: NDArray[np.int64], due: NDArray[np.int64]) -> None:
