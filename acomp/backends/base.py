@@ -280,10 +280,10 @@ class Codec(ABC):
             codebook_size=spec.codebook_size,
             hop_length=spec.hop_length,
         )
-        joint = spec.channels == 2
-        fits = info.channels <= 2 and (
-            info.streams == 1 if joint else info.streams == info.channels
-        )
+        if spec.channels == 2:
+            fits = (info.channels, info.streams) == (2, 1)
+        else:
+            fits = info.streams == info.channels <= (2 if spec.stereo_streams else 1)
         if info != due or not fits or info.codebooks > spec.codebooks:
             raise CodecError(f"these codes do not have the shape of {spec.name}'s")
 

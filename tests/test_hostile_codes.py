@@ -1,0 +1,75 @@
+"""Files whose fields are each possible but do not belong together: decoded, or refused, no more."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import acomp
+from acomp.backends.base import Codec
+from acomp.codes import Codes, CodesInfo, Segments
+from acomp.formats import write_codes
+from acomp.pipeline import decode_file
+
+
+@pytest.fixture(scope="module")
+def codecs(encodec_24khz: Path, encodec_48khz: Path) -> list[Codec]:
+    return [
+        acomp.load("nano"),
+        acomp.load("encodec-24khz", weights=encodec_24khz),
+        acomp.load("encodec-48khz", weights=encodec_48khz),
+    ]
+
+
+@st.composite
+def hostile_codes(draw: st.DrawFn, codec: Codec) -> Codes:
+    spec = codec.spec
+    streams, channels = draw(st.sampled_from([(1, 1), (1, 2), (2, 2), (1, 6)]))
+    frames = draw(st.sampled_from([0, 1, 2, 149, 150, 151, 300]))
+    info = CodesInfo(
+        codec=spec.name,
+        sample_rate=spec.sample_rate,
+        channels=channels,
+        streams=streams,
+        codebooks=draw(st.sampled_from([1, 1, spec.codebooks, spec.codebooks + 1])),
+        codebook_size=draw(st.sampled_from([1024] * 5 + [16])),
+        hop_length=draw(st.sampled_from([320] * 5 + [1])),
+        source_rate=draw(st.sampled_from([1, 8000, 24_000, 44_100, 48_000, 999_999])),
+    )
+    segments = None
+    if frames and draw(st.booleans()):
+        cuts = sorted(draw(st.sets(st.integers(1, frames), max_size=3)) - {frames})
+        counts = np.diff([0, *cuts, frames])
+        gains = draw(st.lists(st.sampled_from([0, 1, -1, 1e30, 1e-30]), min_size=4, max_size=4))
+        segments = Segments(counts, np.array(gains[: len(counts)], np.float32))
+    shape = (streams, info.codebooks, frames)
+    data = np.random.default_rng(0).integers(0, info.codebook_size, shape, np.uint16)
+    natural = frames * spec.hop_length * info.source_rate // spec.sample_rate
+    length = draw(st.sampled_from([0, 1, natural, natural, natural, 1 << 40]))
+    return Codes(info, data, length, segments)
+
+
+@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_hostile_codes_are_decoded_or_refused(
+    codecs: list[Codec], tmp_path: Path, data: st.DataObject
+) -> None:
+    codec = data.draw(st.sampled_from(codecs))
+    codes = data.draw(hostile_codes(codec))
+    stream = io.BytesIO()
+    write_codes(stream, codes, form="nac")
+    stream.seek(0)
+    target = tmp_path / "out.wav"
+    target.unlink(missing_ok=True)
+    start = data.draw(st.sampled_from([0.0, 0.0, 0.5, 3.0]))
+    duration = data.draw(st.sampled_from([None, 0.2]))
+    try:
+        decode_file(lambda _: codec, stream, target, start=start, duration=duration)
+    except acomp.AcompError:
+        assert not any(tmp_path.iterdir())
+    else:
+        assert acomp.read_audio(target).channels == codes.info.channels
