@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import gcd, isfinite, lcm
 from os import PathLike
 from time import perf_counter
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from acomp.audio import AudioReader, AudioWriter, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
@@ -87,7 +87,7 @@ def encode_file(
             audio = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
             sinks.append(_Listener(decoder, audio))
         clock = _Clock()
-        for block in clock.timing(_encoded(encoder, reader, progress)):
+        for block in _encoded(encoder, reader, clock, progress):
             for sink in sinks:
                 sink.write(block)
         for sink in sinks:
@@ -128,10 +128,10 @@ def decode_file(
         reader = files.enter_context(open_codes(source, recover=recover))
         codec = codec_for(reader.info)
         decoder = Decoder(codec, reader.info, sample_rate)
-        stretch = _Stretch(codec, reader, decoder, start, duration)
-        sink = files.enter_context(AudioWriter(target, decoder.sample_rate, reader.info.channels))
         clock = _Clock()
-        for samples in clock.timing(stretch.samples(progress)):
+        stretch = _Stretch(codec, reader, decoder, clock, start, duration)
+        sink = files.enter_context(AudioWriter(target, decoder.sample_rate, reader.info.channels))
+        for samples in stretch.samples(progress):
             sink.write(samples)
         if stretch.written == 0 and start > 0 and duration != 0:
             raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
@@ -153,25 +153,22 @@ class _Listener:
         self._audio.write(self._decoder.finish(length))
 
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class _Clock:
-    """Adds up the time spent inside an iterator."""
+    """Calls functions and adds up the time they take."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def timing(self, items: Iterator[T]) -> Iterator[T]:
-        while True:
-            began = perf_counter()
-            try:
-                item = next(items)
-            except StopIteration:
-                return
-            finally:
-                self.seconds += perf_counter() - began
-            yield item
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        began = perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.seconds += perf_counter() - began
 
 
 def _coded_channels(reader: AudioReader, channels: str) -> int:
@@ -179,13 +176,15 @@ def _coded_channels(reader: AudioReader, channels: str) -> int:
     return CHANNELS.get(channels) or reader.channels
 
 
-def _encoded(encoder: Encoder, reader: AudioReader, progress: Progress | None) -> Iterator[Block]:
+def _encoded(
+    encoder: Encoder, reader: AudioReader, clock: _Clock, progress: Progress | None
+) -> Iterator[Block]:
     rate = reader.sample_rate
     for samples in reader.blocks(BLOCK_SECONDS * rate):
-        yield encoder.push(samples)
+        yield clock(encoder.push, samples)
         if progress is not None:
             progress(encoder.length / rate, reader.length and reader.length / rate)
-    yield encoder.finish()
+    yield clock(encoder.finish)
 
 
 class _Stretch:
@@ -196,12 +195,14 @@ class _Stretch:
         codec: Codec,
         reader: CodesReader,
         decoder: Decoder,
+        clock: _Clock,
         start: float,
         duration: float | None,
     ) -> None:
         rate = decoder.sample_rate
         self._reader = reader
         self._decoder = decoder
+        self._clock = clock
         self._first_frame, self._first_sample = _seek(codec, reader.info, rate, start)
         offset = self._first_sample * rate // codec.spec.sample_rate
         self._begin = round(start * rate) - offset
@@ -231,10 +232,10 @@ class _Stretch:
         frames = max(1, int(BLOCK_SECONDS * info.frame_rate))
         for first, block in self._reader.blocks(self._first_frame):
             for part in split(tail(block, self._first_frame - first), frames):
-                yield self._decoder.push(part)
+                yield self._clock(self._decoder.push, part)
         length = self._reader.length or 0
         before = self._first_sample * info.source_rate // info.sample_rate
-        yield self._decoder.finish(max(0, length - before))
+        yield self._clock(self._decoder.finish, max(0, length - before))
 
     def _total(self, rate: int) -> float | None:
         if self._end is not None:

@@ -47,7 +47,7 @@ def demo(
     console.print(
         "kbps: asked for, of each channel (speech is mono, music stereo)   true: of the whole .nac",
         ".nac, .txt: bytes   PCM/: how many times smaller than 16-bit PCM",
-        "enc, dec: encoding and decoding, times real time",
+        "enc, dec: encoding and decoding, times real time, the faster of two runs",
         "SI-SDR: dB, higher is better   mel: log-mel distance, lower is better",
         f"Listen to the WAV files in {output_dir.resolve()}",
         sep="\n",

@@ -237,9 +237,7 @@ def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
     return np.ascontiguousarray(shaped.transpose(1, 2, 0))
 
 
-def _codebook_lines(
-    lines: _Lines, info: CodesInfo
-) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+def _codebook_lines(lines: _Lines, info: CodesInfo) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Codes of one line per segment and codebook, `[1, codebooks, frames]`; and each segment's
     frames, `[segments]`.
     """
