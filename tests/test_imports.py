@@ -1,7 +1,8 @@
-"""What is imported when: the commands that need no model start without torch."""
+"""What imports what, and when: the commands that need no model start without torch."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from codes_samples import encodec_24khz
 from commands import environment
 
+import acomp
 from acomp.formats import write_codes
 
 HEAVY = ("torch", "torchaudio", "encodec", "dac", "soxr")
@@ -60,3 +62,31 @@ def test_the_watch_sees_torch(tmp_path: Path) -> None:
 def test_commands_that_need_no_model(tmp_path: Path, command: str) -> None:
     write_codes(tmp_path / "a.nac", encodec_24khz())
     assert imported(tmp_path, COMMAND, *command.split()) == set()
+
+
+ROOMS = {
+    "errors": set(),
+    "files": {"errors"},
+    "codes": {"errors"},
+    "audio": {"errors", "files"},
+    "engines": {"errors"},
+    "formats": {"errors", "files", "codes"},
+    "backends": {"errors", "files", "codes", "audio", "engines"},
+    "training": {"errors", "files", "codes", "audio", "engines", "backends"},
+}
+"""The rooms below the pipeline and the command line, and what each may import."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room: str) -> None:
+    package = Path(acomp.__file__).parent
+    files = [package / f"{room}.py", *(package / room).rglob("*.py")]
+    trees = [ast.parse(file.read_text()) for file in files if file.exists()]
+    imports = {
+        node.module.split(".")[1]
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("acomp.")
+        if node.module
+    }
+    assert trees and imports - {room} <= ROOMS[room]
