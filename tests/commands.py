@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,8 +98,19 @@ def start(
     """A process of the command line in `folder`, offline."""
     command = [sys.executable, "-m", "acomp", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=folder, env=environment(folder), stdin=stdin, stdout=stdout, stderr=stderr
+        command,
+        cwd=folder,
+        env=environment(folder),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        preexec_fn=_hear_interrupts,
     )
+
+
+def _hear_interrupts() -> None:
+    """A shell has what it runs in the background ignore SIGINT, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: Process, given: bytes | None = None) -> Run:
