@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,10 +161,7 @@ class Codes:
     @classmethod
     def from_blocks(cls, info: CodesInfo, blocks: Iterable[Block], length: int) -> Codes:
         """Join `blocks`, in order."""
-        return cls.from_block(info, join(info, list(blocks)), length)
-
-    @classmethod
-    def from_block(cls, info: CodesInfo, block: Block, length: int) -> Codes:
+        block = join(info, list(blocks))
         return cls(info, block.data, length, block.segments)
 
     @property
@@ -180,13 +177,6 @@ class Codes:
     def duration(self) -> float:
         """Duration of the encoded audio in seconds."""
         return self.length / self.info.source_rate
-
-    def select(self, codebooks: int) -> Codes:
-        """The codes of the first `codebooks` codebooks: the same audio at a lower bandwidth."""
-        if not 1 <= codebooks <= self.info.codebooks:
-            raise FormatError(f"cannot take {codebooks} of {self.info.codebooks} codebooks")
-        info = replace(self.info, codebooks=codebooks)
-        return Codes(info, self.data[:, :codebooks], self.length, self.segments)
 
 
 def check_block(info: CodesInfo, block: Block) -> None:

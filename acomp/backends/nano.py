@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.checkpoint import load_weights
-from acomp.codes import Block, CodesInfo
+from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines.torch import pick_device, to_tensor
 
 HOP = 320
@@ -248,7 +248,7 @@ class NanoEncoder:
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
         hops = self._buffer.shape[1] // HOP
         if hops < 2:
-            return Block(np.zeros((self._info.streams, self._info.codebooks, 0), np.uint16))
+            return empty_block(self._info)
         frames = to_tensor(self._buffer[:, : hops * HOP], self._codec.device)
         self._buffer = self._buffer[:, (hops - 1) * HOP :]
         network = self._codec.module
