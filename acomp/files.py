@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+import platformdirs
+
 from acomp.errors import AcompError
 
 _REASONS = {
@@ -44,6 +46,12 @@ class Closing(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def cache_folder() -> Path:
+    """Folder of downloaded weights and compiled networks: ACOMP_CACHE, or the user's cache."""
+    folder = os.environ.get("ACOMP_CACHE")
+    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("acomp"))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import io
 import os
 import resource
@@ -11,7 +13,9 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,10 +33,12 @@ from acomp.audio import (
     is_audio_name,
     open_audio,
     read_audio,
+    reading as reading_module,
     to_channels,
     write_audio,
     writing as writing_module,
 )
+from acomp.audio.pcm import FORMATS, Pcm
 from acomp.audio.samples import Samples
 from acomp.audio.wav import build_header
 from acomp.errors import AcompError, AudioError
@@ -230,6 +236,43 @@ def test_a_slow_pipe_gives_samples_before_its_end() -> None:
     assert first.shape == (1, 100)
     heard_all = np.concatenate([first, *rest], axis=1)[0] * 32768
     np.testing.assert_array_equal(heard_all, np.arange(1, 301))
+
+
+def test_a_little_that_arrives_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As long as the test may take, so that nothing hangs on how fast the sender is.
+    monkeypatch.setattr(reading_module, "_PATIENCE", 600)
+    reading, writing = os.pipe()
+    os.write(writing, wav(b"", 0xFFFFFFFF, 0xFFFFFFFF))
+
+    def send() -> None:
+        with os.fdopen(writing, "wb", buffering=0) as stream:
+            for _ in range(300):
+                time.sleep(0.001)
+                stream.write(b"ab")
+
+    sender = threading.Thread(target=send)
+    with os.fdopen(reading, "rb") as stream, open_audio(stream) as reader:
+        sender.start()
+        blocks = [block.shape[1] for block in reader.blocks(200)]
+    sender.join()
+    assert blocks == [200, 100]
+
+
+def test_what_a_fast_sender_has_sent_is_one_block() -> None:
+    reading, writing = os.pipe()
+    header, samples = wav(b"", 0xFFFFFFFF, 0xFFFFFFFF), bytes(2 * 24_000)
+    os.write(writing, header)
+    with os.fdopen(reading, "rb") as stream, open_audio(stream) as reader:
+        blocks = reader.blocks(240_000)
+        for _ in range(2):  # in all more than is read at a time, where a pipe can be widened
+            os.write(writing, samples)
+            if fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) < 2 * len(samples):
+                break
+        sent = array.array("i", [0])
+        fcntl.ioctl(reading, termios.FIONREAD, sent)
+        assert next(blocks).shape[1] == sent[0] // 2
+        os.close(writing)
+        assert list(blocks) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -736,7 +779,7 @@ def test_a_stream_gets_an_open_wav_flushed_with_each_block() -> None:
         writer.write(music(2, 700))
         assert sink.flushed[-1] == 44 + 2800
         writer.write(music(2, 1))
-    assert sink.data[:44] == build_header(24000, 2, 2, False, None)
+    assert sink.data[:44] == build_header(Pcm(24000, 2, FORMATS["s16le"]), None)
     assert len(sink.data) == 44 + 2804
     samples, rate = soundfile.read(io.BytesIO(sink.data), always_2d=True)
     assert (samples.shape, rate) == ((701, 2), 24000)
@@ -772,7 +815,7 @@ def test_a_named_pipe_gets_an_open_wav(tmp_path: Path) -> None:
     receiver.start()
     write_audio(fifo, Audio(music(1, 1000), 24000))
     receiver.join()
-    assert got[0][:44] == build_header(24000, 1, 2, False, None)
+    assert got[0][:44] == build_header(Pcm(24000, 1, FORMATS["s16le"]), None)
     assert len(got[0]) == 44 + 2000
 
 

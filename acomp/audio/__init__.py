@@ -1,5 +1,6 @@
 """Audio: reading, writing, resampling, mono and stereo, whole or in blocks."""
 
+from acomp.audio.pcm import Pcm, PcmFormat, parse_format, parse_pcm
 from acomp.audio.reading import AudioReader, is_audio_name, open_audio, read_audio
 from acomp.audio.resampling import Resampler, resample
 from acomp.audio.samples import Audio, to_channels
@@ -9,9 +10,13 @@ __all__ = [
     "Audio",
     "AudioReader",
     "AudioWriter",
+    "Pcm",
+    "PcmFormat",
     "Resampler",
     "is_audio_name",
     "open_audio",
+    "parse_format",
+    "parse_pcm",
     "read_audio",
     "resample",
     "to_channels",

@@ -7,28 +7,23 @@ libsndfile reads most other forms, and the `ffmpeg` program, where there is one,
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import stat
 import subprocess
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from acomp.audio.pcm import Pcm, decode_pcm
 from acomp.audio.samples import Audio, Samples, check_layout
-from acomp.audio.wav import (
-    MAGIC_BYTES,
-    UNKNOWN_SIZE,
-    Read,
-    WavHeader,
-    decode,
-    is_wav,
-    read_header,
-)
+from acomp.audio.wav import MAGIC_BYTES, UNKNOWN_SIZE, Read, is_wav, read_header
 from acomp.errors import AudioError
 from acomp.files import Closing
 
@@ -39,7 +34,12 @@ AUDIO_SUFFIXES = (
     *(".aac", ".ac3", ".amr", ".ape", ".m4a", ".m4b", ".mka", ".spx", ".weba", ".wma", ".wv"),
 )
 """Suffixes of the audio files in a folder; a file that is named itself may have any."""
+RAW_SUFFIXES = (".pcm", ".raw")
+"""Suffixes of the files in a folder that are PCM without a header, where that was said."""
 _PIECE = 1 << 16
+_PIPE_BYTES = 1 << 20
+_PATIENCE = 0.02
+"""Seconds of audio that are gathered from a pipe, and how long they are waited for."""
 _HEAD_BYTES = 4096
 _MAX_OGG_PAGE = 27 + 255 + 255 * 255
 _SF_MALFORMED = 3
@@ -63,8 +63,8 @@ class AudioReader(Closing):
     def blocks(self, frames: int) -> Iterator[Samples]:
         """The audio from here on, in blocks `[channels, n]` with n from 1 to `frames`.
 
-        A pipe's blocks come as its samples arrive, however few; memory never grows with the
-        length of the audio.
+        A pipe's blocks come as its samples arrive: all that is there, and where that is less than
+        20 ms what else comes within 20 ms. Memory never grows with the length of the audio.
 
         Raises:
             AudioError: the audio is damaged, ends early, or has samples that are not finite.
@@ -96,9 +96,9 @@ class AudioReader(Closing):
         """Up to `frames` samples per channel, `[channels, n]`; none at the end alone."""
 
 
-def is_audio_name(path: Path) -> bool:
-    """Whether a file's name is that of audio."""
-    return path.suffix.lower() in AUDIO_SUFFIXES
+def is_audio_name(path: Path, *, raw: bool = False) -> bool:
+    """Whether a file's name is that of audio; `raw` asks for PCM without a header."""
+    return path.suffix.lower() in (RAW_SUFFIXES if raw else AUDIO_SUFFIXES)
 
 
 def read_audio(source: str | os.PathLike[str] | BinaryIO) -> Audio:
@@ -113,10 +113,15 @@ def read_audio(source: str | os.PathLike[str] | BinaryIO) -> Audio:
         return Audio(samples, reader.sample_rate)
 
 
-def open_audio(source: str | os.PathLike[str] | BinaryIO) -> AudioReader:
+def open_audio(source: str | os.PathLike[str] | BinaryIO, *, raw: Pcm | None = None) -> AudioReader:
     """Open a file, or a binary stream such as `sys.stdin.buffer`, which need not seek.
 
-    A stream that is no WAV is first copied to a temporary file. The caller closes its stream.
+    A stream that is neither WAV nor raw is first copied to a temporary file. The caller closes its
+    stream.
+
+    Args:
+        source: a path, or a binary stream.
+        raw: what is in there, where it is PCM without a header.
 
     Raises:
         AudioError: there is no such file, or it is of no form that can be read, or is truncated.
@@ -124,9 +129,9 @@ def open_audio(source: str | os.PathLike[str] | BinaryIO) -> AudioReader:
     with ExitStack() as resources:
         try:
             if isinstance(source, str | os.PathLike):
-                reader = _open_path(Path(source), resources)
+                reader = _open_path(Path(source), raw, resources)
             else:
-                reader = _open_stream(source, _stream_name(source), resources)
+                reader = _open_stream(source, _stream_name(source), raw, resources)
         except OSError as failure:
             name = source if isinstance(source, str | os.PathLike) else _stream_name(source)
             raise _unreadable(str(name), failure) from failure
@@ -134,17 +139,21 @@ def open_audio(source: str | os.PathLike[str] | BinaryIO) -> AudioReader:
     return reader
 
 
-def _open_path(path: Path, resources: ExitStack) -> AudioReader:
+def _open_path(path: Path, raw: Pcm | None, resources: ExitStack) -> AudioReader:
     file = resources.enter_context(path.open("rb"))
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return _open_file(file, path, str(path), resources)
-    return _open_stream(file, str(path), resources)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return _open_stream(file, str(path), raw, resources)
+    if raw is not None:
+        return _RawReader(str(path), raw, file.read, os.fstat(file.fileno()).st_size)
+    return _open_file(file, path, str(path), resources)
 
 
-def _open_stream(stream: BinaryIO, name: str, resources: ExitStack) -> AudioReader:
-    # `read1` gives what is there; `read` would wait for more, save on an unbuffered stream.
-    read: Read = getattr(stream, "read1", stream.read)
-    tee = _Tee(read)
+def _open_stream(stream: BinaryIO, name: str, raw: Pcm | None, resources: ExitStack) -> AudioReader:
+    arriving = _Arriving(stream)
+    if raw is not None:
+        arriving.expect(raw)
+        return _RawReader(name, raw, arriving, None)
+    tee = _Tee(arriving)
     while len(tee.seen) < MAGIC_BYTES and tee(MAGIC_BYTES - len(tee.seen)):
         pass
     magic = bytes(tee.seen)
@@ -152,9 +161,10 @@ def _open_stream(stream: BinaryIO, name: str, resources: ExitStack) -> AudioRead
         raise AudioError(f"{name} is empty: no bytes came")
     if is_wav(magic):
         header = read_header(magic, tee, name)
-        if header.is_plain:
-            return _WavReader(name, header, read, header.data_bytes)
-    file, path = resources.enter_context(_spooled(bytes(tee.seen), read))
+        if header.pcm is not None:
+            arriving.expect(header.pcm)
+            return _PcmReader(name, header.pcm, arriving, header.data_bytes)
+    file, path = resources.enter_context(_spooled(bytes(tee.seen), arriving))
     return _open_file(file, path, name, resources)
 
 
@@ -170,10 +180,10 @@ def _open_file(file: IO[bytes], path: Path, name: str, resources: ExitStack) -> 
         there = size - file.tell()
         promised = there if header.data_bytes is None else header.data_bytes
         if promised > there:
-            unit, width = ("samples", header.frame_bytes) if header.is_plain else ("bytes", 1)
+            unit, width = ("samples", header.frame_bytes) if header.pcm else ("bytes", 1)
             raise _truncated(name, promised // width, there // width, unit)
-        if header.is_plain:
-            return _WavReader(name, header, file.read, promised)
+        if header.pcm is not None:
+            return _PcmReader(name, header.pcm, file.read, promised)
     promised = _promised_bytes(head)
     if promised > size + 1:  # a missing pad byte is no loss
         raise _truncated(name, promised, size, "bytes")
@@ -216,35 +226,61 @@ def _open_ffmpeg(path: Path, name: str, why: str, resources: ExitStack) -> Audio
     if not is_wav(magic):
         complaint = program.complaint() or "nothing"
         raise AudioError(f"cannot read {name}: {why}, and ffmpeg says: {complaint}")
-    return _FfmpegReader(name, read_header(magic, program.read, name), program)
+    pcm = read_header(magic, program.read, name).pcm
+    assert pcm is not None  # it was asked for
+    return _FfmpegReader(name, pcm, program)
 
 
-class _WavReader(AudioReader):
-    def __init__(self, name: str, header: WavHeader, read: Read, data_bytes: int | None) -> None:
-        length = None if data_bytes is None else data_bytes // header.frame_bytes
-        super().__init__(name, header.sample_rate, header.channels, length)
-        self._header = header
+class _PcmReader(AudioReader):
+    def __init__(self, name: str, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
+        length = None if data_bytes is None else data_bytes // pcm.frame_bytes
+        super().__init__(name, pcm.sample_rate, pcm.channels, length)
+        self._pcm = pcm
         self._source = read
         self._due = data_bytes
         self._partial = b""
+        """Bytes of a frame that is not whole yet; at the end, of one that never will be."""
 
     def _read(self, frames: int) -> Samples:
-        frame_bytes = self._header.frame_bytes
-        data, self._partial = self._partial, b""
+        frame_bytes = self._pcm.frame_bytes
+        data = self._partial
         while len(data) < frame_bytes:
             wanted = frames * frame_bytes - len(data)
             if self._due is not None:
                 wanted = min(wanted, self._due)
             part = self._source(wanted) if wanted else b""
             if not part:
-                # What is left is no whole frame: a pad byte, or the cut of an unknown length.
+                # In a WAV what is left is a pad byte, or the cut of an unknown length.
+                self._partial = data
                 return np.zeros((self.channels, 0), np.float32)
             if self._due is not None:
                 self._due -= len(part)
             data += part
         whole = len(data) - len(data) % frame_bytes
         self._partial = data[whole:]
-        return decode(data[:whole], self._header)
+        return decode_pcm(data[:whole], self._pcm)
+
+
+class _RawReader(_PcmReader):
+    """PCM without a header: only whole frames show that it is what it was said to be."""
+
+    def __init__(self, name: str, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
+        super().__init__(name, pcm, read, data_bytes)
+        if data_bytes is not None:
+            self._check_end(data_bytes % pcm.frame_bytes)
+
+    def _read(self, frames: int) -> Samples:
+        block = super()._read(frames)
+        if not block.shape[1]:
+            self._check_end(len(self._partial))
+        return block
+
+    def _check_end(self, left: int) -> None:
+        if left:
+            raise AudioError(
+                f"{self._name} ends {left} bytes into a sample frame of {self._pcm.frame_bytes}: "
+                "it is cut short, or its format is another"
+            )
 
 
 class _LibsndfileReader(AudioReader):
@@ -265,9 +301,9 @@ class _LibsndfileReader(AudioReader):
         return samples
 
 
-class _FfmpegReader(_WavReader):
-    def __init__(self, name: str, header: WavHeader, program: _Program) -> None:
-        super().__init__(name, header, program.read, None)
+class _FfmpegReader(_PcmReader):
+    def __init__(self, name: str, pcm: Pcm, program: _Program) -> None:
+        super().__init__(name, pcm, program.read, None)
         self._program = program
 
     def _read(self, frames: int) -> Samples:
@@ -275,6 +311,49 @@ class _FfmpegReader(_WavReader):
         if not block.shape[1] and (complaint := self._program.complaint()):
             raise AudioError(f"{self._name} is damaged or truncated: ffmpeg says: {complaint}")
         return block
+
+
+class _Arriving:
+    """Reads from a stream what has arrived, and does not wait for all that is asked for."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        # `read1` gives what is there; `read` would wait for more, save on an unbuffered stream.
+        self._read: Read = getattr(stream, "read1", stream.read)
+        self._stream = stream
+        self._enough = 0
+        # A wider pipe lets a fast writer get ahead. Where there is no such thing, it does not.
+        with suppress(ImportError, AttributeError, OSError, TypeError):
+            import fcntl
+
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def expect(self, pcm: Pcm) -> None:
+        """From now on wait a moment, where less PCM than that moment's is there.
+
+        A block costs the codec some time, and the file of codes some bytes, however short it is.
+        """
+        self._enough = int(_PATIENCE * pcm.sample_rate) * pcm.frame_bytes
+
+    def __call__(self, count: int) -> bytes:
+        data = self._read(min(count, _PIECE))
+        parts, size = [data], len(data)
+        deadline = monotonic() + _PATIENCE
+        while data and size < count:
+            patience = max(0.0, deadline - monotonic()) if size < self._enough else 0.0
+            if not self._has_more(patience):
+                break
+            data = self._read(min(count - size, _PIECE))
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
+
+    def _has_more(self, patience: float) -> bool:
+        """Whether a read would not wait, or not longer than `patience` seconds."""
+        try:
+            ready, _, _ = select.select([self._stream], [], [], patience)
+        except (OSError, TypeError, ValueError):  # it is no file, or none that can be asked
+            return False
+        return bool(ready)
 
 
 class _Tee:

@@ -1,4 +1,4 @@
-"""WAV without seeking: headers and samples of a file or of a pipe, as they arrive.
+"""WAV without seeking: the headers of a file or of a pipe, as they arrive.
 
 RIFF WAVE follows "Multiple Channel Audio Data and WAVE Files" (Microsoft, 2007), RF64 follows
 EBU Tech 3306.
@@ -10,10 +10,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from acomp.audio.samples import Samples, check_layout
+from acomp.audio.pcm import FORMATS, Pcm
+from acomp.audio.samples import check_layout
 from acomp.errors import AudioError
 
 MAGIC_BYTES = 12
@@ -28,6 +26,15 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _BASE_GUID = bytes.fromhex("000000001000800000aa00389b71")
 # Sizes that programs write when they cannot know: sox, several, arecord, ffmpeg.
 _PLACEHOLDERS = (0x7FFFF000, 0x7FFFFFFF, 0x80000000, UNKNOWN_SIZE, (1 << 63) - 1, (1 << 64) - 1)
+_FORMATS = {
+    (_PCM, 1): FORMATS["u8"],
+    (_PCM, 2): FORMATS["s16le"],
+    (_PCM, 3): FORMATS["s24le"],
+    (_PCM, 4): FORMATS["s32le"],
+    (_FLOAT, 4): FORMATS["f32le"],
+    (_FLOAT, 8): FORMATS["f64le"],
+}
+"""The samples that are read here, by the format's number and the bytes of a sample."""
 
 Read = Callable[[int], bytes]
 """Gives at least one byte and at most that many; none at the end alone."""
@@ -46,16 +53,11 @@ class WavHeader:
     """Bytes of samples that the header promises; None where it does not know."""
 
     @property
-    def sample_bytes(self) -> int:
-        return self.frame_bytes // self.channels
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether `decode` knows the samples: PCM of 8 to 32 bits, float of 32 or 64."""
-        if self.frame_bytes % self.channels:
-            return False
-        known = {_PCM: (1, 2, 3, 4), _FLOAT: (4, 8)}
-        return self.sample_bytes in known.get(self.encoding, ())
+    def pcm(self) -> Pcm | None:
+        """How the samples are written; None where that is not plain PCM."""
+        width, rest = divmod(self.frame_bytes, self.channels)
+        form = None if rest else _FORMATS.get((self.encoding, width))
+        return None if form is None else Pcm(self.sample_rate, self.channels, form)
 
 
 def is_wav(magic: bytes) -> bool:
@@ -99,32 +101,8 @@ def read_header(magic: bytes, read: Read, name: str) -> WavHeader:
     return WavHeader(encoding, sample_rate, channels, frame_bytes, None if unknown else size)
 
 
-def decode(data: bytes, header: WavHeader) -> Samples:
-    """Bytes of whole frames as samples `[channels, time]`."""
-    width = header.sample_bytes
-    samples: NDArray[np.float32]
-    if header.encoding == _FLOAT:
-        # A float64 beyond float32 becomes infinite, which the reader refuses.
-        with np.errstate(over="ignore"):
-            samples = np.frombuffer(data, f"<f{width}").astype(np.float32)
-    elif width == 1:
-        half = np.float32(128)
-        samples = (np.frombuffer(data, np.uint8).astype(np.float32) - half) / half
-    elif width == 3:
-        wide = np.zeros((len(data) // 3, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        samples = wide.reshape(-1).view("<i4").astype(np.float32) / np.float32(1 << 31)
-    else:
-        full = np.float32(1 << (8 * width - 1))
-        samples = np.frombuffer(data, f"<i{width}").astype(np.float32) / full
-    return np.ascontiguousarray(samples.reshape(-1, header.channels).T)
-
-
-def build_header(
-    sample_rate: int, channels: int, sample_bytes: int, is_float: bool, data_bytes: int | None
-) -> bytes:
+def build_header(pcm: Pcm, data_bytes: int | None) -> bytes:
     """The 44 bytes before the samples; `data_bytes` is None where it cannot be known."""
-    frame_bytes = channels * sample_bytes
     riff_bytes = UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes + data_bytes % 2
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
@@ -133,12 +111,12 @@ def build_header(
         b"WAVE",
         b"fmt ",
         16,
-        _FLOAT if is_float else _PCM,
-        channels,
-        sample_rate,
-        sample_rate * frame_bytes,
-        frame_bytes,
-        8 * sample_bytes,
+        _FLOAT if pcm.format.kind == "f" else _PCM,
+        pcm.channels,
+        pcm.sample_rate,
+        pcm.sample_rate * pcm.frame_bytes,
+        pcm.frame_bytes,
+        8 * pcm.format.width,
         b"data",
         UNKNOWN_SIZE if data_bytes is None else data_bytes,
     )

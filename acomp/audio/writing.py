@@ -13,13 +13,15 @@ from typing import IO, Any, BinaryIO, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.audio.pcm import FORMATS, Pcm, PcmFormat, encode_pcm, quantise
 from acomp.audio.samples import Audio, Samples, check_layout
 from acomp.audio.wav import MAX_DATA_BYTES, build_header
 from acomp.errors import AudioError
 from acomp.files import atomic_write
 
 _PIECE = 1 << 16
-_SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
+_WAV_FORMATS = {"PCM_16": "s16le", "PCM_24": "s24le", "FLOAT": "f32le"}
+"""Names in `FORMATS` of what a WAV can have."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class AudioWriter:
 
     The form follows the suffix: .wav, .flac, .ogg, .opus or .mp3. A binary stream gets a WAV
     whose header leaves the length open, and is never sought in; each block is flushed.
-    Samples beyond full scale are clipped, save in float WAV.
+    Samples beyond full scale are clipped, save in float WAV and raw float.
 
     Args:
         target: path, or binary stream.
         sample_rate: in Hz.
         channels: number of channels.
         subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
+        raw: write PCM of this format with no header, whatever the suffix.
 
     Raises:
         AudioError: an unknown suffix, a subtype or a layout that the form does not have, or
@@ -64,6 +67,7 @@ class AudioWriter:
         channels: int,
         *,
         subtype: str | None = None,
+        raw: PcmFormat | None = None,
     ) -> None:
         if isinstance(target, str | os.PathLike):
             self._target: Path | BinaryIO = Path(target)
@@ -73,6 +77,9 @@ class AudioWriter:
             self._target, suffix = target, ".wav"
             is_stdout = getattr(target, "name", "") in ("<stdout>", 1)
             self._name = "standard output" if is_stdout else "the stream"
+        self._raw = raw
+        if raw is not None:
+            suffix = ".wav"  # of which the samples alone are written
         if suffix not in _FORMS:
             raise AudioError(f"cannot write {self._name}: the suffixes are {', '.join(_FORMS)}")
         self._form = _FORMS[suffix]
@@ -119,11 +126,16 @@ class AudioWriter:
         return self._resources.__exit__(kind, error, trace)
 
     def _make_sink(self, file: BinaryIO, is_open: bool) -> _Sink:
-        layout = (self._sample_rate, self._channels, self._subtype)
+        if self._raw is not None:
+            pcm = Pcm(self._sample_rate, self._channels, self._raw)
+            return _RawSink(file, pcm, is_open=is_open)
         if self._form.name == "WAV":
-            return _WavSink(file, self._name, *layout, is_open=is_open)
+            form = FORMATS[_WAV_FORMATS[self._subtype]]
+            pcm = Pcm(self._sample_rate, self._channels, form)
+            return _WavSink(file, self._name, pcm, is_open=is_open)
         if is_open:
             raise AudioError(f"cannot write {self._name}: a pipe takes .wav alone")
+        layout = (self._sample_rate, self._channels, self._subtype)
         return _LibsndfileSink(file, self._name, *layout, form=self._form.name)
 
 
@@ -154,36 +166,52 @@ class _Sink(Protocol):
     ) -> None: ...
 
 
-class _WavSink:
-    def __init__(
-        self,
-        file: BinaryIO,
-        name: str,
-        sample_rate: int,
-        channels: int,
-        subtype: str,
-        *,
-        is_open: bool,
-    ) -> None:
+class _RawSink:
+    """Samples with nothing around them."""
+
+    def __init__(self, file: BinaryIO, pcm: Pcm, *, is_open: bool) -> None:
         self._file = file
-        self._name = name
-        self._sample_rate = sample_rate
-        self._channels = channels
-        self._subtype = subtype
+        self._pcm = pcm
         self._is_open = is_open
         """Whether the length is left open: the file cannot be sought in."""
-        self._data_bytes = 0
 
     def __enter__(self) -> Self:
-        self._put(self._header(None if self._is_open else 0))
         return self
 
     def write(self, block: Samples) -> None:
-        data = _encode(block, self._subtype)
-        self._data_bytes += len(data)
+        self._put(encode_pcm(block, self._pcm.format))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:  # an unbuffered pipe may take a part
+            rest = rest[self._file.write(rest) :]
+        if self._is_open:
+            self._file.flush()
+
+
+class _WavSink(_RawSink):
+    def __init__(self, file: BinaryIO, name: str, pcm: Pcm, *, is_open: bool) -> None:
+        super().__init__(file, pcm, is_open=is_open)
+        self._name = name
+        self._data_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._put(build_header(self._pcm, None if self._is_open else 0))
+        return self
+
+    def write(self, block: Samples) -> None:
+        self._data_bytes += block.size * self._pcm.format.width
         if self._data_bytes > MAX_DATA_BYTES and not self._is_open:
             raise AudioError(f"{self._name} would pass 4 GiB, which WAV cannot; write .flac")
-        self._put(data)
+        super().write(block)
 
     def __exit__(
         self,
@@ -194,19 +222,7 @@ class _WavSink:
         if kind is None and not self._is_open:
             self._put(bytes(self._data_bytes % 2))
             self._file.seek(0)
-            self._put(self._header(self._data_bytes))
-
-    def _header(self, data_bytes: int | None) -> bytes:
-        is_float = self._subtype == "FLOAT"
-        width = _SAMPLE_BYTES[self._subtype]
-        return build_header(self._sample_rate, self._channels, width, is_float, data_bytes)
-
-    def _put(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:  # an unbuffered pipe may take a part
-            rest = rest[self._file.write(rest) :]
-        if self._is_open:
-            self._file.flush()
+            self._put(build_header(self._pcm, self._data_bytes))
 
 
 class _LibsndfileSink:
@@ -244,9 +260,9 @@ class _LibsndfileSink:
         subtype = self._form["subtype"]
         samples: NDArray[np.float32] | NDArray[np.int16] | NDArray[np.int32]
         if subtype == "PCM_16":
-            samples = _quantise(block, 16).astype(np.int16)
+            samples = quantise(block, 16).astype(np.int16)
         elif subtype == "PCM_24":
-            samples = _quantise(block, 24) << 8
+            samples = quantise(block, 24) << 8
         else:
             samples = np.clip(block, -1, 1)
         with self._complaints():
@@ -323,21 +339,3 @@ def _guarded(stream: BinaryIO, name: str) -> Iterator[BinaryIO]:
     except OSError as failure:
         reason = (failure.strerror or str(failure)).lower()
         raise AudioError(f"cannot write {name}: {reason}") from failure
-
-
-def _quantise(samples: Samples, bits: int) -> NDArray[np.int32]:
-    """Samples as whole numbers of `bits` bits, the nearest ones, clipped at full scale."""
-    full = 1 << (bits - 1)
-    scaled = np.rint(np.clip(samples, -1, 1) * np.float32(full))
-    whole: NDArray[np.int32] = np.minimum(scaled, full - 1).astype(np.int32)
-    return whole
-
-
-def _encode(samples: Samples, subtype: str) -> bytes:
-    """Samples `[channels, n]` as the bytes of a WAV."""
-    frames = np.ascontiguousarray(samples.T)
-    if subtype == "FLOAT":
-        return frames.astype("<f4").tobytes()
-    if subtype == "PCM_16":
-        return _quantise(frames, 16).astype("<i2").tobytes()
-    return _quantise(frames, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
