@@ -1,1 +1,60 @@
-"""How a network is run."""
+"""How a network is run: torch everywhere, OpenVINO on CPUs.
+
+An engine makes a torch module ready to run; what it gives takes and returns numpy arrays, so that
+the codecs' streams are the same on every engine, and a network that OpenVINO finds compiled in its
+cache runs without torch.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from acomp.engines.base import Array, Engine, Input, Runner
+from acomp.errors import CodecError
+
+__all__ = ["Array", "Engine", "Input", "Runner", "pick_engine"]
+
+ENGINES = ("auto", "torch", "openvino")
+PRECISIONS = ("fp32", "bf16")
+
+
+def pick_engine(engine: str = "auto", precision: str = "fp32", device: str = "cpu") -> Engine:
+    """The engine called `engine`; auto is OpenVINO on a CPU where it is installed, else torch.
+
+    Args:
+        engine: auto, torch or openvino.
+        precision: fp32, or bf16: matrix products of bfloat16, faster, near the same sound, and not
+            the same codes.
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        CodecError: there is no such engine, precision or device here.
+    """
+    if engine not in ENGINES:
+        raise CodecError(f"there is no engine {engine!r}; take {', '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise CodecError(f"there is no precision {precision!r}; take {' or '.join(PRECISIONS)}")
+    installed = find_spec("openvino") is not None
+    if engine == "openvino" and not installed:
+        raise CodecError('the engine openvino needs its package: pip install "acomp[fast]"')
+    if engine == "openvino" and device not in ("auto", "cpu"):
+        raise CodecError(f"the engine openvino runs on the CPU, not on {device}; take torch")
+    if (
+        engine == "auto"
+        and installed
+        and (device == "cpu" or (device == "auto" and not _has_gpu()))
+    ):
+        engine = "openvino"
+    if engine == "openvino":
+        from acomp.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(precision)
+    from acomp.engines.torch import TorchEngine
+
+    return TorchEngine(precision, device)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,16 +1,99 @@
-"""Running networks with torch: devices, and long inputs in blocks."""
+"""Running networks with torch, and making them cheaper to run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from torch import Tensor, nn
 
+from acomp.engines.base import Array, Engine, Input, Runner
+from acomp.engines.together import Together
 from acomp.errors import CodecError
 
-Network = Callable[[torch.Tensor], torch.Tensor]
+T = TypeVar("T")
+
+MIN_ROWS = 16
+"""Rows that a matrix has at least, so that the kernels for few rows, which round otherwise, are
+never at work."""
+
+
+class TorchEngine(Engine):
+    """Networks on any device of torch's."""
+
+    name = "torch"
+
+    def __init__(self, precision: str, device: str = "cpu") -> None:
+        self.device = pick_device(device)
+        if precision == "bf16" and not _has_bf16(self.device):
+            raise CodecError(f"{_called(self.device)} has no bf16; take precision fp32")
+        self.precision = precision
+        self._together: Together | None = None
+        self.steady = self.device.type == "cpu"
+
+    def prepare(
+        self,
+        build: Callable[[], nn.Module],
+        inputs: Sequence[Input],  # noqa: ARG002 - torch takes any shape
+        key: str,  # noqa: ARG002 - and keeps nothing
+        *,
+        precise: bool = False,
+    ) -> Runner:
+        """As `Engine.prepare`."""
+        dtype = torch.bfloat16 if self.precision == "bf16" and not precise else torch.float32
+        network = build().eval()
+        if (self.device.type, dtype) != ("cpu", torch.float32):
+            network = deepcopy(network).to(self.device, dtype)  # others may use this one's weights
+        runner = _Network(network, self.device, dtype)
+        return runner if self.device.type == "cpu" else partial(self._run, runner)
+
+    def run_all(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """As `Engine.run_all`; on a GPU all at once."""
+        if self.device.type == "cpu":
+            return super().run_all(jobs)
+        self._together = Together()
+        try:
+            return self._together.run_all(jobs)
+        finally:
+            self._together = None
+
+    def _run(self, runner: Runner, *inputs: Array) -> list[Array]:
+        """Run a network on a GPU: with what others ask of it, where there are others."""
+        return self._together.run(runner, *inputs) if self._together else runner(*inputs)
+
+
+class _Network:
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self._module = module
+        self._device = device
+        self._dtype = dtype
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: Array) -> list[Array]:
+        return [_array(result) for result in _flat(self._module(*map(self._tensor, inputs)))]
+
+    def _tensor(self, array: Array) -> Tensor:
+        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+
+
+def _flat(results: Any) -> Iterator[Tensor]:
+    """The tensors in what a module returned: one, or a tuple of tensors and tuples."""
+    if isinstance(results, Tensor):
+        yield results
+    else:
+        for result in results:
+            yield from _flat(result)
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+    return array
 
 
 def pick_device(name: str) -> torch.device:
@@ -32,53 +115,30 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def to_tensor(array: NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    """`array` as a float32 tensor on `device`."""
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-class InBlocks:
-    """Runs a network of convolutions over a stream, in blocks, with the result of one whole run.
+def _called(device: torch.device) -> str:
+    return "this CPU" if device.type == "cpu" else f"the device {device}"
 
-    A convolution sees a finite stretch. So each block is run with `left` frames before it and
-    `right` frames after it, and what comes out for those is dropped. The first block begins where
-    the stream does and the last ends where it does: there the network's own padding is at work,
-    as in one whole run.
 
-    A frame is `inputs` steps of the input and `outputs` steps of the output.
-    """
+def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` on `[..., inputs]`, whose rows do not depend on how many there are."""
+    # For another engine, which has kernels of its own.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return F.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    count = len(rows)
+    if count < MIN_ROWS:
+        rows = F.pad(rows, (0, 0, 0, MIN_ROWS - count))
+    return F.linear(rows, weight, bias)[:count].reshape(*x.shape[:-1], -1)
 
-    def __init__(
-        self, network: Network, *, inputs: int, outputs: int, left: int, right: int, block: int
-    ) -> None:
-        self._network = network
-        self._inputs = inputs
-        self._outputs = outputs
-        self._left = left
-        self._right = right
-        self._block = block
-        self._buffer: torch.Tensor | None = None
-        self._before = 0
-        """Frames of the buffer that were put out already and stay as context."""
 
-    def push(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Take `[batch, channels, time]`; give the outputs that are ready, in order."""
-        self._buffer = x if self._buffer is None else torch.cat([self._buffer, x], dim=-1)
-        ready: list[torch.Tensor] = []
-        while True:
-            seen = (self._before + self._block + self._right) * self._inputs
-            if self._buffer.shape[-1] < seen:
-                return ready
-            y = self._network(self._buffer[..., :seen])
-            start = self._before * self._outputs
-            ready.append(y[..., start : start + self._block * self._outputs])
-            keep = max(0, self._before + self._block - self._left)
-            self._before += self._block - keep
-            self._buffer = self._buffer[..., keep * self._inputs :]
+class SteadyLinear(nn.Linear):
+    """`nn.Linear`, whose rows do not depend on how many there are."""
 
-    def finish(self) -> list[torch.Tensor]:
-        """Give the outputs of what is left."""
-        buffer = self._buffer
-        if buffer is None or buffer.shape[-1] <= self._before * self._inputs:
-            return []
-        return [self._network(buffer)[..., self._before * self._outputs :]]
+    def forward(self, x: Tensor) -> Tensor:
+        return steady_linear(x, self.weight, self.bias)

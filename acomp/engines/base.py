@@ -1,0 +1,68 @@
+"""What an engine is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a network, as float32: the shape of an example, and its axes of any length."""
+
+    shape: tuple[int, ...]
+    free: tuple[int, ...] = ()
+
+
+class Runner(Protocol):
+    """A network that is ready to run."""
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        """What the network's `forward` returns for these inputs, as one list."""
+        ...
+
+
+class Engine(ABC):
+    """Runs networks."""
+
+    name: str
+    precision: str
+    """fp32 or bf16."""
+    steady: bool
+    """Whether a result is the same to the last bit however a stream is cut: torch on the CPU,
+    for the networks that are written for it."""
+
+    @abstractmethod
+    def prepare(
+        self,
+        build: Callable[[], nn.Module],
+        inputs: Sequence[Input],
+        key: str,
+        *,
+        precise: bool = False,
+    ) -> Runner:
+        """Make a network ready to run. The first axis of what it takes and returns is a batch.
+
+        Args:
+            build: gives the network; its `forward` takes tensors and returns one or several.
+            inputs: what `forward` takes.
+            key: names the network and its weights: another network has another key.
+            precise: run it in fp32 whatever the engine's precision is.
+        """
+
+    def run_all(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """What each of several jobs, which use this engine's networks, returns.
+
+        On a CPU a job at a time, so that no rounding depends on who else is in a batch.
+        """
+        return [job() for job in jobs]
