@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from acomp.backends import dac, encodec
 
@@ -18,13 +19,29 @@ def encodec_model(name: str) -> Any:
         # Levels get finer, as they are in a trained model, so that all of them matter.
         layer._codebook.embed.normal_(std=0.3 * 0.8**level)
         layer._codebook.inited.fill_(1)
-    return model.eval()
+    # With no gain the latents of the 24 kHz network, which has no normalisation, are all but
+    # constant, and so are its codes.
+    return _lively(model, gain=1.7)
 
 
 def dac_model(name: str) -> Any:
     """A `dac.DAC` of full size."""
     torch.manual_seed(0)
-    return dac._architecture(name).eval()
+    return _lively(dac._architecture(name))
+
+
+@torch.no_grad()
+def _lively(model: Any, gain: float = 1.0) -> Any:
+    """A new model whose sound comes through and whose parts differ, as in a trained one."""
+    for part in model.modules():
+        if hasattr(part, "weight_g"):
+            part.weight_g.mul_(gain)
+        elif isinstance(part, nn.GroupNorm):
+            part.weight.uniform_(0.5, 1.5)
+            part.bias.normal_(std=0.1)
+        elif type(part).__name__ == "Snake1d":
+            part.alpha.uniform_(0.1, 4)
+    return model.eval()
 
 
 def save_encodec(model: Any, path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,12 @@ from checkpoints import dac_model, save_dac
 
 import acomp
 from acomp.backends.base import Codec
-from acomp.backends.dac import DECODER_CONTEXT, ENCODER_CONTEXT, SPECS, Dac
+from acomp.backends.dac import (
+    DECODER_LATENT_CONTEXT,
+    ENCODER_LATENT_CONTEXT,
+    SPECS,
+    _sample_context,
+)
 from acomp.engines.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()
@@ -24,7 +30,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The official 44.1 kHz model and acomp's codec, of the same weights."""
     model = dac_model("dac-44khz")
     path = save_dac(model, tmp_path_factory.mktemp("weights") / "weights.pth")
-    return model, acomp.load("dac", weights=path)
+    return model, acomp.load("dac", weights=path, engine="torch")
 
 
 def noise(codec: Codec, samples: int, channels: int = 1) -> acomp.Audio:
@@ -70,37 +76,42 @@ def test_many_blocks_give_the_codes_of_one_whole_run(
 ) -> None:
     """Blocks of 20 frames instead of some hundred, so that a short sound has several."""
     model, codec = pair
-    monkeypatch.setattr("acomp.backends.dac.BLOCK_SECONDS", 20 * 512 / 44_100)
+    monkeypatch.setattr("acomp.backends.dac.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.dac.SAMPLE_BLOCK", 7)
     assert_same(model, codec, noise(codec, 45_000), 9)
 
 
 @pytest.mark.parametrize("name", ["dac-16khz", "dac-24khz", "dac-44khz-16kbps"])
-def test_the_other_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_models(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     spec = SPECS[name]
     model = dac_model(name)
-    monkeypatch.setattr("acomp.backends.dac.BLOCK_SECONDS", 10 * spec.hop_length / spec.sample_rate)
-    codec = Dac(spec, model, None)
+    monkeypatch.setattr("acomp.backends.dac.LATENT_BLOCK", 10)
+    monkeypatch.setattr("acomp.backends.dac.SAMPLE_BLOCK", 3)
+    codec = acomp.load(name, weights=save_dac(model, tmp_path / "weights.pth"), engine="torch")
     assert_same(model, codec, noise(codec, 9777), spec.codebooks)
     assert codec.codebooks().shape == (spec.codebooks, 1024, 8)
 
 
+def seen_around(network: Any, x: torch.Tensor, frame: int, inputs: int, outputs: int) -> int:
+    """Whole frames on either side of a frame that the network's output for it depends on."""
+    x.requires_grad_(True)
+    network(x)[..., frame * outputs : (frame + 1) * outputs].abs().sum().backward()
+    assert x.grad is not None
+    seen = x.grad[0].abs().sum(0).nonzero() // inputs
+    return max(frame - int(seen.min()), int(seen.max()) - frame)
+
+
 @pytest.mark.parametrize("name", ["dac-24khz", "dac-44khz"])
 def test_the_contexts_reach_as_far_as_the_network_sees(name: str) -> None:
-    """What a frame's output depends on, by its gradient."""
-    model, spec = dac_model(name), SPECS[name]
-    frames = 40
-    x = torch.randn(1, 1, frames * spec.hop_length, requires_grad=True)
-    model.encoder(x)[..., 20].sum().backward()
-    assert x.grad is not None
-    seen = x.grad[0, 0].nonzero() / spec.hop_length
-    assert seen.min() >= 20 - ENCODER_CONTEXT and seen.max() < 21 + ENCODER_CONTEXT
-
-    z = torch.randn(1, model.latent_dim, frames, requires_grad=True)
-    start = 20 * spec.hop_length
-    model.decoder(z)[..., start : start + spec.hop_length].sum().backward()
-    assert z.grad is not None
-    seen = z.grad[0].abs().sum(0).nonzero()
-    assert seen.min() >= 20 - DECODER_CONTEXT and seen.max() <= 20 + DECODER_CONTEXT
+    """What a frame's output depends on, by its gradient; no context is larger than it must be."""
+    model, hop = dac_model(name), SPECS[name].hop_length
+    encoder, decoder = model.encoder.block, model.decoder.model
+    near = _sample_context(hop)
+    assert seen_around(encoder[:4], torch.randn(1, 1, 9 * hop), 4, hop, 8) == near
+    assert seen_around(encoder[4:], torch.randn(1, 512, 30 * 8), 15, 8, 1) == ENCODER_LATENT_CONTEXT
+    z = torch.randn(1, model.latent_dim, 30)
+    assert seen_around(decoder[:2], z, 15, 1, 8) == DECODER_LATENT_CONTEXT
+    assert seen_around(decoder[2:], torch.randn(1, 768, 9 * 8), 4, 8, hop) == near
 
 
 def test_codebooks_and_their_projection(pair: Any) -> None:

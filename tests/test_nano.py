@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 
 import acomp
-from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.backends.base import Codec
 from acomp.backends.catalogue import lookup
-from acomp.backends.nano import HOP, WINDOW, Network, overlap_add
-from acomp.codes import Codes, split
+from acomp.backends.nano import HOP, WINDOW
+from acomp.backends.nano_network import Network, overlap_add
 from acomp.metrics import log_mel_distance, si_sdr
 
 SAMPLES = Path(acomp.__file__).parent / "samples"
@@ -59,30 +58,6 @@ def test_the_transform_alone_gives_the_samples_back() -> None:
     frames = torch.nn.functional.pad(samples, (HOP, HOP)).unfold(-1, WINDOW, HOP)
     features, _ = network.features(frames)
     torch.testing.assert_close(overlap_add(network.frames(features)), samples, atol=1e-4, rtol=1e-4)
-
-
-@settings(deadline=None, max_examples=15)
-@given(cuts=st.lists(st.integers(0, 9000), max_size=6))
-def test_pushes_of_any_size_give_the_same_codes(codec: Codec, cuts: list[int]) -> None:
-    """But for a frame where two entries are almost equally near: docs/nano.md tells why."""
-    noise = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32) * 0.1
-    whole = codec.encode(acomp.Audio(noise, 24_000))
-    encoder = Encoder(codec, whole.info)
-    blocks = [encoder.push(part) for part in np.split(noise, sorted(cuts), axis=1)]
-    pushed = Codes.from_blocks(whole.info, [*blocks, encoder.finish()], encoder.length)
-    assert pushed.data.shape == whole.data.shape
-    assert (pushed.data != whole.data).any(axis=1).sum() <= 1
-
-
-@pytest.mark.parametrize("frames", [1, 2, 50])
-def test_frames_pushed_one_by_one_give_the_same_samples(
-    codec: Codec, speech: acomp.Audio, frames: int
-) -> None:
-    codes = codec.encode(speech)
-    decoder = Decoder(codec, codes.info)
-    parts = [decoder.push(block) for block in split(codes.block, frames)]
-    samples = np.concatenate([*parts, decoder.finish(codes.length)], axis=1)
-    np.testing.assert_allclose(samples, codec.decode(codes).samples, atol=1e-5)
 
 
 def test_it_is_causal(codec: Codec, speech: acomp.Audio) -> None:

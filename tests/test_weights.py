@@ -29,6 +29,7 @@ from acomp.backends.catalogue import Weights
 from acomp.backends.checkpoint import fingerprint, load_checkpoint
 from acomp.cli.models import app
 from acomp.errors import WeightsError
+from acomp.files import cache_folder
 
 served = pytest.mark.usefixtures("server")
 
@@ -68,7 +69,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
 @pytest.fixture
 def cache() -> Path:
     """The cache folder, made."""
-    folder = weights.cache_folder()
+    folder = cache_folder()
     folder.mkdir()
     return folder
 
@@ -110,7 +111,7 @@ def test_fetch_downloads_verifies_and_then_needs_no_network(
 ) -> None:
     steps: list[tuple[int, int | None]] = []
     path = weights.fetch("toy", lambda done, total: steps.append((done, total)))
-    assert path == weights.cache_folder() / "toy.th"
+    assert path == cache_folder() / "toy.th"
     assert path.read_bytes() == BODY
     assert files(path.parent) == {"toy.th", "verified.json"}
     assert steps[0] == (0, len(BODY)) and steps[-1] == (len(BODY), len(BODY))
@@ -122,11 +123,11 @@ def test_fetch_downloads_verifies_and_then_needs_no_network(
 def test_cache_folder_is_the_users_unless_overridden(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert weights.cache_folder() == tmp_path / "cache"
+    assert cache_folder() == tmp_path / "cache"
     monkeypatch.setenv("ACOMP_CACHE", "~/weights")
-    assert weights.cache_folder() == home / "weights"
+    assert cache_folder() == home / "weights"
     monkeypatch.delenv("ACOMP_CACHE")
-    assert weights.cache_folder().is_relative_to(home)
+    assert cache_folder().is_relative_to(home)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_failing_server_gives_one_line_and_no_file(
 ) -> None:
     monkeypatch.setattr(weights, "MAX_SIZE", 2_000_000)
     server.fault = fault
-    path = weights.cache_folder() / "toy.th"
+    path = cache_folder() / "toy.th"
     with pytest.raises(
         WeightsError,
         match=f"^cannot fetch the weights of toy from {server.host}: .*{reason}.*; "
@@ -160,14 +161,14 @@ def test_failing_server_gives_one_line_and_no_file(
 def test_other_bytes_are_refused_and_not_kept(server: WeightsServer) -> None:
     server.body = BODY[:-1] + b"?"
     assert f"where {SUM[:8]} is due" in fails()
-    assert files(weights.cache_folder()) == set()
+    assert files(cache_folder()) == set()
 
 
 @served
 def test_other_size_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     change(monkeypatch, size=len(BODY) + 1, sha256=None)
     assert f"it has {len(BODY)} bytes where {len(BODY) + 1} are due" in fails()
-    assert files(weights.cache_folder()) == set()
+    assert files(cache_folder()) == set()
 
 
 def test_silent_server_times_out(server: WeightsServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +198,7 @@ def test_unknown_host_and_closed_port(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_download_is_resumed(server: WeightsServer, ranges: bool) -> None:
     server.fault = "break"
     fails()
-    (part,) = weights.cache_folder().glob("*.part")
+    (part,) = cache_folder().glob("*.part")
     kept = part.stat().st_size
     assert 0 < kept < len(BODY)
     server.fault, server.ranges = "none", ranges
@@ -267,9 +268,9 @@ def test_offline_never_touches_the_network(monkeypatch: pytest.MonkeyPatch, valu
     no_network(monkeypatch)
     monkeypatch.setenv("ACOMP_OFFLINE", value)
     assert fails().startswith("weights of toy are not here and ACOMP_OFFLINE is set: ")
-    assert not weights.cache_folder().exists()
-    weights.cache_folder().mkdir()
-    (weights.cache_folder() / "toy.th").write_bytes(b"damaged")
+    assert not cache_folder().exists()
+    cache_folder().mkdir()
+    (cache_folder() / "toy.th").write_bytes(b"damaged")
     assert "is not the published file" in fails()
 
 
@@ -293,7 +294,7 @@ def test_full_disk_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "fsync", full)
     assert "no space is left on the device" in fails()
-    assert files(weights.cache_folder()) == set()
+    assert files(cache_folder()) == set()
 
 
 def other_process(server: WeightsServer) -> subprocess.Popen[str]:
@@ -381,7 +382,7 @@ def test_files_of_the_official_packages_are_found(
     assert weights.find("toy") == weights.fetch("toy") == path
     assert server.requested == []
     path.write_bytes(b"damaged")
-    assert weights.fetch("toy") == weights.cache_folder() / "toy.th"
+    assert weights.fetch("toy") == cache_folder() / "toy.th"
     assert weights.verify("toy").problem is None
 
 
@@ -696,7 +697,7 @@ def test_fetch_shows_a_bar_on_a_terminal_only() -> None:
     shown = run("fetch", "toy", FORCE_COLOR="1", TTY_COMPATIBLE="1")
     assert shown.exit_code == 0
     assert "1.0/1.0 MB" in shown.stderr
-    path = weights.cache_folder() / "toy.th"
+    path = cache_folder() / "toy.th"
     assert shown.stdout == f"toy: {path}\n"
     path.unlink()
     piped = run("fetch", "toy", FORCE_COLOR="", TTY_COMPATIBLE="0")
@@ -730,7 +731,7 @@ def test_verify_fails_where_one_is_damaged_or_missing() -> None:
 
 @served
 def test_path() -> None:
-    assert run("path").stdout == f"{weights.cache_folder()}\n"
+    assert run("path").stdout == f"{cache_folder()}\n"
     missing = run("path", "toy").exception
     assert isinstance(missing, WeightsError)
     assert str(missing).endswith("acomp models fetch toy")

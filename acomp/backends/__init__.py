@@ -1,8 +1,9 @@
 """The codecs by name.
 
-A codec is a loader, a function `(name, weights, device) -> Codec`, and a line here; or, from
+A codec is a loader, a function `(name, weights, engine) -> Codec`, and a line here; or, from
 another package, an entry point of the group `acomp.backends` whose name is the codec's and whose
-object is such a function. `weights` is the path of a file, or None where the user gave none.
+object is such a function. `weights` is the path of a file, or None where the user gave none;
+`engine` runs the codec's networks.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acomp.engines import Engine, pick_engine
 from acomp.errors import CodecError
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
 
-Loader = Callable[[str, Path | None, str], "Codec"]
+Loader = Callable[[str, Path | None, Engine], "Codec"]
 
 ENTRY_POINTS = "acomp.backends"
 
@@ -32,7 +34,7 @@ BUILT_IN = {
     "dac-44khz-16kbps": "acomp.backends.dac",
     "nano": "acomp.backends.nano",
 }
-"""Each codec's module; its function `load(name, weights, device)` takes a file of weights."""
+"""Each codec's module; its function `load(name, weights, engine)` takes a file of weights."""
 
 ALIASES = {"dac": "dac-44khz"}
 ENCODEC = "encodec"
@@ -70,7 +72,13 @@ def resolve(name: str, channels: int = 1) -> str:
 
 
 def load(
-    name: str, *, weights: str | Path | None = None, device: str = "cpu", channels: int = 1
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    engine: str = "auto",
+    precision: str = "fp32",
+    device: str = "cpu",
+    channels: int = 1,
 ) -> Codec:
     """Load a codec with its weights.
 
@@ -78,16 +86,18 @@ def load(
         name: one of `names()`.
         weights: a file of weights in the official layout or acomp's own safetensors; without one
             the published weights are taken from the cache, or fetched into it.
+        engine: torch, openvino, or auto: OpenVINO on a CPU where it is installed, else torch.
+        precision: fp32, or bf16, which is faster and gives slightly other codes.
         device: auto, cpu, cuda or cuda:N.
         channels: what `encodec` chooses by: 1 for 24 kHz, 2 for 48 kHz.
 
     Raises:
-        CodecError: no such codec, or what it needs is not installed.
+        CodecError: no such codec, engine, precision or device, or what it needs is missing.
         WeightsError: the weights are missing, damaged, or of another codec.
     """
     name = resolve(name, channels)
     path = None if weights is None else Path(weights)
-    return _loader(name)(name, path, device)
+    return _loader(name)(name, path, pick_engine(engine, precision, device))
 
 
 def _loader(name: str) -> Loader:
@@ -101,11 +111,11 @@ def _loader(name: str) -> Loader:
     return loader
 
 
-def _load_built_in(module: str, name: str, weights: Path | None, device: str) -> Codec:
+def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine) -> Codec:
     from acomp.backends.weights import fetch
 
     path = fetch(name) if weights is None else weights
-    codec: Codec = import_module(module).load(name, path, device)
+    codec: Codec = import_module(module).load(name, path, engine)
     return codec
 
 

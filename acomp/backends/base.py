@@ -7,21 +7,24 @@ channels. `Encoder` and `Decoder` put the user's audio around them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio import Audio, Resampler, to_channels
 from acomp.codes import Block, Codes, CodesInfo, join, split
+from acomp.engines import Engine
 from acomp.errors import AudioError, CodecError
 
 if TYPE_CHECKING:
     import torch
 
 Samples = NDArray[np.float32]
+T = TypeVar("T")
 
 CHANNELS = {"auto": None, "mono": 1, "stereo": 2}
 """What `channels=` takes, and the number of channels each asks for."""
@@ -48,6 +51,9 @@ class CodecSpec:
     """Published bandwidths in kbps (of one stream), and the codebooks that each takes."""
     stereo_streams: bool = False
     """Whether a mono network codes stereo as two streams; otherwise stereo is mixed down."""
+    delay: float = 0.0
+    """Algorithmic delay of a stream in seconds: the most sound that encoder and decoder together
+    hold back, beside the frame that is filling."""
 
     @property
     def frame_rate(self) -> float:
@@ -150,10 +156,14 @@ class Codec(ABC):
     preroll = 1.0
     """Seconds of codes to decode before a point in the middle for the sound there to be right."""
 
-    def __init__(self, spec: CodecSpec, fingerprint: str | None) -> None:
+    def __init__(
+        self, spec: CodecSpec, fingerprint: str | None, engine: Engine | None = None
+    ) -> None:
         self.spec = spec
         self.fingerprint = fingerprint
         """First 16 hexadecimal digits of the SHA-256 of the weights."""
+        self.engine = engine
+        """What runs the networks, where there are any."""
 
     @abstractmethod
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
@@ -252,6 +262,32 @@ class Codec(ABC):
         parts = [decoder.push(block) for block in split(codes.block, frames)]
         parts.append(decoder.finish(codes.length))
         return Audio(np.concatenate(parts, axis=1), decoder.sample_rate)
+
+    def encode_batch(
+        self,
+        clips: Sequence[Audio],
+        *,
+        bandwidth: float | None = None,
+        codebooks: int | None = None,
+        channels: str = "auto",
+    ) -> list[Codes]:
+        """Encode several clips of any lengths, rates and channels; arguments as for `encode`.
+
+        Each clip gets the codes that it gets alone: exactly on a CPU, where clips are worked
+        through one by one; but for rounding on a GPU, where they run side by side. Nothing is
+        padded.
+        """
+        encode = partial(self.encode, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
+        return self._run_all([partial(encode, clip) for clip in clips])
+
+    def decode_batch(
+        self, codes: Sequence[Codes], *, sample_rate: int | None = None
+    ) -> list[Audio]:
+        """Decode several recordings; as `encode_batch`, arguments as for `decode`."""
+        return self._run_all([partial(self.decode, one, sample_rate=sample_rate) for one in codes])
+
+    def _run_all(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        return [job() for job in jobs] if self.engine is None else self.engine.run_all(jobs)
 
     def seek(self, sample: int) -> tuple[int, int]:
         """Where to begin so that the sound at `sample` comes out right.

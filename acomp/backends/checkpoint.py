@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acomp.errors import WeightsError
 from acomp.files import reason_of
 
@@ -154,19 +157,44 @@ def _check_state(path: Path, contents: object) -> dict[str, torch.Tensor]:
     return contents
 
 
-def fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file as arrays, without torch; bfloat16 is not among them.
+
+    Raises:
+        WeightsError: the file cannot be read or is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
+
+
+def fingerprint(state: Mapping[str, torch.Tensor] | Mapping[str, NDArray[Any]]) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the weights, whatever file they came in.
 
     Hashed are, in the order of the names, one line of JSON `["name", "dtype", [shape]]` and the
     tensor's bytes in row-major order, little-endian.
     """
-    import torch
-
     digest = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = state[name]
         dtype = str(tensor.dtype).removeprefix("torch.")
         digest.update(f"{json.dumps([name, dtype, list(tensor.shape)])}\n".encode())
-        # Seen as bytes, since numpy lacks some of torch's types (bfloat16); nothing is copied.
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
+
+
+def _bytes(tensor: torch.Tensor | NDArray[Any]) -> memoryview:
+    """The contents of a tensor, nothing copied."""
+    if isinstance(tensor, np.ndarray):
+        return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+    import torch
+
+    # Seen as bytes, since numpy lacks some of torch's types (bfloat16).
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data

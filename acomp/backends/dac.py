@@ -2,26 +2,54 @@
 
 The network is one channel wide; stereo is coded as two streams. Its convolutions see a finite
 stretch on both sides, so it is run in blocks with that much context, and the codes are those of
-`DAC.encode` on the whole file. The audio is coded at the level it has.
+`DAC.encode` on the whole file. The layers next to the samples see little of that stretch and are
+most of the work, those next to the latents see the rest; so each half is run in two parts with
+blocks and context of their own. The audio is coded at the level it has.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.checkpoint import load_weights
 from acomp.codes import Block, CodesInfo, join
-from acomp.engines.torch import InBlocks, pick_device, to_tensor
+from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.blocks import InBlocks
+from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
+from acomp.engines.torch import TorchEngine
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError
+
+ENCODER_LATENT_CONTEXT = 7
+"""Frames that the encoder's last layers see on either side; they reach 6.4."""
+DECODER_LATENT_CONTEXT = 9
+"""Frames that the decoder's first layers see on either side."""
+LATENT_BLOCK = 128
+"""Frames that these layers take at a time."""
+EXAMPLE_STEPS = 320
+"""Length of the example that a part is converted by."""
+SAMPLE_BLOCK = 32
+"""Frames that the layers next to the samples, most of the work, take at a time: few enough for what
+lies between them to stay in the CPU's cache."""
+
+
+def _sample_context(hop_length: int) -> int:
+    """Frames that the layers next to the samples see on either side; they reach 1 frame of 512
+    samples and 1.5 of 320.
+    """
+    return 1 if hop_length == 512 else 2
 
 
 def _spec(
@@ -37,6 +65,13 @@ def _spec(
         codebook_dim=8,
         bandwidths=bandwidths,
         stereo_streams=True,
+        delay=(
+            2 * (SAMPLE_BLOCK + LATENT_BLOCK + _sample_context(hop_length))
+            + ENCODER_LATENT_CONTEXT
+            + DECODER_LATENT_CONTEXT
+        )
+        * hop_length
+        / sample_rate,
     )
 
 
@@ -62,25 +97,26 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 """Arguments of `dac.DAC` where they differ from its defaults; from the configurations (conf/final)
 that the models were published with."""
 
-ENCODER_CONTEXT = 8
-"""Frames that the encoder sees on either side: 3733 samples of 512 a frame at 44.1 kHz, 2476 of 320
-at 16 and 24 kHz."""
-DECODER_CONTEXT = 12
-"""Frames that the decoder sees on either side; it reaches about 10."""
-BLOCK_SECONDS = 2.0
 
-
-def load(name: str, weights: Path, device: str) -> Codec:
+def load(name: str, weights: Path, engine: Engine) -> Codec:
     """The codec `name` of SPECS with the weights of a file in the official or acomp's own layout.
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than this codec's.
-        CodecError: the extra is not installed, or there is no such device.
+        CodecError: the extra is not installed.
     """
-    target = pick_device(device)
+    model, fingerprint = _official(name, weights)
+    official = cache(lambda: _official(name, weights)[0])
+    network = without_transposed(fold_weight_norm(model))
+    if engine.name == "openvino":
+        replace_parts(network, lambda part: type(part).__name__ == "Snake1d", PolynomialSnake)
+    return Dac(SPECS[name], network, official, fingerprint, engine)
+
+
+def _official(name: str, weights: Path) -> tuple[Any, str]:
+    """The official model with the weights of a file, and their fingerprint."""
     model = _architecture(name)
-    fingerprint = load_weights(model, weights, name)
-    return Dac(SPECS[name], model.to(target), fingerprint)
+    return model, load_weights(model, weights, name)
 
 
 def _architecture(name: str) -> Any:
@@ -100,24 +136,40 @@ def _architecture(name: str) -> Any:
 class Dac(Codec):
     """DAC at any of its sample rates."""
 
-    def __init__(self, spec: CodecSpec, model: Any, fingerprint: str | None) -> None:
-        super().__init__(spec, fingerprint)
-        self._model = model.eval()
-        self.device = next(model.parameters()).device
+    def __init__(
+        self,
+        spec: CodecSpec,
+        network: Any,
+        official: Callable[[], Any],
+        fingerprint: str | None,
+        engine: Engine,
+    ) -> None:
+        super().__init__(spec, fingerprint, engine)
+        self._network = network
+        self._official = official
+        self.encoder = _Half(network.encoder.block, 4, engine, f"{spec.name} {fingerprint} encoder")
+        self.decoder = _Half(network.decoder.model, 2, engine, f"{spec.name} {fingerprint} decoder")
+        self.between = (network.encoder_rates[-1], network.decoder_rates[0])
+        """Steps of a frame between the parts of the encoder, and of the decoder."""
+        # The quantiser is a small part of the work, and bf16 would spoil it.
+        torch_engine = engine if isinstance(engine, TorchEngine) else TorchEngine("fp32")
+        self._prepare = partial(torch_engine.prepare, inputs=(), key="", precise=True)
+        self.quantiser = cache(self._quantiser_of)
+        self.dequantiser = self._prepare(lambda: _Dequantiser(network.quantizer))
 
     @property
     def module(self) -> nn.Module:
-        """The `dac.DAC`."""
-        model: nn.Module = self._model
+        """A `dac.DAC` with the weights; not the one that runs, which is folded."""
+        model: nn.Module = self._official().eval()
         return model
 
     def codebooks(self) -> NDArray[np.float32]:
-        layers = self._model.quantizer.quantizers
+        layers = self._network.quantizer.quantizers
         return np.stack([layer.codebook.weight.detach().cpu().numpy() for layer in layers])
 
     @torch.inference_mode()
     def latent_codebooks(self) -> NDArray[np.float32]:
-        layers = self._model.quantizer.quantizers
+        layers = self._network.quantizer.quantizers
         projected = [layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]
         return torch.stack(projected).cpu().numpy()
 
@@ -127,72 +179,152 @@ class Dac(Codec):
     def stream_decoder(self, info: CodesInfo) -> DacDecoder:
         return DacDecoder(self, info)
 
+    def _quantiser_of(self, codebooks: int) -> Runner:
+        return self._prepare(lambda: _Quantiser(self._network.quantizer, codebooks))
+
+
+class PolynomialSnake(nn.Module):
+    """DAC's activation x + sin(a x)^2 / a in steps that OpenVINO fuses; its sine is a slow one.
+
+    a x less the nearest multiple of pi, which its square does not change, goes into the sine's
+    Taylor series up to the 11th power: off by less than 6e-8.
+    """
+
+    def __init__(self, snake: Any) -> None:
+        super().__init__()
+        self.alpha: Tensor = snake.alpha.detach()
+        self.inverse: Tensor = (self.alpha + 1e-9).reciprocal()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, channels, time]` to the same shape."""
+        phase = self.alpha * x
+        turns = torch.round(phase * (1 / math.pi))
+        # Pi in two parts, the first of few digits, so that the product with it is exact.
+        rest = phase - turns * 3.140625 - turns * (math.pi - 3.140625)
+        square = rest * rest
+        series = torch.full((), -1 / math.factorial(11))
+        for power in (9, 7, 5, 3, 1):
+            series = series * square + (-1) ** (power // 2) / math.factorial(power)
+        sine = rest * series
+        return x + self.inverse * (sine * sine)
+
+
+class _Quantiser(nn.Module):
+    def __init__(self, quantiser: Any, codebooks: int) -> None:
+        super().__init__()
+        self._quantiser = quantiser
+        self._codebooks = codebooks
+
+    def forward(self, latents: Tensor) -> Tensor:
+        codes: Tensor = self._quantiser(latents, self._codebooks)[1]
+        return codes
+
+
+class _Dequantiser(nn.Module):
+    def __init__(self, quantiser: Any) -> None:
+        super().__init__()
+        self._quantiser = quantiser
+
+    def forward(self, codes: Tensor) -> Tensor:
+        latents: Tensor = self._quantiser.from_codes(codes)[0]
+        return latents
+
+
+class _Half:
+    """The encoder or the decoder, cut in two parts."""
+
+    def __init__(self, layers: nn.Sequential, cut: int, engine: Engine, key: str) -> None:
+        self.first = self._part(layers[:cut], engine, f"{key} first")
+        self.second = self._part(layers[cut:], engine, f"{key} second")
+
+    def _part(self, layers: Any, engine: Engine, key: str) -> Runner:
+        opening = next(part for part in layers.modules() if hasattr(part, "in_channels"))
+        example = Input((1, opening.in_channels, EXAMPLE_STEPS), free=(0, 2))
+        return engine.prepare(lambda: layers, [example], key)
+
+
+def _through(first: InBlocks, second: InBlocks, x: Array) -> Iterator[Array]:
+    """What comes out of two parts in a row for the next `x`."""
+    for y in first.push(x):
+        yield from second.push(y)
+
+
+def _finish(first: InBlocks, second: InBlocks) -> Iterator[Array]:
+    for y in first.finish():
+        yield from second.push(y)
+    yield from second.finish()
+
 
 class DacEncoder:
     """Streaming encoder; the streams are the batch."""
 
     def __init__(self, codec: Dac, info: CodesInfo) -> None:
-        self._codec = codec
         self._info = info
         self._ahead = 0
-        self._run = InBlocks(
-            codec._model.encoder,
-            inputs=info.hop_length,
-            outputs=1,
-            left=ENCODER_CONTEXT,
-            right=ENCODER_CONTEXT,
-            block=int(BLOCK_SECONDS * info.frame_rate),
+        self._quantise = codec.quantiser(info.codebooks)
+        self._parts = (
+            InBlocks(
+                codec.encoder.first,
+                inputs=info.hop_length,
+                outputs=codec.between[0],
+                context=_sample_context(info.hop_length),
+                block=SAMPLE_BLOCK,
+            ),
+            InBlocks(
+                codec.encoder.second,
+                inputs=codec.between[0],
+                outputs=1,
+                context=ENCODER_LATENT_CONTEXT,
+                block=LATENT_BLOCK,
+            ),
         )
 
-    @torch.inference_mode()
     def push(self, samples: Samples) -> Block:
         self._ahead = (self._ahead + samples.shape[1]) % self._info.hop_length
-        return self._blocks(self._run.push(self._tensor(samples)))
+        return self._blocks(_through(*self._parts, samples[:, np.newaxis]))
 
-    @torch.inference_mode()
     def finish(self) -> Block:
         # DAC.preprocess: silence up to a whole number of frames.
         missing = -self._ahead % self._info.hop_length
-        padding = np.zeros((self._info.streams, missing), np.float32)
-        return self._blocks(self._run.push(self._tensor(padding)) + self._run.finish())
+        padding = np.zeros((self._info.streams, 1, missing), np.float32)
+        rest = chain(_through(*self._parts, padding), _finish(*self._parts))
+        return self._blocks(rest)
 
-    def _tensor(self, samples: Samples) -> torch.Tensor:
-        return to_tensor(samples, self._codec.device)[:, None]
-
-    def _blocks(self, latents: list[torch.Tensor]) -> Block:
-        return join(self._info, [self._quantise(z) for z in latents])
-
-    def _quantise(self, latents: torch.Tensor) -> Block:
-        codes = self._codec._model.quantizer(latents, self._info.codebooks)[1]
-        return Block(codes.cpu().numpy().astype(np.uint16))
+    def _blocks(self, latents: Iterator[Array]) -> Block:
+        codes = [self._quantise(z)[0].astype(np.uint16) for z in latents]
+        return join(self._info, [Block(data) for data in codes])
 
 
 class DacDecoder:
     """Streaming decoder; the streams are the batch."""
 
     def __init__(self, codec: Dac, info: CodesInfo) -> None:
-        self._codec = codec
         self._channels = info.channels
-        self._run = InBlocks(
-            codec._model.decoder,
-            inputs=1,
-            outputs=info.hop_length,
-            left=DECODER_CONTEXT,
-            right=DECODER_CONTEXT,
-            block=int(BLOCK_SECONDS * info.frame_rate),
+        self._dequantise = codec.dequantiser
+        self._parts = (
+            InBlocks(
+                codec.decoder.first,
+                inputs=1,
+                outputs=codec.between[1],
+                context=DECODER_LATENT_CONTEXT,
+                block=LATENT_BLOCK,
+            ),
+            InBlocks(
+                codec.decoder.second,
+                inputs=codec.between[1],
+                outputs=info.hop_length,
+                context=_sample_context(info.hop_length),
+                block=SAMPLE_BLOCK,
+            ),
         )
 
-    @torch.inference_mode()
     def push(self, block: Block) -> Samples:
-        codes = torch.from_numpy(block.data.astype(np.int64)).to(self._codec.device)
-        latents = self._codec._model.quantizer.from_codes(codes)[0]
-        return self._samples(self._run.push(latents))
+        (latents,) = self._dequantise(block.data.astype(np.int64))
+        return self._samples(_through(*self._parts, latents))
 
-    @torch.inference_mode()
     def finish(self) -> Samples:
-        return self._samples(self._run.finish())
+        return self._samples(_finish(*self._parts))
 
-    def _samples(self, audio: list[torch.Tensor]) -> Samples:
-        if not audio:
-            return np.zeros((self._channels, 0), np.float32)
-        return torch.cat(audio, dim=-1)[:, 0].cpu().numpy()
+    def _samples(self, parts: Iterator[Array]) -> Samples:
+        empty = np.zeros((self._channels, 0), np.float32)
+        return np.concatenate([empty, *(audio[:, 0] for audio in parts)], axis=1)

@@ -1,26 +1,40 @@
 """EnCodec (https://arxiv.org/abs/2210.13438) on the `encodec` package: 24 kHz mono, 48 kHz stereo.
 
-The package's modules do the work; here they are run in blocks. The 24 kHz network is causal: its
-convolutions need a short context and its LSTM a state that is carried over, and the codes are
-those of a whole run. The 48 kHz network codes segments of 1 s that overlap by 1 %, each scaled to
-unit level, on their own.
+The 24 kHz network is causal: its layers carry their past from block to block (`seanet`), and the
+codes are those of a whole run, however the stream is cut. The 48 kHz network codes segments of 1 s
+that overlap by 1 %, each scaled to unit level, on their own.
+
+The convolutions, most of the work, run on the engine. The LSTM, limited by how fast its weights
+come out of the memory, runs in torch on every engine, where it is fastest; so do the quantiser, and
+the edges of a stream, which the network pads by reflection.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder, StreamEncoder
 from acomp.backends.checkpoint import load_weights
+from acomp.backends.rvq import Quantiser
+from acomp.backends.seanet import AsConvolutions, AsProducts, Stack, stack_of
 from acomp.codes import Block, CodesInfo, Segments, join
-from acomp.engines.torch import InBlocks, pick_device, to_tensor
+from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.rewriting import (
+    SplitNorm,
+    fold_weight_norm,
+    replace_parts,
+    without_transposed,
+)
+from acomp.engines.torch import MIN_ROWS, TorchEngine
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError
 
@@ -34,6 +48,7 @@ SPECS = {
         codebook_size=1024,
         codebook_dim=128,
         bandwidths={1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32},
+        delay=320 / 24_000,  # the LSTM takes two frames at a time
     ),
     "encodec-48khz": CodecSpec(
         name="encodec-48khz",
@@ -44,29 +59,34 @@ SPECS = {
         codebook_size=1024,
         codebook_dim=128,
         bandwidths={3: 2, 6: 4, 12: 8, 24: 16},
+        delay=1.0,  # a segment
     ),
 }
 
-CONVOLUTION_CONTEXT = 2
-"""Frames that the 24 kHz network's (de)convolution stacks look back: 478 samples of 320 a frame."""
-LATENT_CONTEXT = 6
-"""Frames that the convolutions of kernel 7 next to the latents look back."""
+FIRST_FRAMES = 8
+"""Frames that the first step of a 24 kHz stream takes: its reflection reaches 7 frames ahead."""
+LSTM_FRAMES = 600
+"""Frames that the LSTM takes at a time, at most: torch arranges its weights anew for each call."""
 BLOCK_FRAMES = 150
-"""Frames run at a time. The first block must hold more than LATENT_CONTEXT: it is padded by
-reflection."""
+"""Frames that the layers take at a time, at most."""
+LSTM_WIDTH = 512
 
 
-def load(name: str, weights: Path, device: str) -> Codec:
+def load(name: str, weights: Path, engine: Engine) -> Codec:
     """The codec `name` of SPECS with the weights of a file in the official or acomp's own layout.
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than this codec's.
-        CodecError: there is no such device.
     """
-    target = pick_device(device)
+    model, fingerprint = _official(name, weights)
+    official = cache(lambda: _official(name, weights)[0])
+    return Encodec(SPECS[name], fold_weight_norm(model), official, fingerprint, engine)
+
+
+def _official(name: str, weights: Path) -> tuple[Any, str]:
+    """The official model with the weights of a file, and their fingerprint."""
     model = _architecture(name)
-    fingerprint = load_weights(model, weights, name)
-    return Encodec(SPECS[name], model.to(target), fingerprint)
+    return model, load_weights(model, weights, name)
 
 
 def _architecture(name: str) -> Any:
@@ -82,188 +102,394 @@ def _architecture(name: str) -> Any:
 
 
 class Encodec(Codec):
-    """EnCodec at 24 kHz or 48 kHz."""
+    """EnCodec at 24 kHz (causal, mono) or 48 kHz (segments, stereo)."""
 
-    def __init__(self, spec: CodecSpec, model: Any, fingerprint: str | None) -> None:
-        super().__init__(spec, fingerprint)
-        self._model = model.eval()
-        self.device = next(model.parameters()).device
+    encoder: CausalHalf | SegmentHalf
+    decoder: CausalHalf | SegmentHalf
+
+    def __init__(
+        self,
+        spec: CodecSpec,
+        network: Any,
+        official: Callable[[], Any],
+        fingerprint: str | None,
+        engine: Engine,
+    ) -> None:
+        super().__init__(spec, fingerprint, engine)
+        self._network = network
+        self._official = official
+        # What runs in torch on every engine: on its device, or beside OpenVINO on the CPU.
+        self._torch = engine if isinstance(engine, TorchEngine) else TorchEngine(engine.precision)
+        self.quantiser = cache(self._quantiser)
+        self._dequantiser = self._prepare_precisely(_Dequantiser(network.quantizer.vq))
+        key = f"{spec.name} {fingerprint}"
+        if network.segment is None:
+            self.encoder = CausalHalf(network.encoder.model, engine, self._torch, f"{key} encoder")
+            self.decoder = CausalHalf(network.decoder.model, engine, self._torch, f"{key} decoder")
+        else:
+            without_transposed(network)
+            frames = network.segment_length // spec.hop_length
+            sound, latents = (
+                (1, spec.channels, network.segment_length),
+                (1, spec.codebook_dim, frames),
+            )
+            self.encoder = SegmentHalf(
+                network.encoder.model, sound, frames, engine, self._torch, f"{key} encoder"
+            )
+            self.decoder = SegmentHalf(
+                network.decoder.model, latents, frames, engine, self._torch, f"{key} decoder"
+            )
 
     @property
     def module(self) -> nn.Module:
-        """The `encodec.EncodecModel`."""
-        model: nn.Module = self._model
+        """An `encodec.EncodecModel` with the weights; not the one that runs, which is folded."""
+        model: nn.Module = self._official().eval()
         return model
 
     def codebooks(self) -> NDArray[np.float32]:
-        layers = self._model.quantizer.vq.layers
+        layers = self._network.quantizer.vq.layers
         return np.stack([layer.codebook.detach().cpu().numpy() for layer in layers])
 
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
-        return SegmentEncoder(self, info) if self._model.segment else CausalEncoder(self, info)
+        if isinstance(self.encoder, SegmentHalf):
+            return SegmentEncoder(self, self.encoder, info)
+        return CausalEncoder(self, self.encoder, info)
 
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
-        return SegmentDecoder(self, info) if self._model.segment else CausalDecoder(self, info)
+        if isinstance(self.decoder, SegmentHalf):
+            return SegmentDecoder(self, self.decoder, info)
+        return CausalDecoder(self, self.decoder)
 
     def seek(self, sample: int) -> tuple[int, int]:
-        if not self._model.segment:
+        if not self._network.segment:
             return super().seek(sample)
         # One segment earlier, for the cross-fade.
-        segment = max(0, sample // self._model.segment_stride - 1)
-        frames = self._model.segment_length // self.spec.hop_length
-        return segment * frames, segment * self._model.segment_stride
+        segment = max(0, sample // self._network.segment_stride - 1)
+        frames = self._network.segment_length // self.spec.hop_length
+        return segment * frames, segment * self._network.segment_stride
 
-    def quantise(self, latents: torch.Tensor, codebooks: int) -> NDArray[np.uint16]:
-        """Latents `[1, dimension, frames]` to codes `[1, codebooks, frames]`."""
-        codes = self._model.quantizer.vq.encode(latents, n_q=codebooks)
-        data: NDArray[np.uint16] = codes.transpose(0, 1).cpu().numpy().astype(np.uint16)
-        return data
+    def quantise(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        """Latents `[1, frames, dimension]` to codes `[1, codebooks, frames]`."""
+        (codes,) = self.quantiser(codebooks)(latents)
+        return codes.astype(np.uint16)
 
-    def dequantise(self, codes: NDArray[np.uint16]) -> torch.Tensor:
+    def dequantise(self, codes: NDArray[np.uint16]) -> Array:
         """Codes `[1, codebooks, frames]` to latents `[1, dimension, frames]`."""
-        indices = torch.from_numpy(codes.astype(np.int64)).to(self.device)
-        latents: torch.Tensor = self._model.quantizer.decode(indices.transpose(0, 1))
+        (latents,) = self._dequantiser(codes.astype(np.int64))
+        return latents
+
+    def _quantiser(self, codebooks: int) -> Runner:
+        if self._torch is not self.engine:
+            # Twice as fast as the package's, and there is no last bit to keep here.
+            books = torch.from_numpy(self.codebooks()[:codebooks])
+            return self._prepare_precisely(Quantiser(books))
+        return self._prepare_precisely(_Quantiser(self._network.quantizer.vq, codebooks))
+
+    def _prepare_precisely(self, module: nn.Module) -> Runner:
+        return self._torch.prepare(lambda: module, (), "", precise=True)
+
+
+class _Quantiser(nn.Module):
+    """`encodec`'s quantiser; as steady as matrix products are (`MIN_ROWS`)."""
+
+    def __init__(self, quantiser: Any, codebooks: int) -> None:
+        super().__init__()
+        self._quantiser = quantiser
+        self._codebooks = codebooks
+
+    def forward(self, latents: Tensor) -> Tensor:
+        frames = latents.shape[1]
+        padded = nn.functional.pad(latents.transpose(1, 2), (0, max(0, MIN_ROWS - frames)))
+        codes: Tensor = self._quantiser.encode(padded, n_q=self._codebooks)
+        return codes.transpose(0, 1)[..., :frames]
+
+
+class _Dequantiser(nn.Module):
+    def __init__(self, quantiser: Any) -> None:
+        super().__init__()
+        self._quantiser = quantiser
+
+    def forward(self, codes: Tensor) -> Tensor:
+        latents: Tensor = self._quantiser.decode(codes.transpose(0, 1))
         return latents
 
 
-class StatefulLstm:
-    """`encodec`'s LSTM with its skip connection, its state kept from call to call."""
+class _Lstm(nn.Module):
+    """An LSTM whose state is an argument like any other, the batch first in all of them."""
 
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        self._state: tuple[torch.Tensor, torch.Tensor] | None = None
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self._lstm = lstm
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.permute(2, 0, 1)
-        y, self._state = self._module.lstm(x, self._state)
-        y = y + x if self._module.skip else y
-        out: torch.Tensor = y.permute(1, 2, 0)
-        return out
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        state = (_swap(hidden), _swap(cell))
+        y, (hidden, cell) = self._lstm(_swap(x), state)
+        return _swap(y), _swap(hidden), _swap(cell)
 
 
-def _around_lstm(network: nn.Sequential) -> tuple[nn.Module, StatefulLstm, nn.Module]:
-    """The part of an encoder or decoder before its LSTM, the LSTM, and the part after it."""
+def _swap(x: Tensor) -> Tensor:
+    """The batch first instead of second, or the other way round."""
+    return x.transpose(0, 1).contiguous()
+
+
+def _around_lstm(network: nn.Sequential) -> tuple[Any, Any, Any]:
+    """The layers of an encoder or decoder before its LSTM, the LSTM, and the layers after it."""
     at = next(i for i, layer in enumerate(network) if hasattr(layer, "lstm"))
-    return network[:at], StatefulLstm(network[at]), network[at + 1 :]
+    return network[:at], network[at].lstm, network[at + 1 :]
+
+
+class CausalHalf:
+    """The encoder or the decoder of the 24 kHz network: layers, an LSTM, layers."""
+
+    def __init__(self, network: Any, engine: Engine, torch_engine: TorchEngine, key: str) -> None:
+        before, lstm, after = _around_lstm(network)
+        self.before, self.after = stack_of(before), stack_of(after)
+        self.run_before = _prepare(self.before, engine, f"{key} before the LSTM")
+        self.run_after = _prepare(self.after, engine, f"{key} after the LSTM")
+        self.run_lstm = torch_engine.prepare(lambda: _Lstm(lstm), (), "")
+
+
+def _prepare(stack: Stack, engine: Engine, key: str) -> Runner:
+    """The stack in the middle of a stream."""
+    as_network = AsProducts if engine.steady else AsConvolutions
+    x = Input((1, 320, stack.inputs), free=(1,))
+    pasts = [Input(shape) for shape in stack.past_shapes()]
+    return engine.prepare(lambda: as_network(stack), [x, *pasts], key)
+
+
+class CausalStream:
+    """A half of the 24 kHz network over a stream, from its beginning to its end."""
+
+    def __init__(self, half: CausalHalf, *, hop: int, together: int) -> None:
+        self._hop = hop
+        self._before = StackStream(half.before, half.run_before, BLOCK_FRAMES * hop)
+        self._lstm = LstmStream(half.run_lstm, together)
+        self._after = StackStream(half.after, half.run_after, BLOCK_FRAMES)
+        self._buffer: Array | None = None
+        self._begun = False
+
+    def push(self, x: Array) -> Iterator[Array]:
+        """Take steps `[1, time, channels]`, of which `hop` are a frame; give what is ready."""
+        self._buffer = x if self._buffer is None else np.concatenate([self._buffer, x], axis=1)
+        while True:
+            frames = self._buffer.shape[1] // self._hop
+            if frames < (1 if self._begun else FIRST_FRAMES):
+                return
+            steps = min(frames, LSTM_FRAMES if self._begun else FIRST_FRAMES) * self._hop
+            x, self._buffer = self._buffer[:, :steps], self._buffer[:, steps:]
+            self._begun = True
+            yield from self._run(x, last=False)
+
+    def finish(self) -> Iterator[Array]:
+        """Give the rest; its last frame may lack steps."""
+        if self._buffer is not None:
+            yield from self._run(self._buffer, last=True)
+
+    def _run(self, x: Array, *, last: bool) -> Iterator[Array]:
+        for y in self._lstm.run(self._before.run(x, last=last), last=last):
+            yield self._after.run(y, last=last)
+
+
+class StackStream:
+    """A stack of layers over a stream."""
+
+    def __init__(self, stack: Stack, runner: Runner, most: int) -> None:
+        self._stack = stack
+        self._runner = runner
+        self._most = most
+        """Steps that are run at a time."""
+        self._pasts: list[Array] | None = None
+
+    def run(self, x: Array, *, last: bool) -> Array:
+        """Take steps `[1, time, channels]` and give what they become."""
+        starts = range(0, x.shape[1], self._most)
+        parts = [
+            self._run(x[:, start : start + self._most], last=last and start == starts[-1])
+            for start in starts
+        ]
+        return np.concatenate([np.zeros((1, 0, self._stack.outputs), np.float32), *parts], axis=1)
+
+    def _run(self, x: Array, *, last: bool) -> Array:
+        if self._pasts is None or last:
+            y, *self._pasts = self._at_an_edge(x, last=last)
+        else:
+            y, *self._pasts = self._runner(x, *self._pasts)
+        return y
+
+    @torch.inference_mode()
+    def _at_an_edge(self, x: Array, *, last: bool) -> list[Array]:
+        pasts = None if self._pasts is None else list(map(torch.from_numpy, self._pasts))
+        y, after = self._stack.products(torch.from_numpy(x), pasts, last=last)
+        return [tensor.numpy() for tensor in (y, *after)]
+
+
+class LstmStream:
+    """The LSTM, with its skip connection, over a stream.
+
+    It is run over a multiple of `together` steps at a time: torch's LSTM rounds one step alone
+    otherwise than the same step among others, and two steps as it does any number.
+    """
+
+    def __init__(self, runner: Runner, together: int) -> None:
+        self._runner = runner
+        self._together = together
+        self._held = np.zeros((1, 0, LSTM_WIDTH), np.float32)
+        self._state = [np.zeros((1, 2, LSTM_WIDTH), np.float32)] * 2
+
+    def run(self, x: Array, *, last: bool) -> Iterator[Array]:
+        """Take steps `[1, time, width]`; give those that can be run, in one or two parts."""
+        x = np.concatenate([self._held, x], axis=1)
+        steps = x.shape[1] - x.shape[1] % self._together
+        self._held = x[:, steps:]
+        if steps:
+            yield self._steps(x[:, :steps])
+        if last and self._held.shape[1]:
+            yield self._steps(self._held)
+
+    def _steps(self, x: Array) -> Array:
+        y, *self._state = self._runner(x, *self._state)
+        return y + x
 
 
 class CausalEncoder:
-    """Streaming encoder of the 24 kHz network."""
+    """Streaming encoder of the 24 kHz network; two frames at a time."""
 
-    def __init__(self, codec: Encodec, info: CodesInfo) -> None:
+    def __init__(self, codec: Encodec, half: CausalHalf, info: CodesInfo) -> None:
         self._codec = codec
         self._info = info
-        before, self._lstm, after = _around_lstm(codec._model.encoder.model)
-        self._before = InBlocks(
-            before,
-            inputs=info.hop_length,
-            outputs=1,
-            left=CONVOLUTION_CONTEXT,
-            right=0,
-            block=BLOCK_FRAMES,
-        )
-        self._after = InBlocks(
-            after, inputs=1, outputs=1, left=LATENT_CONTEXT, right=0, block=BLOCK_FRAMES
-        )
+        self._stream = CausalStream(half, hop=info.hop_length, together=2)
 
-    @torch.inference_mode()
     def push(self, samples: Samples) -> Block:
-        return self._blocks(self._latents(self._before.push(self._tensor(samples))))
+        return self._blocks(self._stream.push(samples[..., np.newaxis]))
 
-    @torch.inference_mode()
     def finish(self) -> Block:
-        return self._blocks(self._latents(self._before.finish()) + self._after.finish())
+        return self._blocks(self._stream.finish())
 
-    def _tensor(self, samples: Samples) -> torch.Tensor:
-        return to_tensor(samples, self._codec.device)[None]
-
-    def _latents(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [latents for x in features for latents in self._after.push(self._lstm(x))]
-
-    def _blocks(self, latents: list[torch.Tensor]) -> Block:
+    def _blocks(self, latents: Iterator[Array]) -> Block:
         codebooks = self._info.codebooks
-        return join(self._info, [Block(self._codec.quantise(z, codebooks)) for z in latents])
+        parts = [self._codec.quantise(z, codebooks) for z in latents]
+        return join(self._info, [Block(data) for data in parts])
 
 
 class CausalDecoder:
-    """Streaming decoder of the 24 kHz network."""
+    """Streaming decoder of the 24 kHz network; each frame at once."""
 
-    def __init__(self, codec: Encodec, info: CodesInfo) -> None:
+    def __init__(self, codec: Encodec, half: CausalHalf) -> None:
         self._codec = codec
-        before, self._lstm, after = _around_lstm(codec._model.decoder.model)
-        self._before = InBlocks(
-            before, inputs=1, outputs=1, left=LATENT_CONTEXT, right=0, block=BLOCK_FRAMES
-        )
-        self._after = InBlocks(
-            after,
-            inputs=1,
-            outputs=info.hop_length,
-            left=CONVOLUTION_CONTEXT,
-            right=0,
-            block=BLOCK_FRAMES,
-        )
+        self._stream = CausalStream(half, hop=1, together=1)
 
-    @torch.inference_mode()
     def push(self, block: Block) -> Samples:
-        return self._samples(self._audio(self._before.push(self._codec.dequantise(block.data))))
+        latents = self._codec.dequantise(block.data)
+        return self._samples(self._stream.push(latents.transpose(0, 2, 1)))
 
-    @torch.inference_mode()
     def finish(self) -> Samples:
-        return self._samples(self._audio(self._before.finish()) + self._after.finish())
+        return self._samples(self._stream.finish())
 
-    def _audio(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [audio for x in features for audio in self._after.push(self._lstm(x))]
+    def _samples(self, parts: Iterator[Array]) -> Samples:
+        empty = np.zeros((1, 0), np.float32)
+        return np.concatenate([empty, *(audio[..., 0] for audio in parts)], axis=1)
 
-    def _samples(self, audio: list[torch.Tensor]) -> Samples:
-        if not audio:
-            return np.zeros((1, 0), np.float32)
-        return torch.cat(audio, dim=-1)[0].cpu().numpy()
+
+class SegmentHalf:
+    """The encoder or the decoder of the 48 kHz network, which runs segments on their own."""
+
+    def __init__(
+        self,
+        network: Any,
+        shape: tuple[int, int, int],
+        frames: int,
+        engine: Engine,
+        torch_engine: TorchEngine,
+        key: str,
+    ) -> None:
+        self._shape = shape
+        """Of a whole segment."""
+        self._in_torch = torch_engine.prepare(lambda: network, (), "")
+        self._in_parts = engine is not torch_engine
+        if self._in_parts:
+            before, lstm, after = _around_lstm(network)
+            for part in (before, after):
+                replace_parts(part, SplitNorm.stands_for, SplitNorm)
+            # Of these shapes alone: `encodec` works its padding out in Python.
+            between = Input((1, LSTM_WIDTH, frames))
+            self._before = engine.prepare(lambda: before, [Input(shape)], f"{key} before")
+            self._after = engine.prepare(lambda: after, [between], f"{key} after")
+            self._lstm = torch_engine.prepare(lambda: _Lstm(lstm), (), "")
+
+    def __call__(self, segments: list[Array]) -> list[Array]:
+        """Each of some segments `[1, channels, time]`; the last of a stream may be shorter."""
+        if not self._in_parts:
+            return [self._in_torch(x)[0] for x in segments]
+        whole = iter(self._together([x for x in segments if x.shape == self._shape]))
+        return [next(whole) if x.shape == self._shape else self._in_torch(x)[0] for x in segments]
+
+    def _together(self, segments: list[Array]) -> list[Array]:
+        """Whole segments; the LSTM takes all at once, so that its weights come out of the memory
+        once a step for all of them.
+        """
+        if not segments:
+            return []
+        x = np.concatenate([self._before(x)[0] for x in segments]).transpose(0, 2, 1)
+        start = np.zeros((len(segments), 2, LSTM_WIDTH), np.float32)
+        y = (self._lstm(x, start, start)[0] + x).transpose(0, 2, 1)
+        return [self._after(part)[0] for part in np.split(y, len(segments))]
 
 
 class SegmentEncoder:
-    """Streaming encoder of the 48 kHz network: one segment at a time."""
+    """Streaming encoder of the 48 kHz network: the segments that are whole, together."""
 
-    def __init__(self, codec: Encodec, info: CodesInfo) -> None:
+    def __init__(self, codec: Encodec, half: SegmentHalf, info: CodesInfo) -> None:
         self._codec = codec
+        self._half = half
         self._info = info
-        self._length: int = codec._model.segment_length
-        self._stride: int = codec._model.segment_stride
+        self._length: int = codec._network.segment_length
+        self._stride: int = codec._network.segment_stride
         self._buffer = np.zeros((info.channels, 0), np.float32)
 
     def push(self, samples: Samples) -> Block:
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
-        blocks = []
-        while self._buffer.shape[1] >= self._length:
-            blocks.append(self._segment())
-        return join(self._info, blocks)
+        return self._code(max(0, (self._buffer.shape[1] - self._length) // self._stride + 1))
 
     def finish(self) -> Block:
-        blocks = []
-        while self._buffer.shape[1]:
-            blocks.append(self._segment())
-        return join(self._info, blocks)
+        return self._code(-(-self._buffer.shape[1] // self._stride))
 
     @torch.inference_mode()
-    def _segment(self) -> Block:
-        """Code the segment at the head of the buffer, and move on by the stride."""
-        x = to_tensor(self._buffer[:, : self._length], self._codec.device)[None]
-        self._buffer = self._buffer[:, self._stride :]
-        # Root mean square of the mono mix, as EncodecModel._encode_frame has it; the rest of that
-        # method is here too, because it takes its number of codebooks from a bandwidth.
-        scale = x.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt() + 1e-8
-        latents = self._codec._model.encoder(x / scale)
-        data = self._codec.quantise(latents, self._info.codebooks)
-        frames = np.array([data.shape[2]])
-        return Block(data, Segments(frames, scale.view(-1).cpu().numpy()))
+    def _code(self, count: int) -> Block:
+        """Code the first segments of the buffer, each `stride` after the one before it."""
+        starts = range(0, count * self._stride, self._stride)
+        segments = [
+            torch.from_numpy(self._buffer[np.newaxis, :, start : start + self._length].copy())
+            for start in starts
+        ]
+        self._buffer = self._buffer[:, count * self._stride :]
+        scales = [_scale(x) for x in segments]
+        scaled = [(x / scale).numpy() for x, scale in zip(segments, scales, strict=True)]
+        latents = self._half(scaled)
+        data = [self._codec.quantise(z.transpose(0, 2, 1), self._info.codebooks) for z in latents]
+        return join(
+            self._info,
+            [
+                Block(codes, Segments(np.array([codes.shape[2]]), scale.view(-1).numpy()))
+                for codes, scale in zip(data, scales, strict=True)
+            ],
+        )
+
+
+def _scale(segment: Tensor) -> Tensor:
+    """Root mean square of the mono mix, `[1, 1, 1]`, as `EncodecModel._encode_frame` has it; the
+    rest of that method is not used, because it takes its number of codebooks from a bandwidth.
+    """
+    return segment.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt() + 1e-8
 
 
 class SegmentDecoder:
     """Streaming decoder of the 48 kHz network: segments are cross-faded where they overlap."""
 
-    def __init__(self, codec: Encodec, info: CodesInfo) -> None:
+    def __init__(self, codec: Encodec, half: SegmentHalf, info: CodesInfo) -> None:
         self._codec = codec
-        self._stride: int = codec._model.segment_stride
-        self._most = codec._model.segment_length // info.hop_length
+        self._half = half
+        self._stride: int = codec._network.segment_stride
+        self._most = codec._network.segment_length // info.hop_length
         self._fade: Samples | None = None
         self._sum = np.zeros((info.channels, 0), np.float32)
         self._weight = np.zeros(0, np.float32)
@@ -273,23 +499,16 @@ class SegmentDecoder:
             raise CodecError("these codes have no segments, and EnCodec 48 kHz needs them")
         if int(block.segments.frames.max(initial=0)) > self._most:
             raise CodecError(f"a segment of EnCodec 48 kHz has at most {self._most} frames")
-        ready = [np.zeros((len(self._sum), 0), np.float32)]
         ends = np.cumsum(block.segments.frames)
-        for start, end, scale in zip(
-            ends - block.segments.frames, ends, block.segments.scales, strict=True
-        ):
-            self._add(self._decode(block.data[:, :, start:end], float(scale)))
+        parts = np.split(self._codec.dequantise(block.data), ends[:-1], axis=2)
+        ready = [np.zeros((len(self._sum), 0), np.float32)]
+        for audio, scale in zip(self._half(parts), block.segments.scales, strict=True):
+            self._add(audio[0] * scale)
             ready.append(self._take(self._stride))
         return np.concatenate(ready, axis=1)
 
     def finish(self) -> Samples:
         return self._take(self._sum.shape[1])
-
-    @torch.inference_mode()
-    def _decode(self, codes: NDArray[np.uint16], scale: float) -> Samples:
-        audio = self._codec._model.decoder(self._codec.dequantise(codes)) * scale
-        samples: Samples = audio[0].cpu().numpy()
-        return samples
 
     def _add(self, audio: Samples) -> None:
         """Add a segment, weighted by a triangle as long as the first one."""

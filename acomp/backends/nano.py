@@ -1,47 +1,47 @@
 """nano: acomp's own small codec. 24 kHz mono, 75 frames/s, 1.5 to 12 kbps, causal.
 
-    samples -> MDCT -> lines, levelled by the energies of 20 bands
-            -> latents: a linear map plus what causal ConvNeXt blocks add
-            -> residual vector quantisation, 16 codebooks of 1024
-            -> lines and band energies: a linear map plus what causal ConvNeXt blocks add
-            -> inverse MDCT -> samples
-
-The two linear maps alone make a transform codec, which training starts from (principal components
-and k-means) and the blocks learn to better. Frame i covers the samples (i - 1) * 320 to
-(i + 1) * 320, so n samples take ceil(n / 320) + 1 frames, and sound comes out one frame (13.3 ms)
-after the codes that complete it.
-
-MDCT: J. Princen, A. Johnson, A. Bradley, "Subband/transform coding using filter bank designs based
-on time domain aliasing cancellation", ICASSP 1987. ConvNeXt: https://arxiv.org/abs/2201.03545.
-Residual vector quantisation: SoundStream, https://arxiv.org/abs/2107.03312.
+The network is in `nano_network`; here are the codec and its streams, on any engine. With OpenVINO
+and the weights that ship with acomp nothing imports torch once the network lies compiled in the
+cache: starting torch takes longer than coding a minute.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.checkpoint import load_weights
-from acomp.codes import Block, CodesInfo, empty_block
-from acomp.engines.torch import pick_device, to_tensor
+from acomp.backends.checkpoint import fingerprint, load_arrays
+from acomp.codes import Block, CodesInfo, join, split
+from acomp.engines import Array, Engine, Input, Runner
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from acomp.backends.nano_network import Network
+
+BUILT_IN = Path(__file__).with_name("nano.safetensors")
 
 HOP = 320
 WINDOW = 2 * HOP
-BANDS = 20
+FEATURES = HOP + 20
+"""Spectral lines of a frame and its bands."""
 LATENT = 128
 WIDTH = 192
-KERNEL = 7
-LEVELLING = 0.5
-"""How far the bands' energies are evened out before coding; 1 would be entirely."""
-BAND_WEIGHT = 0.3
-"""Weight of a band's log energy beside the lines."""
+ENCODER_DEPTH = 4
+DECODER_DEPTH = 6
+MEMORY = 6
+"""Frames that a block of the network looks back."""
+EXAMPLE = 40
+"""Frames of the example that a network is converted by."""
+BLOCK_FRAMES = 750
+"""Frames run at a time, at most."""
 
 SPEC = CodecSpec(
     name="nano",
@@ -53,160 +53,28 @@ SPEC = CodecSpec(
     codebook_dim=LATENT,
     bandwidths={1.5: 2, 3: 4, 6: 8, 12: 16},
     stereo_streams=True,
+    delay=HOP / 24_000,
 )
 
-State = list[Tensor]
-"""The last inputs of each block's convolution: what streaming carries over."""
 
-
-class CausalBlock(nn.Module):
-    """ConvNeXt block on `[batch, time, width]` that sees the past only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv1d(WIDTH, WIDTH, KERNEL, groups=WIDTH)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.expand = nn.Linear(WIDTH, 4 * WIDTH)
-        self.contract = nn.Linear(4 * WIDTH, WIDTH)
-        self.scale = nn.Parameter(torch.full((WIDTH,), 0.3))
-
-    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the output, and the last inputs, which are the next call's `past`."""
-        seen = torch.cat([past, x], dim=1)
-        y = self.depthwise(seen.transpose(1, 2)).transpose(1, 2)
-        y = self.contract(F.gelu(self.expand(self.norm(y))))
-        return x + self.scale * y, seen[:, -(KERNEL - 1) :]
-
-
-class Refiner(nn.Module):
-    """Causal blocks between two linear maps; it begins by adding nothing."""
-
-    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(inputs, WIDTH)
-        self.blocks = nn.ModuleList(CausalBlock() for _ in range(depth))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.last = nn.Linear(WIDTH, outputs)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def start(self, batch: int) -> State:
-        """The state before the first frame."""
-        weight = self.last.weight
-        return [weight.new_zeros(batch, KERNEL - 1, WIDTH) for _ in self.blocks]
-
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        x = self.first(x)
-        after = []
-        for block, past in zip(self.blocks, state, strict=True):
-            x, past = block(x, past)
-            after.append(past)
-        return self.last(self.norm(x)), after
-
-
-class Network(nn.Module):
-    """The network of nano, on frames of 640 samples that overlap by half.
-
-    Shapes: frames `[batch, time, 640]`, latents `[batch, time, 128]`, codes
-    `[batch, codebooks, time]`.
-    """
-
-    codebooks: Tensor
-    cosines: Tensor
-    sines: Tensor
-    to_bands: Tensor
-    to_lines: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        features = HOP + BANDS
-        self.analysis = nn.Linear(features, LATENT)
-        self.encoder = Refiner(features + HOP, LATENT, depth=4)
-        self.register_buffer("codebooks", torch.zeros(SPEC.codebooks, 1024, LATENT))
-        self.synthesis = nn.Linear(LATENT, features)
-        self.decoder = Refiner(LATENT, features, depth=6)
-        for name, constant in _constants().items():
-            self.register_buffer(name, constant, persistent=False)
-
-    def features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """What is coded, levelled lines and weighted log energies `[batch, time, 340]`; and the
-        levelled sine lines `[batch, time, 320]`, which tell the encoder about phase.
-        """
-        lines, sines = frames @ self.cosines, frames @ self.sines
-        energies = (0.5 * (lines.square() + sines.square()) @ self.to_bands + 1e-8).log()
-        gain = torch.exp(-LEVELLING / 2 * (energies @ self.to_lines))
-        return torch.cat([lines * gain, energies * BAND_WEIGHT], dim=-1), sines * gain
-
-    def encode(self, features: Tensor, sines: Tensor, state: State) -> tuple[Tensor, State]:
-        """Features to latents."""
-        refined, state = self.encoder(torch.cat([features, sines], dim=-1), state)
-        return self.analysis(features) + refined, state
-
-    def quantise(self, latents: Tensor, codebooks: int) -> Tensor:
-        """Latents to codes: each codebook takes what the ones before it left."""
-        codes = []
-        for book in self.codebooks[:codebooks]:
-            distances = book.square().sum(-1) - 2 * latents @ book.T
-            codes.append(distances.argmin(-1))
-            latents = latents - book[codes[-1]]
-        return torch.stack(codes, dim=1)
-
-    def dequantise(self, codes: Tensor) -> Tensor:
-        """Codes to latents."""
-        books = zip(self.codebooks, codes.unbind(1), strict=False)
-        return torch.stack([book[indices] for book, indices in books]).sum(0)
-
-    def decode(self, latents: Tensor, state: State) -> tuple[Tensor, State]:
-        """Latents to features."""
-        refined, state = self.decoder(latents, state)
-        return self.synthesis(latents) + refined, state
-
-    def frames(self, features: Tensor) -> Tensor:
-        """Features to windowed frames, which `overlap_add` makes samples of."""
-        # Beyond these no recording lies, and the exponential would overflow.
-        energies = (features[..., HOP:] / BAND_WEIGHT).clamp(-20, 8)
-        gain = torch.exp(LEVELLING / 2 * (energies @ self.to_lines))
-        return (features[..., :HOP] * gain) @ self.cosines.T
-
-
-def overlap_add(frames: Tensor) -> Tensor:
-    """Frames `[batch, time, 640]` to samples `[batch, (time - 1) * 320]`."""
-    return (frames[:, 1:, :HOP] + frames[:, :-1, HOP:]).flatten(1)
-
-
-def _constants() -> dict[str, Tensor]:
-    """The MDCT and its sine twin with a sine window, and the bands, triangles along the lines."""
-    time = torch.arange(WINDOW, dtype=torch.float64)[:, None] + 0.5
-    line = torch.arange(HOP, dtype=torch.float64)
-    phase = math.pi / HOP * (time + HOP / 2) * (line + 0.5)
-    window = torch.sin(math.pi / WINDOW * time) * math.sqrt(2 / HOP)
-    # Half of the bands below 2.6 kHz, evenly spaced; the others evenly up to 12 kHz.
-    edges = torch.cat([torch.linspace(0, 70, BANDS // 2 + 1), torch.linspace(70, HOP, 12)[1:]])
-    edges = edges.to(torch.float64)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    x = line[:, None]
-    triangles = torch.minimum((x - low) / (centre - low), (high - x) / (high - centre)).clamp(min=0)
-    inside = x.clamp(float(centre[0]), float(centre[-1]))
-    hats = torch.minimum((inside - low) / (centre - low), (high - inside) / (high - centre))
-    return {
-        "cosines": (window * torch.cos(phase)).float(),
-        "sines": (window * torch.sin(phase)).float(),
-        "to_bands": (triangles / triangles.sum(0)).float(),
-        "to_lines": hats.clamp(min=0).T.float(),
-    }
-
-
-def load(name: str, weights: Path, device: str) -> Codec:
+def load(name: str, weights: Path, engine: Engine) -> Codec:  # noqa: ARG001
     """Nano with the weights of a safetensors file; those that ship with acomp by default.
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than nano's.
-        CodecError: there is no such device.
     """
-    target = pick_device(device)
-    network = Network()
-    fingerprint = load_weights(network, weights, name)  # float16 in the file, float32 in there
-    return Nano(network.to(target), fingerprint)
+    if weights == BUILT_IN and engine.name == "openvino":
+        state = load_arrays(weights)
+        books = state["codebooks"].astype(np.float32)
+        return Nano(books, fingerprint(state), cache(lambda: _network(weights)[0]), engine)
+    network, mark = _network(weights)
+    return Nano(network.codebooks.numpy(), mark, lambda: network, engine)
+
+
+def _network(weights: Path) -> tuple[Network, str]:
+    from acomp.backends.nano_network import load_network
+
+    return load_network(weights)
 
 
 class Nano(Codec):
@@ -215,17 +83,36 @@ class Nano(Codec):
     preroll = 0.6
     """The decoder's blocks see 36 frames back."""
 
-    def __init__(self, network: Network, fingerprint: str | None) -> None:
-        super().__init__(SPEC, fingerprint)
-        self._network = network.eval()
-        self.device = network.codebooks.device
+    def __init__(
+        self,
+        books: NDArray[np.float32],
+        fingerprint: str | None,
+        network: Callable[[], Network],
+        engine: Engine,
+    ) -> None:
+        super().__init__(SPEC, fingerprint, engine)
+        self._books = books
+        self._network = network
+        self._prepare = engine.prepare
+        self._in_numpy = engine.name == "openvino"  # which is slower at quantising than numpy
+        self.functions = Functions(network, engine, f"nano {fingerprint}")
+        self.quantiser = cache(self._quantiser)
 
     @property
     def module(self) -> Network:
-        return self._network
+        return self._network()
 
     def codebooks(self) -> NDArray[np.float32]:
-        return self._network.codebooks.cpu().numpy()
+        return self._books
+
+    def _quantiser(self, codebooks: int) -> Runner:
+        if self._in_numpy:
+            return NumpyQuantiser(self._books[:codebooks])
+        from acomp.backends.rvq import Quantiser
+
+        return self._prepare(
+            lambda: Quantiser(self.module.codebooks[:codebooks]), (), "", precise=True
+        )
 
     def stream_encoder(self, info: CodesInfo) -> NanoEncoder:
         return NanoEncoder(self, info)
@@ -234,51 +121,119 @@ class Nano(Codec):
         return NanoDecoder(self, info)
 
 
+class Functions:
+    """The network's functions, each ready to run on the engine.
+
+    Only the decoder's refiner runs in bf16 where that is asked for: what lies around it needs the
+    precision, and so does the encoder's (in bf16 it costs up to 2 % of the SI-SDR).
+    """
+
+    def __init__(self, network: Callable[[], Network], engine: Engine, key: str) -> None:
+        def prepare(name: str, *widths: int, depth: int = 0, precise: bool = False) -> Runner:
+            inputs = [Input((1, EXAMPLE, width), free=(0, 1)) for width in widths]
+            state = [Input((1, MEMORY, WIDTH), free=(0,))] * depth
+            build = partial(_step, network, name)
+            return engine.prepare(build, inputs + state, f"{key} {name}", precise=precise)
+
+        self.analyse = prepare("analyse", WINDOW, precise=True)
+        """Frames of samples to features and sine lines."""
+        self.encode = prepare("encode", FEATURES, HOP, depth=ENCODER_DEPTH, precise=True)
+        """Features, sine lines and state to latents and state."""
+        self.decode = prepare("decode", LATENT, depth=DECODER_DEPTH)
+        """Latents and state to features and state."""
+        self.synthesise = prepare("synthesise", FEATURES, precise=True)
+        """Features to windowed frames of samples."""
+
+
+def _step(network: Callable[[], Network], name: str) -> nn.Module:
+    from acomp.backends.nano_network import Step
+
+    return Step(network(), name)
+
+
 class NanoEncoder:
     """Streaming encoder; the streams are the batch."""
 
     def __init__(self, codec: Nano, info: CodesInfo) -> None:
-        self._codec = codec
+        self._run = codec.functions
+        self._quantise = codec.quantiser(info.codebooks)
         self._info = info
-        self._state = codec.module.encoder.start(info.streams)
+        self._state = _start(info.streams, ENCODER_DEPTH)
         self._buffer = np.zeros((info.streams, HOP), np.float32)
 
-    @torch.inference_mode()
     def push(self, samples: Samples) -> Block:
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
-        hops = self._buffer.shape[1] // HOP
-        if hops < 2:
-            return empty_block(self._info)
-        frames = to_tensor(self._buffer[:, : hops * HOP], self._codec.device)
-        self._buffer = self._buffer[:, (hops - 1) * HOP :]
-        network = self._codec.module
-        features, sines = network.features(frames.unfold(-1, WINDOW, HOP))
-        latents, self._state = network.encode(features, sines, self._state)
-        codes = network.quantise(latents, self._info.codebooks)
-        return Block(codes.cpu().numpy().astype(np.uint16))
+        blocks = []
+        while (hops := min(self._buffer.shape[1] // HOP, BLOCK_FRAMES + 1)) >= 2:
+            blocks.append(self._code(self._buffer[:, : hops * HOP]))
+            self._buffer = self._buffer[:, (hops - 1) * HOP :]
+        return join(self._info, blocks)
 
     def finish(self) -> Block:
         # Silence up to a whole hop, and one hop more for the last frame's second half.
         missing = -self._buffer.shape[1] % HOP + HOP
         return self.push(np.zeros((self._info.streams, missing), np.float32))
 
+    def _code(self, samples: Samples) -> Block:
+        frames = sliding_window_view(samples, WINDOW, axis=1)[:, ::HOP]
+        features, sines = self._run.analyse(frames)
+        latents, *self._state = self._run.encode(features, sines, *self._state)
+        (codes,) = self._quantise(latents)
+        return Block(codes.astype(np.uint16))
+
 
 class NanoDecoder:
     """Streaming decoder; the streams are the batch."""
 
     def __init__(self, codec: Nano, info: CodesInfo) -> None:
-        self._codec = codec
-        self._state = codec.module.decoder.start(info.streams)
-        self._last = torch.zeros(info.streams, 0, WINDOW, device=codec.device)
+        self._run = codec.functions
+        self._books = codec.codebooks()
+        self._state = _start(info.streams, DECODER_DEPTH)
+        self._last = np.zeros((info.streams, 0, WINDOW), np.float32)
+        self._streams = info.streams
 
-    @torch.inference_mode()
     def push(self, block: Block) -> Samples:
-        codes = torch.from_numpy(block.data.astype(np.int64)).to(self._codec.device)
-        network = self._codec.module
-        features, self._state = network.decode(network.dequantise(codes), self._state)
-        frames = torch.cat([self._last, network.frames(features)], dim=1)
-        self._last = frames[:, -1:]
-        return overlap_add(frames).cpu().numpy()
+        parts = [self._samples(part) for part in split(block, BLOCK_FRAMES)]
+        return np.concatenate([self.finish(), *parts], axis=1)
 
     def finish(self) -> Samples:
-        return np.zeros((len(self._last), 0), np.float32)
+        return np.zeros((self._streams, 0), np.float32)
+
+    def _samples(self, block: Block) -> Samples:
+        levels = zip(self._books, block.data.transpose(1, 0, 2), strict=False)
+        latents = sum(book[codes] for book, codes in levels)
+        features, *self._state = self._run.decode(np.asarray(latents), *self._state)
+        (frames,) = self._run.synthesise(features)
+        frames = np.concatenate([self._last, frames], axis=1)
+        self._last = frames[:, -1:]
+        # Overlap-add: each frame's second half onto the next one's first.
+        samples: Samples = frames[:, 1:, :HOP] + frames[:, :-1, HOP:]
+        return samples.reshape(self._streams, -1)
+
+
+def _start(streams: int, depth: int) -> list[Array]:
+    """The state before the first frame."""
+    return [np.zeros((streams, MEMORY, WIDTH), np.float32)] * depth
+
+
+class NumpyQuantiser:
+    """`Quantiser` of `rvq` without torch; faster at it than OpenVINO."""
+
+    def __init__(self, books: NDArray[np.float32]) -> None:
+        """`books` are `[codebooks, size, dimension]`."""
+        self._books = books
+        self._norms = np.square(books).sum(axis=2)
+        self._factors = -2 * np.ascontiguousarray(books.transpose(0, 2, 1))
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        """Latents `[batch, time, dimension]` to codes `[batch, codebooks, time]`."""
+        (latents,) = inputs
+        batch, time, _ = latents.shape
+        left = latents.reshape(batch * time, -1)
+        codes = []
+        for book, norm, factor in zip(self._books, self._norms, self._factors, strict=True):
+            distances = left @ factor
+            distances += norm
+            codes.append(distances.argmin(axis=1))
+            left = left - book[codes[-1]]
+        return [np.stack([level.reshape(batch, time) for level in codes], axis=1)]

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from acomp.backends.catalogue import Weights, lookup
 from acomp.backends.checkpoint import MAX_SIZE
 from acomp.backends.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
-from acomp.files import atomic_write, reason_of
+from acomp.files import atomic_write, cache_folder, reason_of
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,6 @@ class Status:
     """Why the file must not be used; None where nothing speaks against it."""
     sha256: str | None = None
     """The file's SHA-256; None where it was not computed."""
-
-
-def cache_folder() -> Path:
-    """Folder that acomp keeps downloaded weights in: ACOMP_CACHE, or the user's cache folder."""
-    folder = os.environ.get("ACOMP_CACHE")
-    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("acomp"))
 
 
 def find(name: str) -> Path | None:

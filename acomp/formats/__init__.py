@@ -110,6 +110,8 @@ def _writing(
     form: Form, stream: BinaryIO, name: str, info: CodesInfo, live: bool
 ) -> Iterator[CodesWriter]:
     writer = form.write(stream, name, info, live)
+    if live:
+        stream.flush()  # the header says which codec to load: its reader need not wait for codes
     yield writer
     if not writer.finished:
         raise FormatError(f"{name}: the codes were not finished")

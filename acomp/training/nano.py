@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from acomp.backends.nano import HOP, SPEC, WINDOW, Network, overlap_add
+from acomp.backends.nano import HOP, SPEC, WINDOW
+from acomp.backends.nano_network import Network, overlap_add
 from acomp.errors import WeightsError
 from acomp.files import atomic_write
 from acomp.training.data import Segments

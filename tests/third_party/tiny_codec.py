@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.codes import Block, CodesInfo, empty_block
+from acomp.engines import Engine
 from acomp.errors import CodecError
 
 _MU = 255
@@ -30,7 +31,7 @@ SPEC = CodecSpec(
 )
 
 
-def load(name: str, weights: Path | None, device: str) -> Codec:  # noqa: ARG001
+def load(name: str, weights: Path | None, engine: Engine) -> Codec:  # noqa: ARG001
     if weights is not None:
         raise CodecError(f"{name} has no weights")
     return Tiny(SPEC, None)

@@ -1,0 +1,211 @@
+"""The network of nano.
+
+    samples -> MDCT -> lines, levelled by the energies of 20 bands
+            -> latents: a linear map plus what causal ConvNeXt blocks add
+            -> residual vector quantisation, 16 codebooks of 1024
+            -> lines and band energies: a linear map plus what causal ConvNeXt blocks add
+            -> inverse MDCT -> samples
+
+The two linear maps alone make a transform codec, which training starts from (principal components
+and k-means) and the blocks learn to better. Frame i covers the samples (i - 1) * 320 to
+(i + 1) * 320, so n samples take ceil(n / 320) + 1 frames, and sound comes out one frame (13.3 ms)
+after the codes that complete it.
+
+MDCT: J. Princen, A. Johnson, A. Bradley, "Subband/transform coding using filter bank designs based
+on time domain aliasing cancellation", ICASSP 1987. ConvNeXt: https://arxiv.org/abs/2201.03545.
+Residual vector quantisation: SoundStream, https://arxiv.org/abs/2107.03312.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from torch import Tensor, nn
+
+from acomp.backends.checkpoint import load_weights
+from acomp.backends.nano import (
+    DECODER_DEPTH,
+    ENCODER_DEPTH,
+    FEATURES,
+    HOP,
+    LATENT,
+    MEMORY,
+    SPEC,
+    WIDTH,
+    WINDOW,
+)
+from acomp.engines.torch import SteadyLinear, steady_linear
+
+BANDS = FEATURES - HOP
+KERNEL = MEMORY + 1
+LEVELLING = 0.5
+"""How far the bands' energies are evened out before coding; 1 would be entirely."""
+BAND_WEIGHT = 0.3
+"""Weight of a band's log energy beside the lines."""
+
+State = list[Tensor]
+"""The last inputs of each block's convolution: what streaming carries over."""
+
+
+class CausalBlock(nn.Module):
+    """ConvNeXt block on `[batch, time, width]` that sees the past only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(WIDTH, WIDTH, KERNEL, groups=WIDTH)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.expand = SteadyLinear(WIDTH, 4 * WIDTH)
+        self.contract = SteadyLinear(4 * WIDTH, WIDTH)
+        self.scale = nn.Parameter(torch.full((WIDTH,), 0.3))
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the output, and the last inputs, which are the next call's `past`."""
+        seen = torch.cat([past, x], dim=1)
+        y = self.depthwise(seen.transpose(1, 2)).transpose(1, 2)
+        y = self.contract(F.gelu(self.expand(self.norm(y))))
+        return x + self.scale * y, seen[:, -MEMORY:]
+
+
+class Refiner(nn.Module):
+    """Causal blocks between two linear maps; it begins by adding nothing."""
+
+    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
+        super().__init__()
+        self.first = SteadyLinear(inputs, WIDTH)
+        self.blocks = nn.ModuleList(CausalBlock() for _ in range(depth))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.last = SteadyLinear(WIDTH, outputs)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def start(self, batch: int) -> State:
+        """The state before the first frame."""
+        weight = self.last.weight
+        return [weight.new_zeros(batch, MEMORY, WIDTH) for _ in self.blocks]
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        x = self.first(x)
+        after = []
+        for block, past in zip(self.blocks, state, strict=True):
+            x, past = block(x, past)
+            after.append(past)
+        return self.last(self.norm(x)), after
+
+
+class Network(nn.Module):
+    """The network of nano, on frames of 640 samples that overlap by half.
+
+    Shapes: frames `[batch, time, 640]`, latents `[batch, time, 128]`.
+    """
+
+    codebooks: Tensor
+    cosines: Tensor
+    sines: Tensor
+    to_bands: Tensor
+    to_lines: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.analysis = SteadyLinear(FEATURES, LATENT)
+        self.encoder = Refiner(FEATURES + HOP, LATENT, ENCODER_DEPTH)
+        self.register_buffer("codebooks", torch.zeros(SPEC.codebooks, 1024, LATENT))
+        self.synthesis = SteadyLinear(LATENT, FEATURES)
+        self.decoder = Refiner(LATENT, FEATURES, DECODER_DEPTH)
+        for name, constant in _constants().items():
+            self.register_buffer(name, constant, persistent=False)
+
+    def features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """What is coded, levelled lines and weighted log energies `[batch, time, 340]`; and the
+        levelled sine lines `[batch, time, 320]`, which tell the encoder about phase.
+        """
+        lines, sines = _times(frames, self.cosines), _times(frames, self.sines)
+        powers = 0.5 * (lines.square() + sines.square())
+        energies = (_times(powers, self.to_bands) + 1e-8).log()
+        gain = torch.exp(-LEVELLING / 2 * _times(energies, self.to_lines))
+        return torch.cat([lines * gain, energies * BAND_WEIGHT], dim=-1), sines * gain
+
+    def encode(self, features: Tensor, sines: Tensor, state: State) -> tuple[Tensor, State]:
+        """Features to latents."""
+        refined, state = self.encoder(torch.cat([features, sines], dim=-1), state)
+        return self.analysis(features) + refined, state
+
+    def decode(self, latents: Tensor, state: State) -> tuple[Tensor, State]:
+        """Latents to features."""
+        refined, state = self.decoder(latents, state)
+        return self.synthesis(latents) + refined, state
+
+    def frames(self, features: Tensor) -> Tensor:
+        """Features to windowed frames, which `overlap_add` makes samples of."""
+        # Beyond these no recording lies, and the exponential would overflow.
+        energies = (features[..., HOP:] / BAND_WEIGHT).clamp(-20, 8)
+        gain = torch.exp(LEVELLING / 2 * _times(energies, self.to_lines))
+        return _times(features[..., :HOP] * gain, self.cosines.T)
+
+
+def _times(x: Tensor, matrix: Tensor) -> Tensor:
+    """`x @ matrix`, whose rows do not depend on how many there are."""
+    return steady_linear(x, matrix.T)
+
+
+def overlap_add(frames: Tensor) -> Tensor:
+    """Frames `[batch, time, 640]` to samples `[batch, (time - 1) * 320]`."""
+    return (frames[:, 1:, :HOP] + frames[:, :-1, HOP:]).flatten(1)
+
+
+def _constants() -> dict[str, Tensor]:
+    """The MDCT and its sine twin with a sine window, and the bands, triangles along the lines."""
+    time = torch.arange(WINDOW, dtype=torch.float64)[:, None] + 0.5
+    line = torch.arange(HOP, dtype=torch.float64)
+    phase = math.pi / HOP * (time + HOP / 2) * (line + 0.5)
+    window = torch.sin(math.pi / WINDOW * time) * math.sqrt(2 / HOP)
+    # Half of the bands below 2.6 kHz, evenly spaced; the others evenly up to 12 kHz.
+    edges = torch.cat([torch.linspace(0, 70, BANDS // 2 + 1), torch.linspace(70, HOP, 12)[1:]])
+    edges = edges.to(torch.float64)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    x = line[:, None]
+    triangles = torch.minimum((x - low) / (centre - low), (high - x) / (high - centre)).clamp(min=0)
+    inside = x.clamp(float(centre[0]), float(centre[-1]))
+    hats = torch.minimum((inside - low) / (centre - low), (high - inside) / (high - centre))
+    return {
+        "cosines": (window * torch.cos(phase)).float(),
+        "sines": (window * torch.sin(phase)).float(),
+        "to_bands": (triangles / triangles.sum(0)).float(),
+        "to_lines": hats.clamp(min=0).T.float(),
+    }
+
+
+class Step(nn.Module):
+    """One of the network's functions as a module; the state is its last inputs and outputs."""
+
+    def __init__(self, network: Network, name: str) -> None:
+        super().__init__()
+        self.network = network
+        self.name = name
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        network = self.network
+        if self.name == "analyse":
+            return network.features(*inputs)
+        if self.name == "encode":
+            features, sines, *state = inputs
+            latents, state = network.encode(features, sines, state)
+            return (latents, *state)
+        if self.name == "decode":
+            latents, *state = inputs
+            features, state = network.decode(latents, state)
+            return (features, *state)
+        return (network.frames(*inputs),)
+
+
+def load_network(weights: Path) -> tuple[Network, str]:
+    """The network with the weights of a file, and their fingerprint.
+
+    Raises:
+        WeightsError: the file cannot be read or holds other weights than nano's.
+    """
+    network = Network()
+    fingerprint = load_weights(network, weights, SPEC.name)  # float16 there, float32 in here
+    return network.eval(), fingerprint

@@ -1,0 +1,234 @@
+"""EnCodec's causal network (24 kHz) as a stream: stacks of layers that carry their own past.
+
+Each layer can be run in two ways, which give the same but for rounding:
+
+- `products`, as matrix products on `[batch, time, channels]`, one for each tap of the kernel. A row
+  of a product does not depend on how many rows there are (`steady_linear` says when), so a stream
+  gives the same bits however it is cut; and on CPUs this is faster than torch's convolutions.
+- `forward`, as convolutions on `[batch, channels, time]`, for what makes the best of those:
+  OpenVINO, and GPUs.
+
+A layer's past is the end of its input, `[batch, kernel - stride, channels]` (for `forward`, with
+the last two axes changed round). Before the first sample it is None: the network then pads by
+reflection, as `encodec` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from torch import Tensor, nn
+
+from acomp.engines.torch import MIN_ROWS
+
+Pasts = list[Tensor]
+
+
+class Conv(nn.Module):
+    """A causal convolution, behind an ELU where `elu` says so; its kernel is a multiple of its
+    stride.
+    """
+
+    kernel: Tensor
+    bias: Tensor
+    taps: Tensor
+
+    def __init__(self, kernel: Tensor, bias: Tensor, stride: int = 1, *, elu: bool = False) -> None:
+        super().__init__()
+        self.outputs, self.inputs, size = kernel.shape
+        self.stride = stride
+        self.elu = elu
+        self.memory = size - stride
+        """Steps of the past that it sees."""
+        taps = kernel.permute(2, 1, 0).reshape(size // stride, stride * self.inputs, self.outputs)
+        self.register_buffer("kernel", kernel)
+        self.register_buffer("bias", bias)
+        self.register_buffer("taps", taps.contiguous())
+
+    def products(self, x: Tensor, past: Tensor | None, *, last: bool) -> tuple[Tensor, Tensor]:
+        """`[batch, time, inputs]` to `[batch, time / stride, outputs]`, and the next past.
+
+        Time is a multiple of the stride, unless these are the `last` steps of the stream.
+        """
+        x = F.elu(x) if self.elu else x
+        missing = -x.shape[1] % self.stride if last else 0
+        if past is not None:
+            seen = _go_on(past, x, missing)
+        else:
+            seen = self._begin(x, missing) if self.memory else x
+        rows = seen.reshape(len(seen), -1, self.stride * self.inputs)
+        return _products(rows, self.taps, self.bias), seen[:, seen.shape[1] - self.memory :]
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """`[batch, inputs, time]` to `[batch, outputs, time / stride]`, and the next past."""
+        x = F.elu(x) if self.elu else x
+        seen = torch.cat([past, x], dim=2) if self.memory else x
+        y = F.conv1d(seen, self.kernel, self.bias, self.stride)
+        return y, seen[..., seen.shape[2] - self.memory :]
+
+    def _begin(self, x: Tensor, missing: int) -> Tensor:
+        """The stream's first steps between what `encodec` pads them with."""
+        from encodec.modules.conv import pad1d
+
+        padded: Tensor = pad1d(x.transpose(1, 2), (self.memory, missing), mode="reflect")
+        return padded.transpose(1, 2)
+
+
+class Upsampler(Conv):
+    """A transposed convolution of kernel 2s and stride s behind an ELU, whose end is cut off.
+
+    It is a convolution of kernel 2 to s times the channels, then interleaved: output i * s + j is
+    input i times tap j plus input i - 1 times tap s + j.
+    """
+
+    def __init__(self, kernel: Tensor, bias: Tensor, factor: int) -> None:
+        late, early = kernel[..., :factor], kernel[..., factor:]  # [inputs, outputs, factor]
+        pair = torch.stack([early, late], dim=-1).permute(2, 1, 0, 3).flatten(0, 1)
+        super().__init__(pair, bias.repeat(factor), elu=True)
+        self.factor = factor
+        self.outputs //= factor
+
+    def products(self, x: Tensor, past: Tensor | None, *, last: bool) -> tuple[Tensor, Tensor]:
+        """`[batch, time, inputs]` to `[batch, time * factor, outputs]`, and the next past."""
+        y, past = super().products(x, past, last=last)
+        return y.reshape(len(y), y.shape[1] * self.factor, -1), past
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """`[batch, inputs, time]` to `[batch, outputs, time * factor]`, and the next past."""
+        y, past = super().forward(x, past)
+        y = y.reshape(len(y), self.factor, -1, y.shape[2]).permute(0, 2, 3, 1)
+        return y.flatten(2), past
+
+    def _begin(self, x: Tensor, missing: int) -> Tensor:  # noqa: ARG002 - its stride is 1
+        return F.pad(x, (0, 0, 1, 0))
+
+
+class Residual(nn.Module):
+    """Two convolutions, each behind an ELU, beside a third; only the first sees the past."""
+
+    def __init__(self, first: Conv, second: Conv, beside: Conv) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.beside = beside
+        self.memory = first.memory
+        self.inputs, self.outputs = first.inputs, second.outputs
+
+    def products(self, x: Tensor, past: Tensor | None, *, last: bool) -> tuple[Tensor, Tensor]:
+        """`[batch, time, channels]` to the same shape, and the next past."""
+        y, past = self.first.products(x, past, last=last)
+        y, _ = self.second.products(y, None, last=False)
+        return self.beside.products(x, None, last=False)[0] + y, past
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """`[batch, channels, time]` to the same shape, and the next past."""
+        y, past = self.first(x, past)
+        y, _ = self.second(y, past)
+        return self.beside(x, past)[0] + y, past
+
+
+class Stack(nn.Module):
+    """Layers, one after another."""
+
+    def __init__(self, layers: Iterable[Conv | Residual]) -> None:
+        super().__init__()
+        self.layers = list(layers)
+        self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
+        self._registered = nn.ModuleList(self.layers)
+
+    def past_shapes(self) -> list[tuple[int, int, int]]:
+        """The shape of each layer's past, `[1, time, channels]`."""
+        return [(1, layer.memory, layer.inputs) for layer in self.layers]
+
+    def products(
+        self, x: Tensor, pasts: Pasts | None, *, last: bool = False
+    ) -> tuple[Tensor, Pasts]:
+        """`[batch, time, channels]` through all layers by `products`, and their next pasts."""
+        after = []
+        for index, layer in enumerate(self.layers):
+            x, past = layer.products(x, pasts[index] if pasts else None, last=last)
+            after.append(past)
+        return x, after
+
+
+class AsProducts(nn.Module):
+    """A stack in the middle of a stream, run as matrix products: `(x, *pasts) -> (y, *pasts)`."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, x: Tensor, *pasts: Tensor) -> tuple[Tensor, ...]:
+        y, after = self.stack.products(x, list(pasts))
+        return (y, *after)
+
+
+class AsConvolutions(nn.Module):
+    """The same, and on the same axes, run as convolutions."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, x: Tensor, *pasts: Tensor) -> tuple[Tensor, ...]:
+        x = x.transpose(1, 2)
+        after = []
+        for layer, past in zip(self.stack.layers, pasts, strict=True):
+            x, past = layer(x, past.transpose(1, 2))
+            after.append(past.transpose(1, 2))
+        return (x.transpose(1, 2), *after)
+
+
+def stack_of(layers: Iterable[nn.Module]) -> Stack:
+    """The stack of some of the official network's layers, whose weight norm is folded."""
+    ours: list[Conv | Residual] = []
+    elu = False
+    for layer in layers:
+        kind = type(layer).__name__
+        if kind == "SConv1d":
+            ours.append(_conv(layer, elu=elu))
+        elif kind == "SConvTranspose1d":
+            ours.append(_upsampler(layer))
+        elif kind == "SEANetResnetBlock":
+            ours.append(_residual(layer))
+        elu = kind == "ELU"
+    return Stack(ours)
+
+
+def _conv(layer: Any, *, elu: bool = False) -> Conv:
+    conv = layer.conv.conv
+    return Conv(conv.weight.detach(), conv.bias.detach(), conv.stride[0], elu=elu)
+
+
+def _upsampler(layer: Any) -> Upsampler:
+    conv = layer.convtr.convtr
+    return Upsampler(conv.weight.detach(), conv.bias.detach(), conv.stride[0])
+
+
+def _residual(layer: Any) -> Residual:
+    _, first, _, second = layer.block
+    return Residual(_conv(first, elu=True), _conv(second, elu=True), _conv(layer.shortcut))
+
+
+def _products(rows: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of rows `[batch, count, inputs]` with taps `[taps, inputs, outputs]`."""
+    batch, count, inputs = rows.shape
+    steps = count - len(taps) + 1
+    if steps < MIN_ROWS:
+        rows = F.pad(rows, (0, 0, 0, MIN_ROWS - steps))
+    padded = rows.shape[1] - len(taps) + 1
+    y = torch.addmm(bias, rows[:, :padded].reshape(-1, inputs), taps[0])
+    for j in range(1, len(taps)):
+        y.addmm_(rows[:, j : j + padded].reshape(-1, inputs), taps[j])
+    return y.reshape(batch, padded, -1)[:, :steps]
+
+
+def _go_on(past: Tensor, x: Tensor, missing: int) -> Tensor:
+    """The past, these steps, and as many behind them as are `missing`, by reflection."""
+    seen = torch.cat([past, x], dim=1)
+    if missing:
+        seen = torch.cat([seen, seen[:, -1 - missing : -1].flip(1)], dim=1)
+    return seen
