@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check figures torch-versions clean
+.PHONY: demo test check bench figures torch-versions clean
 
 demo: $(VENV)/ready
 	$(BIN)/acomp demo --output-dir demo
@@ -24,11 +24,15 @@ figures: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/bench_startup.py
 	$(BIN)/python tests/benchmarks/bench_quality.py acomp/samples/*.flac
 
+# What README and docs compare with the official packages; on an otherwise idle machine.
+bench: $(VENV)/ready
+	$(BIN)/acomp bench
+
 # torch first: its exact version brings the CPU build where a registry offers one.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev,fast]"
 	touch $@
 
 # The same tests beside other versions of torch: gigabytes of download, so not part of `test`.
@@ -37,7 +41,7 @@ torch-versions:
 	for version in $(TORCH); do \
 	    $(PYTHON) -m venv build/torch-$$version && \
 	    build/torch-$$version/bin/pip install --quiet torch==$$version && \
-	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev]" && \
+	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev,fast]" && \
 	    build/torch-$$version/bin/python -m pytest || exit 1; \
 	done
 

@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 from acomp.backends import names
 from acomp.backends.catalogue import CATALOGUE
+from acomp.engines import pick_engine
 from acomp.errors import AcompError
 
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors")
@@ -39,6 +40,7 @@ def examine() -> Iterator[Finding]:
     yield _attempt("DAC architecture", _dac, optional='pip install "acomp[dac]"')
     yield _attempt("nano", _nano)
     yield _attempt("GPU", _gpu)
+    yield _attempt("engine on the CPU", _engine)
     ffmpeg = shutil.which("ffmpeg")
     yield Finding("ffmpeg", True, ffmpeg or "not here: only what libsndfile reads can be read")
     for name in CATALOGUE:
@@ -109,6 +111,13 @@ def _gpu() -> str:
     if not torch.cuda.is_available():
         return "none: codecs run on the CPU"
     return torch.cuda.get_device_name()
+
+
+def _engine() -> str:
+    engine = pick_engine()
+    if engine.name == "torch":
+        return 'torch; OpenVINO is faster: pip install "acomp[fast]"'
+    return f"{engine.name} {version(engine.name)}"
 
 
 def _weights(name: str) -> str:

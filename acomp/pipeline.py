@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from math import gcd, isfinite, lcm
+from math import ceil, gcd, isfinite, lcm
 from os import PathLike
 from time import perf_counter
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from acomp.audio import AudioReader, AudioWriter, open_audio
+from acomp.audio import AudioReader, AudioWriter, Pcm, PcmFormat, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.errors import AudioError, CodecError
@@ -27,6 +27,10 @@ Target = str | PathLike[str] | BinaryIO
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio done and, where it is known, their total."""
 
+BLOCK_VALUES = 1 << 22
+"""Samples of all channels that are read at a time, at most: rates and channels can be many."""
+LAST_STEP_SECONDS = 0.25
+"""How much more is decoded at a time, once a stretch should be at its end."""
 MAX_SECONDS = 1e9
 """Where a stretch can begin and how long it can be; no file of codes is half as long."""
 
@@ -52,6 +56,7 @@ def encode_file(
     codebooks: int | None = None,
     channels: str = "auto",
     form: str | None = None,
+    raw: Pcm | None = None,
     check: Target | None = None,
     live: bool = False,
     progress: Progress | None = None,
@@ -66,6 +71,7 @@ def encode_file(
         codebooks: instead of a bandwidth.
         channels: auto, mono or stereo.
         form: nac, txt or npz, where the suffix of the target does not say it.
+        raw: what the source holds, where it is PCM without a header.
         check: where to write the decoded codes as audio, to listen to.
         live: write each block of codes at once, for a reader at the other end of a pipe.
         progress: told how far it is.
@@ -74,7 +80,7 @@ def encode_file(
         AcompError: its message says what is wrong; the target is left as it was.
     """
     with _naming(source), ExitStack() as files:
-        reader = files.enter_context(open_audio(source))
+        reader = files.enter_context(open_audio(source, raw=raw))
         if reader.length == 0:
             raise AudioError(f"{_name(source)} holds no samples: there is nothing to encode")
         codec = codec_for(_coded_channels(reader, channels))
@@ -104,6 +110,7 @@ def decode_file(
     duration: float | None = None,
     recover: bool = False,
     sample_rate: int | None = None,
+    raw: PcmFormat | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Decode one file of codes into an audio file.
@@ -116,6 +123,7 @@ def decode_file(
         duration: seconds to decode, all by default.
         recover: pass over what is damaged and decode the rest.
         sample_rate: in Hz; that of the encoded audio by default.
+        raw: write PCM of this format with no header, whatever the target.
         progress: told how far it is.
 
     Raises:
@@ -130,7 +138,8 @@ def decode_file(
         decoder = Decoder(codec, reader.info, sample_rate)
         clock = _Clock()
         stretch = _Stretch(codec, reader, decoder, clock, start, duration)
-        sink = files.enter_context(AudioWriter(target, decoder.sample_rate, reader.info.channels))
+        layout = (decoder.sample_rate, reader.info.channels)
+        sink = files.enter_context(AudioWriter(target, *layout, raw=raw))
         for samples in stretch.samples(progress):
             sink.write(samples)
         if stretch.written == 0 and start > 0 and duration != 0:
@@ -180,10 +189,13 @@ def _encoded(
     encoder: Encoder, reader: AudioReader, clock: _Clock, progress: Progress | None
 ) -> Iterator[Block]:
     rate = reader.sample_rate
-    for samples in reader.blocks(BLOCK_SECONDS * rate):
+    total = reader.length and reader.length / rate
+    if progress is not None:
+        progress(0, total)
+    for samples in reader.blocks(min(BLOCK_SECONDS * rate, BLOCK_VALUES // reader.channels)):
         yield clock(encoder.push, samples)
         if progress is not None:
-            progress(encoder.length / rate, reader.length and reader.length / rate)
+            progress(encoder.length / rate, total)
     yield clock(encoder.finish)
 
 
@@ -207,11 +219,15 @@ class _Stretch:
         offset = self._first_sample * rate // codec.spec.sample_rate
         self._begin = round(start * rate) - offset
         self._end = None if duration is None else self._begin + round(duration * rate)
+        self._pushed = 0
+        """Frames given to the decoder so far."""
         self.written = 0
         """Samples per channel given so far."""
 
     def samples(self, progress: Progress | None) -> Iterator[Samples]:
         rate = self._decoder.sample_rate
+        if progress is not None:
+            progress(0, self._total(rate))
         position = 0
         for decoded in self._decoded():
             begin = max(0, self._begin - position)
@@ -229,22 +245,39 @@ class _Stretch:
     def _decoded(self) -> Iterator[Samples]:
         """The samples from `_first_sample` on."""
         info = self._reader.info
-        frames = max(1, int(BLOCK_SECONDS * info.frame_rate))
         for first, block in self._reader.blocks(self._first_frame):
-            for part in split(tail(block, self._first_frame - first), frames):
+            for part in self._parts(tail(block, self._first_frame - first)):
                 yield self._clock(self._decoder.push, part)
         length = self._reader.length or 0
         before = self._first_sample * info.source_rate // info.sample_rate
         yield self._clock(self._decoder.finish, max(0, length - before))
 
+    def _parts(self, block: Block) -> Iterator[Block]:
+        while block.frames:
+            part = next(split(block, self._step()))
+            self._pushed += part.frames
+            block = tail(block, part.frames)
+            yield part
+
+    def _step(self) -> int:
+        """Frames to decode next: no more than memory holds, and not far beyond the end."""
+        frame_rate = self._reader.info.frame_rate
+        most = max(1, int(BLOCK_SECONDS * frame_rate))
+        if self._end is None:
+            return most
+        due = ceil(self._end * frame_rate / self._decoder.sample_rate) - self._pushed
+        # The decoder and the resampler keep the last few frames back: the end takes some more.
+        return min(most, max(1, due, int(LAST_STEP_SECONDS * frame_rate)))
+
     def _total(self, rate: int) -> float | None:
-        if self._end is not None:
-            return (self._end - self._begin) / rate
+        """Seconds that there are to decode, where that is known."""
+        asked = None if self._end is None else (self._end - self._begin) / rate
         length = self._reader.length
         if length is None:
-            return None
+            return asked
         skipped = self._begin / rate + self._first_sample / self._reader.info.sample_rate
-        return max(0.0, length / self._reader.info.source_rate - skipped)
+        there = max(0.0, length / self._reader.info.source_rate - skipped)
+        return there if asked is None else min(asked, there)
 
 
 def _seek(codec: Codec, info: CodesInfo, rate: int, start: float) -> tuple[int, int]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -119,9 +123,25 @@ def finish(process: Process, given: bytes | None = None) -> Run:
     return Run(process.returncode, (out or b"").decode(errors="replace"), err.decode())
 
 
+def make_home(folder: Path) -> Path:
+    """A home with an empty cache, but for the compiled networks, which take seconds to make."""
+    home = folder / ".home"
+    if not home.exists():
+        home.mkdir()
+        (home / "compiled").symlink_to(_compiled())
+    return home
+
+
+@cache
+def _compiled() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="acomp-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """Variables for a process that sees neither network nor cache."""
-    home = str(folder / ".home")
+    home = str(make_home(folder))
     places = dict.fromkeys(("ACOMP_CACHE", "TORCH_HOME", "HOME"), home)
     settings = {"ACOMP_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     return {**os.environ, **places, **settings, **more}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Cli, Run, make
+from commands import Cli, Run, make, make_home
 
 from acomp.cli import main
 
@@ -18,7 +18,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.setenv("ACOMP_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")
     for name in ("ACOMP_CACHE", "TORCH_HOME", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path / ".home"))
+        monkeypatch.setenv(name, str(make_home(tmp_path)))
 
     def run(*arguments: object) -> Run:
         monkeypatch.setattr(sys, "argv", ["acomp", *map(str, arguments)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ from commands import (
 )
 
 import acomp
+from acomp import backends
 from acomp.audio import Audio, read_audio, write_audio
+from acomp.backends.base import Codec
 from acomp.codes import Codes
+from acomp.errors import CodecError
 from acomp.formats import read_codes, write_codes
 
 NANO = ("-b", "nano")
@@ -367,6 +371,65 @@ def test_folders_keep_their_inner_places(cli: Cli, tmp_path: Path) -> None:
     ]
     assert_done(cli("decode", "codes", "--output-dir", "out"))
     assert sorted(files_in(tmp_path / "out")) == ["deep/er/three.wav", "deep/two.wav", "one.wav"]
+
+
+def test_the_codec_is_loaded_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"engine": "torch", "precision": "fp32", "device": "cpu"}
+    options = [word for name in settings for word in (f"--{name}", settings[name])]
+    for name in ("in/a.wav", "in/b.wav", "c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make(tmp_path / name, 0.1)
+    loads = watch_loads(monkeypatch)
+    assert_done(cli("encode", "in", "c.wav", "--output-dir", "codes", *options, *NANO))
+    assert [(name, given | settings) for name, given in loads] == [("nano", loads[0][1])]
+    loads.clear()
+    assert_done(cli("decode", "codes", "--output-dir", "out", *options))
+    assert [(name, given | settings) for name, given in loads] == [("nano", loads[0][1])]
+    assert len(files_in(tmp_path / "out")) == 3
+
+
+def watch_loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The name and the settings of every codec that is loaded from now on."""
+    loads: list[tuple[str, dict[str, Any]]] = []
+    load = backends.load
+
+    def watched(name: str, **settings: Any) -> Codec:
+        loads.append((name, settings))
+        return load(name, **settings)
+
+    monkeypatch.setattr(backends, "load", watched)
+    return loads
+
+
+def test_engine_and_precision_are_passed_on(
+    cli: Cli, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def refuse(name: str, *, engine: str, precision: str, **_: Any) -> Codec:
+        asked.append((engine, precision))
+        raise CodecError(f"no {name} today")
+
+    assert_done(cli("encode", speech, *NANO))
+    monkeypatch.setattr(backends, "load", refuse)
+    for command in (("encode", speech, "-o", "b.nac", *NANO), ("decode", "speech.nac", "-o", "b")):
+        assert_refused(cli(*command), "no nano today")
+        options = ("--engine", "openvino", "--precision", "bf16")
+        assert_refused(cli(*command, *options), "no nano today")
+    assert asked == [("auto", "fp32"), ("openvino", "bf16")] * 2
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("--engine", ("auto", "torch", "openvino")), ("--precision", ("fp32", "bf16"))],
+)
+def test_a_wrong_engine_or_precision_lists_the_right_ones(
+    cli: Cli, command: str, option: str, words: tuple[str, ...]
+) -> None:
+    assert_wrong_usage(cli(command, "a", option, "steam"), option, "steam", *words)
 
 
 def test_one_bad_input_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from codes_samples import assert_same, encodec_24khz, encodec_48khz
-from commands import Cli, assert_done, assert_refused, assert_wrong_usage, files_in
+from commands import Cli, assert_done, assert_refused, assert_wrong_usage, files_in, make_home
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -182,7 +182,7 @@ def test_doctor_finds_all_in_order(cli: Cli) -> None:
 
 
 def test_doctor_names_what_is_damaged(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / ".home").mkdir()
+    make_home(tmp_path)
     (tmp_path / ".home" / "encodec_24khz-d7cc33bc.th").write_bytes(b"damaged")
     run = cli("doctor")
     assert run.code == 1

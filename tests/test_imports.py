@@ -14,7 +14,7 @@ from commands import environment
 import acomp
 from acomp.formats import write_codes
 
-HEAVY = ("torch", "torchaudio", "encodec", "dac", "soxr")
+HEAVY = ("torch", "torchaudio", "encodec", "dac", "openvino", "soxr")
 
 
 def imported(folder: Path, program: str, *arguments: str) -> set[str]:
@@ -69,7 +69,7 @@ ROOMS = {
     "files": {"errors"},
     "codes": {"errors"},
     "audio": {"errors", "files"},
-    "engines": {"errors"},
+    "engines": {"errors", "files"},
     "formats": {"errors", "files", "codes"},
     "backends": {"errors", "files", "codes", "audio", "engines"},
     "training": {"errors", "files", "codes", "audio", "engines", "backends"},

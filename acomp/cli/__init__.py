@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from acomp import __version__
-from acomp.cli import codebooks, convert, decode, demo, doctor, encode, info, models
+from acomp.cli import bench, codebooks, convert, decode, demo, doctor, encode, info, models
 from acomp.cli.common import show_error
 from acomp.errors import AcompError
 from acomp.files import reason_of
@@ -32,6 +32,7 @@ app.command()(codebooks.codebooks)
 app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 app.command()(demo.demo)
+app.command()(bench.bench)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
 
-from acomp.errors import AcompError
+from acomp.errors import AcompError, AudioError
 from acomp.files import reason_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ Weights = Annotated[
     typer.Option(help="File of weights, official or safetensors, instead of the published ones."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Engine = Annotated[
+    Literal["auto", "torch", "openvino"],
+    typer.Option(help="What runs the network; auto is OpenVINO on a CPU, where it is installed."),
+]
+Precision = Annotated[
+    Literal["fp32", "bf16"],
+    typer.Option(help="Arithmetic; bf16 is faster where the processor has it, and less exact."),
+]
 Backend = Annotated[
     str, typer.Option("--backend", "-b", help="Codec; `acomp models list` names them.")
 ]
@@ -124,6 +133,19 @@ def stream_or_path(name: str, *, write: bool = False) -> str | BinaryIO:
     return sys.stdout.buffer if write else sys.stdin.buffer
 
 
+@contextmanager
+def usage_of(option: str) -> Iterator[None]:
+    """Make what is wrong with the value of an option wrong usage.
+
+    Raises:
+        BadParameter: in the place of an AudioError.
+    """
+    try:
+        yield
+    except AudioError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
 def for_each(work: list[Job], do: Callable[[str, str], str]) -> None:
     """Run `do` on each input and output; it returns a line about what it did, for stderr.
 
@@ -183,7 +205,13 @@ def same_file(source: str, target: str) -> bool:
         return False
 
 
-def codec_loader(name: str, weights: Path | None, device: str) -> Callable[[int], Codec]:
+def codec_loader(
+    name: str,
+    weights: Path | None,
+    device: str,
+    engine: str = "torch",
+    precision: str = "fp32",
+) -> Callable[[int], Codec]:
     """A function from a number of channels to the codec, loaded once."""
     from acomp.backends import load, resolve
 
@@ -191,7 +219,8 @@ def codec_loader(name: str, weights: Path | None, device: str) -> Callable[[int]
 
     @cache
     def load_resolved(resolved: str) -> Codec:
-        return load(resolved, weights=weights or fetched(resolved), device=device)
+        file = weights or fetched(resolved)
+        return load(resolved, weights=file, engine=engine, precision=precision, device=device)
 
     return lambda channels: load_resolved(resolve(name, channels))
 
@@ -213,31 +242,45 @@ def fetched(name: str) -> Path | None:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress | None]:
-    """A bar of the seconds done on a terminal; nothing in a pipe."""
-    if not sys.stderr.isatty():
+def progress_bar(source: str, target: str) -> Iterator[Progress | None]:
+    """A bar of the seconds done on a terminal; nothing in a pipe.
+
+    Nor where the output goes on into a pipe: what reads it has a bar of its own, and two of them
+    on one line are none.
+    """
+    if target == PIPE or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
+    # A file's name may look like rich's markup.
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[done]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}", markup=False),
     )
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(label, total=None, done="")
+    task = bar.add_task(Path(source).name, start=False, total=None, state="")
 
     def update(done: float, total: float | None) -> None:
         bar.start()  # not before: until now there may have been the bar of a download
-        elapsed = bar.tasks[0].elapsed or 0.0
-        speed = f", {done / elapsed:.0f} times real time" if elapsed > 0 else ""
-        whole = "" if total is None else f" of {total:.0f} s"
-        bar.update(task, completed=done, total=total, done=f"{done:.0f} s{whole}{speed}")
+        bar.start_task(task)  # nor is the time that loading took counted
+        state = progress_state(done, total, bar.tasks[0].elapsed or 0.0)
+        bar.update(task, completed=done, total=total, state=state)
 
     try:
         yield update
     finally:
         bar.stop()
+
+
+def progress_state(done: float, total: float | None, elapsed: float) -> str:
+    """Seconds of audio done, of how many, how fast, and the time left; as far as it is known."""
+    state = f"{done:.0f} s" if total is None else f"{done:.0f} of {total:.0f} s"
+    if not done or not elapsed:
+        return state
+    state += f", {done / elapsed:.1f} times real time"
+    if total is None:
+        return state
+    return f"{state}, {timedelta(seconds=round((total - done) / done * elapsed))} left"

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from acomp.cli.common import (
     Device,
+    Engine,
     Output,
     OutputDir,
+    Precision,
     Weights,
     for_each,
     jobs,
     one_line,
     progress_bar,
     stream_or_path,
+    usage_of,
 )
 
 
@@ -28,6 +30,8 @@ def decode(
     output: Output = None,
     output_dir: OutputDir = None,
     weights: Weights = None,
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
     device: Device = "cpu",
     start: Annotated[float, typer.Option(min=0, help="Seconds to leave out.")] = 0.0,
     duration: Annotated[float | None, typer.Option(min=0, help="Seconds to decode.")] = None,
@@ -35,6 +39,10 @@ def decode(
     sample_rate: Annotated[
         int | None,
         typer.Option(min=1, help="Rate of the output in Hz, instead of the original's."),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="Write PCM without a header, for example s16le."),
     ] = None,
     embedding_file: Annotated[
         str | None, typer.Option("--embedding-file", "--embedding_file", help="One file of codes.")
@@ -51,6 +59,7 @@ def decode(
 
         acomp decode hour.nac -o minute.wav --start 3000 --duration 60
     """
+    from acomp.audio import parse_format
     from acomp.backends.base import Codec
     from acomp.cli.common import codec_loader
     from acomp.codes import CodesInfo
@@ -63,16 +72,19 @@ def decode(
         if output is not None:
             raise typer.BadParameter("give --output or --output-file, not both")
         output = output_file
-    work = jobs(inputs or [], output, output_dir, ".wav", is_codes_name)
+    with usage_of("--raw"):
+        form = None if raw is None else parse_format(raw)
+    suffix = ".wav" if raw is None else ".raw"
+    work = jobs(inputs or [], output, output_dir, suffix, is_codes_name)
     loaders = {}
 
     def codec_for(info: CodesInfo) -> Codec:
         if info.codec not in loaders:
-            loaders[info.codec] = codec_loader(info.codec, weights, device)
+            loaders[info.codec] = codec_loader(info.codec, weights, device, engine, precision)
         return loaders[info.codec](info.channels)
 
     def decode_one(source: str, target: str) -> str:
-        with progress_bar(Path(source).name) as progress:
+        with progress_bar(source, target) as progress:
             result = decode_file(
                 codec_for,
                 stream_or_path(source),
@@ -81,6 +93,7 @@ def decode(
                 duration=duration,
                 recover=recover,
                 sample_rate=sample_rate,
+                raw=form,
                 progress=progress,
             )
         for loss in result.damage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
@@ -11,8 +11,10 @@ from acomp.cli.common import (
     PIPE,
     Backend,
     Device,
+    Engine,
     Output,
     OutputDir,
+    Precision,
     Weights,
     codec_loader,
     for_each,
@@ -20,6 +22,7 @@ from acomp.cli.common import (
     progress_bar,
     same_file,
     stream_or_path,
+    usage_of,
 )
 from acomp.errors import WeightsError
 
@@ -46,7 +49,16 @@ def encode(
         Literal["nac", "txt", "npz"] | None,
         typer.Option("--format", help="Form of the codes where no suffix says it."),
     ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE:CHANNELS:FORMAT",
+            help="The input is PCM without a header, for example 44100:2:s16le.",
+        ),
+    ] = None,
     weights: Weights = None,
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
     device: Device = "cpu",
     output_file: Annotated[
         str | None,
@@ -73,8 +85,10 @@ def encode(
         acomp encode music.flac -o music.txt -k 12
 
         acomp encode clips/ --output-dir codes/ -b nano
+
+        arecord -f S16_LE -r 24000 | acomp encode - - -b nano | acomp decode - - | aplay
     """
-    from acomp.audio import is_audio_name
+    from acomp.audio import is_audio_name, parse_pcm
     from acomp.pipeline import encode_file
 
     if input_file is not None:
@@ -83,16 +97,19 @@ def encode(
         if output is not None:
             raise typer.BadParameter("give --output or --embedding-file, not both")
         output, form = embedding_file, form or "txt"
-    work = jobs(inputs or [], output, output_dir, f".{form or 'nac'}", is_audio_name)
+    with usage_of("--raw"):
+        pcm = None if raw is None else parse_pcm(raw)
+    is_input = partial(is_audio_name, raw=pcm is not None)
+    work = jobs(inputs or [], output, output_dir, f".{form or 'nac'}", is_input)
     if output_file is not None:
         if len(work) != 1:
             raise typer.BadParameter("--output-file goes with one input")
         if output_file == work[0].target or same_file(work[0].source, output_file):
             raise typer.BadParameter("--output-file needs a name of its own")
-    codec_for = codec_loader(backend, weights, device)
+    codec_for = codec_loader(backend, weights, device, engine, precision)
 
     def encode_one(source: str, target: str) -> str:
-        with progress_bar(Path(source).name) as progress:
+        with progress_bar(source, target) as progress:
             try:
                 result = encode_file(
                     codec_for,
@@ -102,6 +119,7 @@ def encode(
                     codebooks=codebooks,
                     channels=channels,
                     form=form or ("nac" if target == PIPE else None),
+                    raw=pcm,
                     check=output_file,
                     live=target == PIPE,
                     progress=progress,

@@ -14,6 +14,7 @@ from acomp.backends import weights
 from acomp.backends.catalogue import CATALOGUE, Weights, lookup
 from acomp.backends.download import Progress
 from acomp.errors import WeightsError
+from acomp.files import cache_folder
 
 app = typer.Typer(help="List, fetch and verify the weights of the codecs.", no_args_is_help=True)
 
@@ -71,7 +72,7 @@ def verify(
 def path(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
     """Print the cache folder, or the weights file of NAME."""
     if name is None:
-        typer.echo(weights.cache_folder())
+        typer.echo(cache_folder())
         return
     found = weights.find(name)
     if found is None:
@@ -100,13 +101,17 @@ def download_bar(name: str) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None, visible=False)
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task(name, total=None)
 
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
+    def show(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        bar.stop()
 
 
 def _as_dict(entry: Weights, here: weights.Status) -> dict[str, object]:
