@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from agreement import assert_official_codes, encodec_distances
 from checkpoints import encodec_model, save_encodec
 from numpy.typing import NDArray
 from safetensors.torch import save_file
@@ -48,15 +50,19 @@ def official_samples(model: Any, frames: list[Any], length: int) -> NDArray[np.f
 
 
 def assert_same(model: Any, codec: Codec, sound: acomp.Audio, bandwidth: float) -> None:
+    latents: list[torch.Tensor] = []
+    hook = model.encoder.register_forward_hook(lambda *call: latents.append(call[-1]))
     frames = official_codes(model, sound, bandwidth)
+    hook.remove()
     codes = codec.encode(sound, bandwidth=bandwidth)
     expected = torch.cat([codes for codes, _ in frames], dim=-1).numpy()
-    np.testing.assert_array_equal(codes.data, expected)
+    distances = encodec_distances(model, latents, expected)
+    assert_official_codes(codes.data, expected, distances)
     if codes.segments is not None:
         scales = np.array([scale.item() for _, scale in frames], np.float32)
         np.testing.assert_array_equal(codes.segments.scales, scales)
         assert list(codes.segments.frames) == [part.shape[-1] for part, _ in frames]
-    decoded = codec.decode(codes)
+    decoded = codec.decode(replace(codes, data=expected.astype(codes.data.dtype)))
     assert decoded.sample_rate == sound.sample_rate
     np.testing.assert_allclose(
         decoded.samples, official_samples(model, frames, sound.length), atol=1e-5
