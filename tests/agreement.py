@@ -62,7 +62,7 @@ def dac_distances(
     DAC compares directions: both sides are of length 1.
     """
     books = [
-        torch.nn.functional.normalize(part.codebook.weight.double())
+        torch.nn.functional.normalize(part.codebook.weight.detach().double())
         for part in model.quantizer.quantizers
     ]
 
