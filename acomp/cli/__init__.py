@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from acomp import __version__
-from acomp.cli import bench, codebooks, convert, decode, demo, doctor, encode, info, models
+from acomp.cli import (
+    bench,
+    codebooks,
+    convert,
+    decode,
+    demo,
+    doctor,
+    encode,
+    evaluate,
+    info,
+    models,
+)
 from acomp.cli.common import show_error
 from acomp.errors import AcompError
 from acomp.files import reason_of
@@ -33,6 +44,7 @@ app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.command()(bench.bench)
+app.command("eval")(evaluate.evaluate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,181 @@
+"""acomp eval"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from acomp.cli.common import Device, Engine, Precision, fetched, one_line, show_error
+from acomp.errors import AcompError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from acomp.evaluation.results import Metric
+    from acomp.evaluation.run import Task
+    from acomp.evaluation.summary import Summary
+
+PACKAGES = ("auraloss", "pesq", "pystoi", "scipy", "silero_vad", "torchmetrics")
+
+
+def evaluate(
+    inputs: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--codec",
+            "-c",
+            metavar="CODEC[@KBPS][:WEIGHTS]",
+            help="What to measure, as in nano@6; also opus@KBPS and pcm. Can be repeated.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=256, help="Processes side by side.")
+    ] = 1,
+    content: Annotated[
+        Literal["auto", "speech", "other"],
+        typer.Option(help="What the files hold: PESQ and STOI are for speech. auto listens."),
+    ] = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    device: Device = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
+) -> None:
+    """Measure codecs: encode files, decode them, and compare.
+
+    What is done is kept: the same command goes on where it was interrupted, and another -c adds to
+    the results. Example:
+
+        acomp eval audio/ -c nano@3 -c nano@6 -c encodec-24khz@6 -c opus@12 -o results
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise AcompError(f'eval needs {", ".join(missing)}: pip install "acomp[eval]"')
+    from acomp.evaluation.results import write_summary
+    from acomp.evaluation.run import Conditions, find_files, plan, run, sole_use
+    from acomp.evaluation.settings import parse_setting
+    from acomp.evaluation.summary import as_dict, summarise
+
+    asked = [parse_setting(label) for label in dict.fromkeys(settings)]
+    files = find_files(inputs, output)
+    failures: list[AcompError] = []
+    with sole_use(output):
+        conditions = Conditions(content, engine, precision, device)
+        tasks = plan(files, asked, output, conditions, fetched)
+        with _progress(len(tasks), failures) as done:
+            results = run(tasks, output, jobs, done)
+        summaries = summarise(results)
+        write_summary(results.summary, as_dict(summaries))
+    if as_json:
+        print(json.dumps(as_dict(summaries), indent=2))
+    else:
+        _show(summaries, results.table)
+    if failures:
+        raise AcompError(f"{len(failures)} of {len(tasks)} codings failed, as said above")
+
+
+@contextmanager
+def _progress(
+    total: int, failures: list[AcompError]
+) -> Iterator[Callable[[Task, AcompError | None], None]]:
+    """A bar of the codings done, on a terminal; each failure is told and kept."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        shown = bar.add_task("", total=total)
+
+        def done(task: Task, failure: AcompError | None) -> None:
+            bar.update(shown, advance=1, description=one_line(task.setting.label))
+            if failure is not None:
+                failures.append(failure)
+                show_error(failure)
+
+        yield done
+
+
+def _show(summaries: Sequence[Summary], table: Path) -> None:
+    from rich.console import Console
+
+    from acomp.evaluation.results import METRICS
+
+    better = ", ".join(metric.label for metric in METRICS if metric.higher_is_better)
+    console = Console()
+    console.print(_table(summaries))
+    lines = [
+        "kbps: of the coded files, all told   tok/s: codes a second   enc, dec: times real time",
+        f"higher is better: {better}   lower is better: the distances mel and STFT",
+        "use: share of the codebooks' entries used   perpl: their perplexity; means over codebooks",
+        *_left_out(summaries),
+        f"Each file's figures: {table}",
+    ]
+    console.print(*lines, sep="\n", soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(summaries: Sequence[Summary]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from acomp.evaluation.results import METRICS
+
+    columns = ("setting", "files", "kbps", "tok/s", "enc", "dec")
+    names = [metric.short for metric in METRICS]
+    table = Table(*columns, *names, "use", "perpl", padding=(0, 0), pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for each in summaries:
+        books = each.codebooks
+        table.add_row(
+            Text(each.setting),
+            f"{each.files}",
+            f"{each.kbps:.4g}",
+            "-" if each.tokens_per_second is None else f"{each.tokens_per_second:.0f}",
+            f"{each.encode_speed:.0f}x",
+            f"{each.decode_speed:.0f}x",
+            *(_figure(each, metric) for metric in METRICS),
+            f"{sum(book.utilisation for book in books) / len(books):.0%}" if books else "-",
+            f"{sum(book.perplexity for book in books) / len(books):.0f}" if books else "-",
+        )
+    return table
+
+
+def _figure(summary: Summary, metric: Metric) -> str:
+    found = summary.metrics.get(metric.name)
+    return "-" if found is None else f"{found.mean:.{metric.digits}f}"
+
+
+def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
+    """A line for each reason why metrics were left out, and for how many files."""
+    from acomp.evaluation.results import METRICS
+
+    labels = {metric.name: metric.label for metric in METRICS}
+    found: dict[str, list[str]] = {}
+    for each in summaries:
+        for metric, reasons in each.left_out.items():
+            for reason, files in reasons.items():
+                what = f"{labels[metric]} left out of {files} of {each.files} files: {reason}"
+                found.setdefault(what, []).append(each.setting)
+    for what, settings in found.items():
+        where = "" if len(settings) == len(summaries) else f" ({', '.join(settings)})"
+        yield f"{what}{where}"

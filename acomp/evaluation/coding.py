@@ -1,0 +1,138 @@
+"""Coding a recording into a file and back: acomp's codecs, Opus and 16-bit PCM alike."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from abc import ABC, abstractmethod
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from acomp.audio import Audio, read_audio, resample, write_audio
+from acomp.backends.base import Codec
+from acomp.errors import AcompError, AudioError
+from acomp.evaluation.settings import OPUS, PCM, Setting
+from acomp.files import atomic_write
+from acomp.formats import read_codes, write_codes
+
+OPUS_RATE = 48_000
+"""Hz that Opus decodes at."""
+
+
+class Coder(ABC):
+    """Something that makes a file of audio and audio of the file; it tells how long each took."""
+
+    @abstractmethod
+    def encode(self, audio: Audio, target: Path) -> float:
+        """Write the file; give the seconds that coding took."""
+
+    @abstractmethod
+    def decode(self, source: Path, sample_rate: int) -> tuple[Audio, float]:
+        """Read the file; give the audio at `sample_rate` Hz, and the seconds that it took."""
+
+
+class NeuralCoder(Coder):
+    """A codec of acomp's; reading and writing of files is not in its times."""
+
+    def __init__(self, codec: Codec, bandwidth: float | None) -> None:
+        self._codec = codec
+        self._bandwidth = bandwidth
+        # The first run of a network takes longer than the next: keep that out of the figures.
+        rate = codec.spec.sample_rate
+        silence = Audio(np.zeros((codec.spec.channels, rate), np.float32), rate)
+        codec.decode(codec.encode(silence, bandwidth=bandwidth))
+
+    def encode(self, audio: Audio, target: Path) -> float:
+        began = perf_counter()
+        codes = self._codec.encode(audio, bandwidth=self._bandwidth)
+        seconds = perf_counter() - began
+        write_codes(target, codes)
+        return seconds
+
+    def decode(self, source: Path, sample_rate: int) -> tuple[Audio, float]:
+        codes = read_codes(source)
+        began = perf_counter()
+        audio = self._codec.decode(codes, sample_rate=sample_rate)
+        return audio, perf_counter() - began
+
+
+class OpusCoder(Coder):
+    """Opus as ffmpeg's libopus makes it, in Ogg; its times are those of whole processes."""
+
+    def __init__(self, bandwidth: float) -> None:
+        self._bit_rate = round(1000 * bandwidth)
+
+    def encode(self, audio: Audio, target: Path) -> float:
+        wav = BytesIO()
+        write_audio(wav, audio, subtype="FLOAT")
+        began = perf_counter()
+        settings = ("-c:a", "libopus", "-b:a", f"{self._bit_rate}", "-f", "ogg", "-")
+        coded = _ffmpeg(wav.getvalue(), "-f", "wav", "-i", "-", *settings)
+        seconds = perf_counter() - began
+        with atomic_write(target, AudioError) as file:
+            file.write(coded)
+        return seconds
+
+    def decode(self, source: Path, sample_rate: int) -> tuple[Audio, float]:
+        began = perf_counter()
+        form = ("-f", "wav", "-c:a", "pcm_f32le", "-ar", f"{OPUS_RATE}", "-")
+        wav = _ffmpeg(source.read_bytes(), "-c:a", "libopus", "-i", "-", *form)
+        audio = resample(read_audio(BytesIO(wav)), sample_rate)
+        return audio, perf_counter() - began
+
+
+class PcmCoder(Coder):
+    """16-bit PCM in a WAV."""
+
+    def encode(self, audio: Audio, target: Path) -> float:
+        began = perf_counter()
+        write_audio(target, audio)
+        return perf_counter() - began
+
+    def decode(self, source: Path, sample_rate: int) -> tuple[Audio, float]:
+        began = perf_counter()
+        audio = resample(read_audio(source), sample_rate)
+        return audio, perf_counter() - began
+
+
+def make_coder(setting: Setting, codec: Codec | None) -> Coder:
+    """The coder of a setting; `codec` is its codec, None for a yardstick."""
+    if setting.codec == PCM:
+        return PcmCoder()
+    if setting.codec == OPUS:
+        assert setting.bandwidth is not None  # parse_setting asks for it
+        return OpusCoder(setting.bandwidth)
+    assert codec is not None
+    return NeuralCoder(codec, setting.bandwidth)
+
+
+def opus_version() -> str:
+    """The first line of what ffmpeg says of itself.
+
+    Raises:
+        AcompError: there is no ffmpeg with libopus.
+    """
+    encoders = _ffmpeg(b"", "-encoders").decode("utf-8", "replace")
+    if "libopus" not in encoders:
+        raise AcompError("this ffmpeg has no libopus: install one that has it, or leave opus out")
+    return _ffmpeg(b"", "-version").decode("utf-8", "replace").partition("\n")[0]
+
+
+def _ffmpeg(data: bytes, *arguments: str) -> bytes:
+    """What ffmpeg writes to its standard output.
+
+    Raises:
+        AcompError: there is no ffmpeg, or it fails.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AcompError("opus needs the program ffmpeg: install it, or leave opus out")
+    command = [program, "-hide_banner", "-loglevel", "error", *arguments]
+    result = subprocess.run(command, input=data, capture_output=True, check=False)
+    if result.returncode:
+        reason = result.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason"]
+        raise AcompError(f"ffmpeg failed: {reason[-1]}")
+    return result.stdout

@@ -1,0 +1,376 @@
+"""The evaluation itself: what there is to do, what is done already, and doing the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+
+from acomp import __version__
+from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.audio import Audio, is_audio_name, open_audio, read_audio, write_audio
+from acomp.backends import load, resolve
+from acomp.errors import AcompError, AudioError
+from acomp.evaluation.alignment import find_delay, moved, same_channels
+from acomp.evaluation.coding import Coder, make_coder, opus_version
+from acomp.evaluation.content import content_of
+from acomp.evaluation.metrics import measure
+from acomp.evaluation.results import TABLE, Results, Row, read_rows, row_line, write_rows
+from acomp.evaluation.settings import OPUS, Setting
+from acomp.files import reason_of
+from acomp.formats import read_codes
+
+LOCK = ".lock"
+
+CONTENTS = ("auto", "speech", "other")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What holds for all files and settings."""
+
+    content: str = "auto"
+    """speech, other, or auto: what each file sounds like."""
+    engine: str = "auto"
+    precision: str = "fp32"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file in one setting."""
+
+    setting: Setting
+    codec: str
+    """The codec's name, after the number of channels has decided what `encodec` is."""
+    weights: Path | None
+    file: str
+    """Its name in the results."""
+    path: Path
+    folder: Path
+    conditions: Conditions
+    key: str
+
+
+def find_files(inputs: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """The audio files that are given or lie in given folders, by their names in the results.
+
+    What lies in `folder`, where the results go, is left out.
+
+    Raises:
+        AcompError: an input is not there or holds no audio, or two files would share a name.
+    """
+    files: dict[str, Path] = {}
+    for given in inputs:
+        for name, path in _found(given, folder):
+            if name in files and not path.samefile(files[name]):
+                raise AcompError(
+                    f"{files[name]} and {path} would both be {name} in the results: "
+                    "give the folder above them instead"
+                )
+            files[name] = path
+    return files
+
+
+def _found(given: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    if given.is_file():
+        yield given.name, given
+        return
+    if not given.is_dir():
+        raise AcompError(f"cannot read {given}: there is no such file or folder")
+    inside = [path for path in sorted(given.rglob("*")) if path.is_file() and is_audio_name(path)]
+    wanted = [path for path in inside if not path.resolve().is_relative_to(folder.resolve())]
+    if not wanted:
+        raise AcompError(f"there is no audio file in {given}")
+    for path in wanted:
+        yield path.relative_to(given).as_posix(), path
+
+
+def plan(
+    files: dict[str, Path],
+    settings: Sequence[Setting],
+    folder: Path,
+    conditions: Conditions,
+    weights_of: Callable[[str], Path | None],
+) -> list[Task]:
+    """Every file in every setting, setting after setting, so that a codec is loaded once.
+
+    Args:
+        files: by their names in the results.
+        settings: what to measure.
+        folder: where the results go.
+        conditions: what holds for all of them.
+        weights_of: gives the file of a codec's published weights, None where it has none.
+
+    Raises:
+        AcompError: a file cannot be read, or something that a setting needs is missing.
+    """
+    hashes = {name: _hash_of(path) for name, path in files.items()}
+    channels = cache(_channels)
+    published, hash_of = cache(weights_of), cache(_hash_of)
+    tasks = []
+    for setting in settings:
+        for name, path in files.items():
+            codec, weights, version = setting.codec, setting.weights, ""
+            if setting.codec == OPUS:
+                version = _opus_version()
+            elif not setting.is_yardstick:
+                codec = resolve(codec, channels(path))
+                weights = weights or published(codec)
+                version = hash_of(weights) if weights else ""
+            facts = (hashes[name], setting.label, codec, version, vars(conditions), __version__)
+            key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+            tasks.append(Task(setting, codec, weights, name, path, folder, conditions, key))
+    return tasks
+
+
+_opus_version = cache(opus_version)
+
+
+def _channels(path: Path) -> int:
+    try:
+        with open_audio(path) as reader:
+            return reader.channels
+    except AudioError:
+        return 1  # what is wrong with the file is said when its turn comes
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AcompError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Make the folder of results, and keep other runs out of it.
+
+    Raises:
+        AcompError: it cannot be made, holds something else, or another run is at work in it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir()} - {LOCK}
+        if names and TABLE not in names:
+            raise AcompError(f"{folder} holds other files and no {TABLE}: name a new folder")
+        lock = FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise AcompError(f"another acomp eval is at work in {folder}") from error
+    except OSError as error:
+        raise AcompError(f"cannot use the folder {folder}: {reason_of(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run(
+    tasks: Sequence[Task],
+    folder: Path,
+    jobs: int,
+    done: Callable[[Task, AcompError | None], None],
+) -> Results:
+    """Do what is not done yet; each row is in the table of `folder` as soon as it is known.
+
+    Rows of other files and settings that the table has are kept.
+
+    Args:
+        tasks: what there is to do.
+        folder: of the results, in sole use.
+        jobs: how many processes work side by side.
+        done: told of each task that is done, and of its failure.
+
+    Raises:
+        AcompError: the table cannot be read or written, or a process has died.
+    """
+    results = Results(folder)
+    known = list(read_rows(results.table)) if results.table.exists() else []
+    due = {(task.setting.label, task.file): task for task in tasks}
+    kept = [row for row in known if _holds(row, due.get((row.setting, row.file)), results)]
+    have = {(row.setting, row.file) for row in kept}
+    write_rows(results.table, kept)
+    rest = []
+    for task in tasks:
+        if (task.setting.label, task.file) in have:
+            done(task, None)
+        else:
+            rest.append(task)
+    for task, outcome in _outcomes(rest, jobs):
+        if isinstance(outcome, Row):
+            _append(results.table, outcome)
+        done(task, outcome if isinstance(outcome, AcompError) else None)
+    settings = _positions([row.setting for row in known] + [task.setting.label for task in tasks])
+    files = _positions([row.file for row in known] + [task.file for task in tasks])
+    rows = read_rows(results.table)
+    results.rows = sorted(rows, key=lambda row: (settings[row.setting], files[row.file]))
+    write_rows(results.table, results.rows)
+    return results
+
+
+def _holds(row: Row, task: Task | None, results: Results) -> bool:
+    """Whether a row of an earlier run still stands: it is not asked for, or nothing has changed."""
+    if task is None:
+        return True
+    left = (results.reference(row.file), results.coded(row.setting, row.file))
+    there = all(path.is_file() for path in (*left, results.decoded(row.setting, row.file)))
+    return there and row.key == task.key
+
+
+def _append(table: Path, row: Row) -> None:
+    try:
+        with table.open("ab") as file:
+            file.write(row_line(row))
+    except OSError as error:
+        raise AcompError(f"cannot write {table}: {reason_of(error)}") from error
+
+
+def _positions(names: Sequence[str]) -> dict[str, int]:
+    """Where each name comes first."""
+    return {name: index for index, name in enumerate(dict.fromkeys(names))}
+
+
+def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | AcompError]]:
+    """What comes of each task, in order."""
+    if jobs == 1:
+        yield from ((task, _attempt(task)) for task in tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # Forked processes would share the locks of torch's threads, in whatever state they are.
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_worker, (threads,))
+    try:
+        yield from zip(tasks, pool.map(_attempt, tasks), strict=True)
+    except BrokenProcessPool as error:
+        raise AcompError(
+            "a process has died, perhaps for want of memory: run the same command again with "
+            "fewer --jobs; what is done stays done"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_worker(threads: int) -> None:
+    """Take a share of the cores, and end with the process that asked for the work."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, which reads it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(1))  # quietly, and what is half written goes
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(process: BaseProcess) -> None:
+    process.join()
+    os._exit(1)
+
+
+def _attempt(task: Task) -> Row | AcompError:
+    try:
+        return evaluate(task)
+    except AcompError as error:
+        return error
+
+
+def evaluate(task: Task) -> Row:
+    """Code one file, decode it, compare the two, and leave all three in the folder of results.
+
+    Raises:
+        AcompError: the file cannot be read or coded.
+    """
+    results = Results(task.folder)
+    label = task.setting.label
+    try:
+        return _evaluate(task, results.coded(label, task.file), results)
+    except AcompError as error:
+        if str(task.path) in str(error):
+            raise
+        raise AcompError(f"{task.path} in {label}: {error}") from error
+
+
+def _evaluate(task: Task, coded: Path, results: Results) -> Row:
+    audio = read_audio(task.path)
+    if audio.length == 0:
+        raise AcompError("it holds no samples")
+    coder = _coder(task.setting, task.codec, task.weights, task.conditions)
+    _make_folder(coded.parent)
+    encoding = coder.encode(audio, coded)
+    found, decoding = coder.decode(coded, audio.sample_rate)
+    reference, found = same_channels(audio, found)
+    delay = find_delay(reference, found)
+    found = moved(found, delay, audio.length)
+    _save(results.decoded(task.setting.label, task.file), found)
+    _save(results.reference(task.file), audio)
+    content = task.conditions.content
+    content = content_of(audio) if content == "auto" else content
+    figures, left_out = measure(reference, found, content)
+    codes = None if task.setting.is_yardstick else read_codes(coded)
+    size = coded.stat().st_size
+    counts = np.zeros((0, 1), np.int64) if codes is None else code_counts(codes)
+    return Row(
+        setting=task.setting.label,
+        file=task.file,
+        codec=task.codec,
+        content=content,
+        seconds=audio.duration,
+        sample_rate=audio.sample_rate,
+        channels=reference.channels,
+        bytes=size,
+        kbps=size * 8 / audio.duration / 1000,
+        tokens_per_second=None if codes is None else codes.data.size / audio.duration,
+        encode_speed=audio.duration / encoding,
+        decode_speed=audio.duration / decoding,
+        delay_ms=1000 * delay / audio.sample_rate,
+        si_sdr=figures.get("si_sdr"),
+        pesq=figures.get("pesq"),
+        stoi=figures.get("stoi"),
+        log_mel=figures.get("log_mel"),
+        mr_stft=figures.get("mr_stft"),
+        utilisation=tuple(map(float, utilisation(counts))),
+        perplexity=tuple(map(float, perplexity(counts))),
+        left_out=tuple(left_out),
+        key=task.key,
+    )
+
+
+@lru_cache(maxsize=1)
+def _coder(setting: Setting, codec: str, weights: Path | None, conditions: Conditions) -> Coder:
+    if setting.is_yardstick:
+        return make_coder(setting, None)
+    loaded = load(
+        codec,
+        weights=weights,
+        engine=conditions.engine,
+        precision=conditions.precision,
+        device=conditions.device,
+    )
+    return make_coder(setting, loaded)
+
+
+def _save(path: Path, audio: Audio) -> None:
+    _make_folder(path.parent)
+    write_audio(path, audio, subtype="PCM_24")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AcompError(f"cannot make the folder {folder}: {reason_of(error)}") from error

@@ -1,0 +1,69 @@
+"""What to measure: `CODEC@KBPS:WEIGHTS`, and the yardsticks `opus@KBPS` and `pcm`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from acomp.backends import resolve
+from acomp.errors import AcompError
+
+OPUS = "opus"
+PCM = "pcm"
+_FORM = re.compile(r"(?P<codec>[^@:]+)(@(?P<kbps>[^:]+))?(:(?P<weights>.+))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A codec at a bandwidth, with weights."""
+
+    label: str
+    """What the user wrote."""
+    codec: str
+    """A name that `acomp.load` takes, or `opus`, or `pcm`."""
+    bandwidth: float | None
+    """kbps: of each stream for a codec of acomp, of all channels for Opus; None: the default."""
+    weights: Path | None
+    """None: the published ones."""
+
+    @property
+    def is_yardstick(self) -> bool:
+        """Whether it is no codec of acomp's."""
+        return self.codec in (OPUS, PCM)
+
+
+def parse_setting(label: str) -> Setting:
+    """Read `encodec-24khz@6`, `nano`, `nano@3:runs/x/best.safetensors`, `opus@12`, `pcm`.
+
+    Raises:
+        AcompError: it is none of these.
+    """
+    found = _FORM.fullmatch(label)
+    if found is None:
+        raise AcompError(f"{label!r} is no setting; write CODEC@KBPS, as in nano@6")
+    codec, weights = found["codec"], found["weights"]
+    path = Path(weights) if weights else None
+    setting = Setting(label, codec, _kbps(label, found["kbps"]), path)
+    if not setting.is_yardstick:
+        resolve(codec)
+    elif weights:
+        raise AcompError(f"{label}: {codec} has no weights")
+    if codec == OPUS and not 6 <= (setting.bandwidth or 0) <= 510:
+        raise AcompError(f"{label}: give Opus 6 to 510 kbps, as in opus@12")
+    if codec == PCM and setting.bandwidth is not None:
+        raise AcompError(f"{label}: 16-bit PCM has no choice of bit rate; write pcm")
+    return setting
+
+
+def _kbps(label: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        kbps = float(text)
+    except ValueError:
+        kbps = float("nan")
+    if not (isfinite(kbps) and kbps > 0):
+        raise AcompError(f"{label}: {text!r} is no bandwidth in kbps")
+    return kbps

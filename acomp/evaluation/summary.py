@@ -1,0 +1,128 @@
+"""The figures of each setting over its files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp import __version__
+from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.evaluation.results import METRICS, Results, Row
+from acomp.formats import read_codes
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric over the files to which it applies."""
+
+    mean: float
+    deviation: float | None
+    """Standard deviation over the files; None for a single one."""
+    files: int
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The use of one codebook over all files."""
+
+    utilisation: float
+    """Share of its entries that were used."""
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One setting over its files."""
+
+    setting: str
+    codec: str
+    files: int
+    seconds: float
+    kbps: float
+    """Bits of all coded files over their seconds."""
+    tokens_per_second: float | None
+    encode_speed: float
+    """Times real time, over all files."""
+    decode_speed: float
+    metrics: dict[str, Figure]
+    left_out: dict[str, dict[str, int]]
+    """For each metric that was left out, the reasons and how many files each."""
+    codebooks: list[Codebook]
+    """Empty for what has no codes."""
+
+
+def summarise(results: Results) -> list[Summary]:
+    """The figures of each setting over its files, in order.
+
+    Raises:
+        AcompError: a file of codes is missing or damaged.
+    """
+    by_setting: dict[str, list[Row]] = {name: [] for name in results.settings}
+    for row in results.rows:
+        by_setting[row.setting].append(row)
+    return [_summary(results, rows) for rows in by_setting.values()]
+
+
+def as_dict(summaries: Sequence[Summary]) -> dict[str, object]:
+    """What summary.json holds."""
+    return {"acomp": __version__, "settings": [asdict(each) for each in summaries]}
+
+
+def pooled_counts(results: Results, rows: Sequence[Row]) -> NDArray[np.int64]:
+    """How often the files of one setting used each entry: `[codebooks, size]`.
+
+    No codebooks where the setting has no codes.
+
+    Raises:
+        AcompError: a file of codes is missing or damaged.
+    """
+    total = np.zeros((0, 1), np.int64)
+    for row in rows:
+        if row.tokens_per_second is not None:
+            counts = code_counts(read_codes(results.coded(row.setting, row.file)))
+            total = counts if not len(total) else total + counts
+    return total
+
+
+def _summary(results: Results, rows: list[Row]) -> Summary:
+    seconds = np.array([row.seconds for row in rows])
+    total = float(seconds.sum())
+    counts = pooled_counts(results, rows)
+    used = zip(utilisation(counts), perplexity(counts), strict=True)
+    tokens = [row.tokens_per_second * row.seconds for row in rows if row.tokens_per_second]
+    return Summary(
+        setting=rows[0].setting,
+        codec=rows[0].codec,
+        files=len(rows),
+        seconds=total,
+        kbps=sum(row.bytes for row in rows) * 8 / total / 1000,
+        tokens_per_second=sum(tokens) / total if tokens else None,
+        encode_speed=total / float(sum(seconds / [row.encode_speed for row in rows])),
+        decode_speed=total / float(sum(seconds / [row.decode_speed for row in rows])),
+        metrics=_figures(rows),
+        left_out=_left_out(rows),
+        codebooks=[Codebook(float(share), float(hard)) for share, hard in used],
+    )
+
+
+def _figures(rows: list[Row]) -> dict[str, Figure]:
+    found = {}
+    for metric in METRICS:
+        values = [value for row in rows if (value := getattr(row, metric.name)) is not None]
+        if values:
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            found[metric.name] = Figure(float(np.mean(values)), deviation, len(values))
+    return found
+
+
+def _left_out(rows: list[Row]) -> dict[str, dict[str, int]]:
+    reasons = Counter(reason for row in rows for reason in row.left_out)
+    found: dict[str, dict[str, int]] = {}
+    for reason, files in reasons.items():
+        metric, _, why = reason.partition(": ")
+        found.setdefault(metric, {})[why] = files
+    return found

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: no network, nothing beside the one file."""

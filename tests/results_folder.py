@@ -1,0 +1,94 @@
+"""A folder of results as `acomp eval` leaves it, with sounds and figures made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from commands import sound
+
+from acomp.audio import Audio, write_audio
+from acomp.codes import Codes, CodesInfo
+from acomp.evaluation.results import Results, Row, write_rows, write_summary
+from acomp.formats import write_codes
+
+SETTINGS = {"nano@1.5": 2, "nano@6": 8, "opus@12": 0, "pcm": 0}
+"""Settings, and the codebooks of each; 0 where there are none."""
+FILES = ("talk.wav", "music/a tune.flac")
+
+
+def make_results(folder: Path, seconds: float = 2.0) -> Results:
+    """Files of `seconds`: speech in mono at 24 kHz, and music in stereo at 44.1 kHz."""
+    results = Results(folder)
+    for order, (setting, codebooks) in enumerate(SETTINGS.items()):
+        for file in FILES:
+            original = sound(seconds, *((24_000, 1) if file == "talk.wav" else (44_100, 2)))
+            results.rows.append(_row(setting, codebooks, file, original, order))
+            _save(results.reference(file), original)
+            _save(results.decoded(setting, file), _noisy(original, 0.1 / 4**order))
+            coded = results.coded(setting, file)
+            coded.parent.mkdir(parents=True, exist_ok=True)
+            if codebooks:
+                write_codes(coded, _codes(original, codebooks))
+            else:
+                coded.write_bytes(b"coded")
+    write_rows(results.table, results.rows)
+    write_summary(results.summary, {"settings": []})
+    return results
+
+
+def _row(setting: str, codebooks: int, file: str, audio: Audio, order: int) -> Row:
+    speech = file == "talk.wav"
+    kbps = (2.0, 6.5, 12.5, 384.0)[order] * audio.channels
+    return Row(
+        setting=setting,
+        file=file,
+        codec=setting.partition("@")[0],
+        content="speech" if speech else "other",
+        seconds=audio.duration,
+        sample_rate=audio.sample_rate,
+        channels=audio.channels,
+        bytes=round(kbps * 125 * audio.duration),
+        kbps=kbps,
+        tokens_per_second=75.0 * codebooks * audio.channels if codebooks else None,
+        encode_speed=100.0 + order,
+        decode_speed=200.0 + order,
+        delay_ms=0.0,
+        si_sdr=3.0 + 4 * order,
+        pesq=1.5 + 0.7 * order if speech else None,
+        stoi=0.8 + 0.05 * order if speech else None,
+        log_mel=0.3 / (1 + order),
+        mr_stft=2.0 / (1 + order),
+        utilisation=tuple(0.9 for _ in range(codebooks)),
+        perplexity=tuple(500.0 for _ in range(codebooks)),
+        left_out=() if speech else ("pesq: not speech", "stoi: not speech"),
+        key="0" * 16,
+    )
+
+
+def _noisy(audio: Audio, level: float) -> Audio:
+    noise = np.random.default_rng(1).standard_normal(audio.samples.shape)
+    return Audio((0.7 * audio.samples + level * noise).astype(np.float32), audio.sample_rate)
+
+
+def _codes(audio: Audio, codebooks: int) -> Codes:
+    info = CodesInfo(
+        codec="nano",
+        sample_rate=24_000,
+        channels=audio.channels,
+        streams=audio.channels,
+        codebooks=codebooks,
+        codebook_size=1024,
+        hop_length=320,
+        source_rate=audio.sample_rate,
+        fingerprint=None,
+    )
+    frames = -(-audio.length * 75 // audio.sample_rate)
+    random = np.random.default_rng(codebooks)
+    data = (1024 * random.random((audio.channels, codebooks, frames)) ** 3).astype(np.uint16)
+    return Codes(info, data, audio.length)
+
+
+def _save(path: Path, audio: Audio) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_audio(path, audio)
