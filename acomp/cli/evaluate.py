@@ -25,7 +25,9 @@ PACKAGES = ("auraloss", "pesq", "pystoi", "scipy", "silero_vad", "torchmetrics")
 
 
 def evaluate(
-    inputs: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Audio files, or folders of them.")
+    ],
     settings: Annotated[
         list[str],
         typer.Option(
@@ -59,11 +61,12 @@ def evaluate(
     if missing:
         raise AcompError(f'eval needs {", ".join(missing)}: pip install "acomp[eval]"')
     from acomp.evaluation.results import write_summary
-    from acomp.evaluation.run import Conditions, find_files, plan, run, sole_use
+    from acomp.evaluation.run import Conditions, check_folder, find_files, plan, run, sole_use
     from acomp.evaluation.settings import parse_setting
     from acomp.evaluation.summary import as_dict, summarise
 
     asked = [parse_setting(label) for label in dict.fromkeys(settings)]
+    check_folder(output)
     files = find_files(inputs, output)
     failures: list[AcompError] = []
     with sole_use(output):
@@ -75,7 +78,7 @@ def evaluate(
         write_summary(results.summary, as_dict(summaries))
     if as_json:
         print(json.dumps(as_dict(summaries), indent=2))
-    else:
+    elif summaries:
         _show(summaries, results.table)
     if failures:
         raise AcompError(f"{len(failures)} of {len(tasks)} codings failed, as said above")
@@ -108,9 +111,11 @@ def _progress(
 
         def done(task: Task, failure: AcompError | None) -> None:
             bar.update(shown, advance=1, description=one_line(task.setting.label))
-            if failure is not None:
-                failures.append(failure)
+            if failure is None:
+                return
+            if str(failure) not in map(str, failures):  # what ails a setting ails all its files
                 show_error(failure)
+            failures.append(failure)
 
         yield done
 

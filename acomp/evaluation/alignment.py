@@ -9,7 +9,9 @@ from acomp.audio import Audio, to_channels
 MOST_DELAY = 0.05
 """Seconds that a codec's audio may be early or late."""
 LEAST_GAIN_DB = 1.0
-"""By how much the SI-SDR must grow for a delay to be believed: chance finds a little."""
+LEAST_SI_SDR_DB = -5.0
+"""By how much the SI-SDR must grow, and what it must reach, for a delay to be believed: chance
+finds some likeness between any two sounds."""
 LOOKED_AT = 30.0
 """Seconds in which the delay is looked for."""
 
@@ -28,7 +30,7 @@ def find_delay(reference: Audio, decoded: Audio) -> int:
     """Samples by which `decoded` is late; negative where it is early.
 
     It is the lag within 50 ms, over the first 30 s, at which the SI-SDR is the highest; 0 unless
-    that is at least 1 dB above the SI-SDR without one.
+    that is at least -5 dB, and 1 dB above the SI-SDR without a lag.
     """
     from scipy.signal import correlate
 
@@ -44,8 +46,9 @@ def find_delay(reference: Audio, decoded: Audio) -> int:
     middle = len(target) - 1  # the product without a lag
     share = products[middle - most : middle + most + 1] ** 2 / energy
     best = int(share.argmax())
-    gain = _si_sdr(share[best]) - _si_sdr(share[most])
-    return best - most if gain >= LEAST_GAIN_DB else 0
+    reached = _si_sdr(share[best])
+    gain = reached - _si_sdr(share[most])
+    return best - most if reached >= LEAST_SI_SDR_DB and gain >= LEAST_GAIN_DB else 0
 
 
 def _si_sdr(share: float) -> float:

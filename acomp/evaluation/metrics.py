@@ -80,6 +80,7 @@ def pesq(reference: Audio, decoded: Audio) -> float:
 def _pesq(reference: Audio, decoded: Audio) -> float:
     from pesq import PesqError, pesq as score
 
+    _refuse_silence(reference)
     found = [
         score(PESQ_RATE, *pair, "wb", on_error=PesqError.RETURN_VALUES)
         for pair in zip(reference.samples, decoded.samples, strict=True)
@@ -101,6 +102,7 @@ def stoi(reference: Audio, decoded: Audio) -> float:
 def _stoi(reference: Audio, decoded: Audio) -> float:
     from pystoi import stoi as score
 
+    _refuse_silence(reference)
     found = []
     for pair in zip(reference.samples, decoded.samples, strict=True):
         with warnings.catch_warnings():
@@ -124,7 +126,6 @@ def mr_stft(reference: Audio, decoded: Audio) -> float:
     Spectral convergence and log magnitudes, over three windows; R. Yamamoto et al., "Parallel
     WaveGAN", ICASSP 2020.
     """
-    _refuse_silence(reference)
     return _mean(_mr_stft, reference, decoded)
 
 

@@ -120,14 +120,14 @@ def plan(
         AcompError: a file cannot be read, or something that a setting needs is missing.
     """
     hashes = {name: _hash_of(path) for name, path in files.items()}
-    channels = cache(_channels)
+    channels, opus = cache(_channels), cache(opus_version)
     published, hash_of = cache(weights_of), cache(_hash_of)
     tasks = []
     for setting in settings:
         for name, path in files.items():
             codec, weights, version = setting.codec, setting.weights, ""
             if setting.codec == OPUS:
-                version = _opus_version()
+                version = opus()
             elif not setting.is_yardstick:
                 codec = resolve(codec, channels(path))
                 weights = weights or published(codec)
@@ -136,9 +136,6 @@ def plan(
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
             tasks.append(Task(setting, codec, weights, name, path, folder, conditions, key))
     return tasks
-
-
-_opus_version = cache(opus_version)
 
 
 def _channels(path: Path) -> int:
@@ -157,21 +154,34 @@ def _hash_of(path: Path) -> str:
         raise AcompError(f"cannot read {path}: {reason_of(error)}") from error
 
 
+def check_folder(folder: Path) -> None:
+    """See that a folder for results is new, empty, or that of an earlier run.
+
+    Raises:
+        AcompError: it holds something else, or is no folder.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()} - {LOCK}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise AcompError(f"cannot use the folder {folder}: {reason_of(error)}") from error
+    if names and TABLE not in names:
+        raise AcompError(f"{folder} holds other files and no {TABLE}: name a new folder")
+
+
 @contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
     """Make the folder of results, and keep other runs out of it.
 
     Raises:
-        AcompError: it cannot be made, holds something else, or another run is at work in it.
+        AcompError: it cannot be made, or another run is at work in it.
     """
     from filelock import FileLock, Timeout
 
+    _make_folder(folder)
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in folder.iterdir()} - {LOCK}
-        if names and TABLE not in names:
-            raise AcompError(f"{folder} holds other files and no {TABLE}: name a new folder")
-        lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
         raise AcompError(f"another acomp eval is at work in {folder}") from error
@@ -295,21 +305,22 @@ def evaluate(task: Task) -> Row:
     Raises:
         AcompError: the file cannot be read or coded.
     """
-    results = Results(task.folder)
-    label = task.setting.label
+    coder = _coder(task.setting, task.codec, task.weights, task.conditions)
+    if isinstance(coder, AcompError):
+        raise coder
     try:
-        return _evaluate(task, results.coded(label, task.file), results)
+        return _evaluate(task, coder, Results(task.folder))
     except AcompError as error:
         if str(task.path) in str(error):
             raise
-        raise AcompError(f"{task.path} in {label}: {error}") from error
+        raise AcompError(f"{task.path} in {task.setting.label}: {error}") from error
 
 
-def _evaluate(task: Task, coded: Path, results: Results) -> Row:
+def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     audio = read_audio(task.path)
     if audio.length == 0:
         raise AcompError("it holds no samples")
-    coder = _coder(task.setting, task.codec, task.weights, task.conditions)
+    coded = results.coded(task.setting.label, task.file)
     _make_folder(coded.parent)
     encoding = coder.encode(audio, coded)
     found, decoding = coder.decode(coded, audio.sample_rate)
@@ -351,17 +362,23 @@ def _evaluate(task: Task, coded: Path, results: Results) -> Row:
 
 
 @lru_cache(maxsize=1)
-def _coder(setting: Setting, codec: str, weights: Path | None, conditions: Conditions) -> Coder:
-    if setting.is_yardstick:
-        return make_coder(setting, None)
-    loaded = load(
-        codec,
-        weights=weights,
-        engine=conditions.engine,
-        precision=conditions.precision,
-        device=conditions.device,
-    )
-    return make_coder(setting, loaded)
+def _coder(
+    setting: Setting, codec: str, weights: Path | None, conditions: Conditions
+) -> Coder | AcompError:
+    """The coder of a setting, or why there is none, which is then so for all its files."""
+    try:
+        if setting.is_yardstick:
+            return make_coder(setting, None)
+        loaded = load(
+            codec,
+            weights=weights,
+            engine=conditions.engine,
+            precision=conditions.precision,
+            device=conditions.device,
+        )
+        return make_coder(setting, loaded)
+    except AcompError as error:
+        return AcompError(f"{setting.label}: {error}")
 
 
 def _save(path: Path, audio: Audio) -> None:

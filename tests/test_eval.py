@@ -1,0 +1,407 @@
+"""`acomp eval`: real files, true sizes, and a run that goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import (
+    Cli,
+    assert_done,
+    assert_refused,
+    assert_wrong_usage,
+    environment,
+    files_in,
+    make,
+)
+
+from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.audio import read_audio
+from acomp.errors import AcompError
+from acomp.evaluation.results import (
+    COLUMNS,
+    METRICS,
+    Results,
+    Row,
+    folder_name,
+    open_results,
+    read_rows,
+)
+from acomp.evaluation.settings import parse_setting
+from acomp.formats import read_codes
+
+SAMPLES = Path(str(files("acomp") / "samples"))
+TIMES = ("encode_speed", "decode_speed")
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not here")
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """The rows of results.csv without the times."""
+    with (folder / "results.csv").open(newline="") as file:
+        return [
+            {name: cell for name, cell in row.items() if name not in TIMES}
+            for row in csv.DictReader(file)
+        ]
+
+
+def ages(folder: Path) -> dict[str, int]:
+    """When each coded file was written."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in (folder / "coded").rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    """A folder of speech, and of music in stereo below it."""
+    folder = tmp_path / "audio"
+    (folder / "more").mkdir(parents=True)
+    shutil.copy(SAMPLES / "speech.flac", folder)
+    shutil.copy(SAMPLES / "music.flac", folder / "more")
+    return folder
+
+
+def test_figures_are_those_of_the_files(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    assert_done(cli("eval", audio, "-c", "nano@3", "-c", "pcm", "-o", "results"))
+    results = open_results(tmp_path / "results")
+    assert results.settings == ["nano@3", "pcm"]
+    assert results.files == ["more/music.flac", "speech.flac"]
+    for row in results.rows:
+        coded = results.coded(row.setting, row.file)
+        source = read_audio(audio / row.file)
+        assert row.bytes == coded.stat().st_size
+        assert row.kbps == pytest.approx(8e-3 * row.bytes / source.duration, rel=1e-5)
+        assert (row.sample_rate, row.channels) == (source.sample_rate, source.channels)
+        assert row.content == ("speech" if row.file == "speech.flac" else "other")
+        reference = read_audio(results.reference(row.file))
+        np.testing.assert_allclose(reference.samples, source.samples, atol=2**-23)
+    pcm = results.row("pcm", "speech.flac")
+    assert pcm is not None and pcm.kbps == pytest.approx(768, rel=1e-3)
+    assert pcm.log_mel == 0 and pcm.tokens_per_second is None and pcm.utilisation == ()
+
+
+def test_what_came_back_is_what_decode_gives(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    speech = audio / "speech.flac"
+    assert_done(cli("eval", speech, "-c", "nano@3", "-o", "results"))
+    results = Results(tmp_path / "results")
+    coded = results.coded("nano@3", "speech.flac")
+    assert_done(cli("encode", speech, "-o", "speech.nac", "-b", "nano", "-k", 3))
+    assert read_codes(coded).data.tolist() == read_codes("speech.nac").data.tolist()
+    assert_done(cli("decode", coded, "-o", "out.wav"))
+    decoded = read_audio(results.decoded("nano@3", "speech.flac"))
+    np.testing.assert_allclose(decoded.samples, read_audio("out.wav").samples, atol=1 / 32_000)
+    (row,) = open_results(tmp_path / "results").rows
+    counts = code_counts(read_codes(coded))
+    np.testing.assert_allclose(row.utilisation, utilisation(counts), rtol=1e-5)
+    np.testing.assert_allclose(row.perplexity, perplexity(counts), rtol=1e-5)
+    assert row.tokens_per_second == pytest.approx(75 * 4, rel=0.01)
+
+
+def test_the_summary_is_of_all_files(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    run = cli("eval", audio, "-c", "nano@1.5", "-o", "results", "--json")
+    assert_done(run)
+    summary = json.loads(run.out)
+    assert summary == json.loads((tmp_path / "results" / "summary.json").read_text())
+    (setting,) = summary["settings"]
+    rows = open_results(tmp_path / "results").rows
+    seconds = sum(row.seconds for row in rows)
+    assert setting["files"] == 2
+    assert setting["kbps"] == pytest.approx(sum(row.bytes for row in rows) * 8e-3 / seconds)
+    mean = np.mean([row.si_sdr for row in rows if row.si_sdr is not None])
+    assert setting["metrics"]["si_sdr"]["mean"] == pytest.approx(mean)
+    assert setting["metrics"]["pesq"]["files"] == 1
+    assert setting["left_out"] == {"pesq": {"not speech": 1}, "stoi": {"not speech": 1}}
+    counts = sum(
+        code_counts(read_codes(path)) for path in (tmp_path / "results/coded").rglob("*.nac")
+    )
+    found = [book["perplexity"] for book in setting["codebooks"]]
+    np.testing.assert_allclose(found, perplexity(np.asarray(counts)))
+
+
+def test_processes_side_by_side_give_the_same(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        settings = ("-c", "nano@6", "-c", "pcm", "-c", "nano@1.5")
+        assert_done(cli("eval", audio, *settings, "-o", f"results{jobs}", "--jobs", jobs))
+    assert table(tmp_path / "results1") == table(tmp_path / "results2")
+    one, two = (files_in(tmp_path / f"results{jobs}" / "coded") for jobs in (1, 2))
+    assert one == two
+
+
+def test_what_is_done_is_not_done_again(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    command = ("eval", audio, "-c", "nano@6", "-o", "results")
+    assert_done(cli(*command))
+    results = tmp_path / "results"
+    first, rows = ages(results), table(results)
+    assert_done(cli(*command, "-c", "pcm"))
+    assert {name: ages(results)[name] for name in first} == first
+    assert [row for row in table(results) if row["setting"] == "nano@6"] == rows
+    assert len(table(results)) == 4
+    assert_done(cli("eval", audio, "-c", "nano@1.5", "-o", "results"))
+    assert [row["setting"] for row in table(results)][::2] == ["nano@6", "pcm", "nano@1.5"]
+
+
+def test_what_has_changed_is_done_again(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    command = ("eval", audio, "-c", "nano@6", "-o", "results")
+    assert_done(cli(*command))
+    results = tmp_path / "results"
+    first = ages(results)
+    make(audio / "speech.flac")
+    Results(results).decoded("nano@6", "more/music.flac").unlink()
+    assert_done(cli(*command))
+    assert all(ages(results)[name] > age for name, age in first.items())
+    assert [row["seconds"] for row in table(results)] == ["5", "1"]
+    again = ages(results)
+    assert_done(cli(*command, "--content", "speech"))
+    assert ages(results) != again
+    assert [row["content"] for row in table(results)] == ["speech", "speech"]
+
+
+@pytest.mark.parametrize("cut", [1, 40, 150])
+def test_an_unfinished_line_is_done_again(cli: Cli, audio: Path, tmp_path: Path, cut: int) -> None:
+    command = ("eval", audio, "-c", "pcm", "-o", "results")
+    assert_done(cli(*command))
+    rows, path = table(tmp_path / "results"), tmp_path / "results" / "results.csv"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert_done(cli(*command))
+    assert table(tmp_path / "results") == rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_is_ended_goes_on_later(
+    cli: Cli, tmp_path: Path, number: signal.Signals, jobs: int
+) -> None:
+    audio, results = tmp_path / "audio", tmp_path / "results"
+    audio.mkdir()
+    for index in range(30):
+        make(audio / f"{index:02}.wav", 0.5 + 0.01 * index)
+    command = ("eval", str(audio), "-c", "nano@6", "-o", str(results), "--jobs", str(jobs))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acomp", *command],
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None:
+        if (results / "results.csv").exists() and len(table(results)) >= 3:
+            break
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    before = table(results)
+    assert 3 <= len(before) < 30
+    assert process.returncode not in (0, 1)
+    assert "Traceback" not in errors
+    kept = {row["file"]: ages(results)[f"coded/nano@6/{row['file']}.nac"] for row in before}
+    assert_done(cli(*command))
+    assert [row["file"] for row in table(results)] == [f"{index:02}.wav" for index in range(30)]
+    assert all(ages(results)[f"coded/nano@6/{name}.nac"] == age for name, age in kept.items())
+    if number != signal.SIGKILL:
+        assert not list(results.rglob("*.part"))
+
+
+def test_one_bad_file_does_not_stop_the_others(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    (audio / "bad.wav").write_bytes(b"RIFF no audio")
+    make(audio / "six.wav", channels=6)
+    run = cli("eval", audio, "-c", "nano@6", "-c", "pcm", "-o", "results")
+    assert run.code == 1
+    assert "bad.wav" in run.err and "six.wav" in run.err
+    assert run.err.endswith("error: 3 of 8 codings failed, as said above\n")
+    assert "Traceback" not in run.err
+    assert len(table(tmp_path / "results")) == 5
+    (audio / "bad.wav").unlink()
+    (audio / "six.wav").unlink()
+    assert_done(cli("eval", audio, "-c", "nano@6", "-c", "pcm", "-o", "results"))
+
+
+def test_what_ails_a_setting_is_said_once(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    run = cli("eval", audio, "-c", "nano@5", "-c", "pcm", "-o", "results")
+    assert run.code == 1
+    assert run.err.count("nano has no bandwidth of 5 kbps") == 1
+    assert len(table(tmp_path / "results")) == 2
+
+
+def test_a_checkpoint_is_a_setting(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    weights = Path(str(files("acomp") / "backends" / "nano.safetensors"))
+    (tmp_path / "runs").mkdir()
+    shutil.copy(weights, tmp_path / "runs" / "best.safetensors")
+    settings = ("-c", "nano@6", "-c", "nano@6:runs/best.safetensors")
+    assert_done(cli("eval", audio / "speech.flac", *settings, "-o", "results"))
+    published, own = table(tmp_path / "results")
+    assert own["setting"] == "nano@6:runs/best.safetensors"
+    same = set(COLUMNS) - {"setting", "key", *TIMES}
+    assert {name: own[name] for name in same} == {name: published[name] for name in same}
+
+
+@needs_ffmpeg
+def test_opus_has_the_size_of_its_file_and_stays_in_step(
+    cli: Cli, audio: Path, tmp_path: Path
+) -> None:
+    make(audio / "low.wav", seconds=1.234, rate=11_025)
+    assert_done(cli("eval", audio, "-c", "opus@8", "-c", "opus@64", "-o", "results"))
+    results = open_results(tmp_path / "results")
+    for row in results.rows:
+        coded = results.coded(row.setting, row.file)
+        assert coded.read_bytes()[:4] == b"OggS"
+        assert row.bytes == coded.stat().st_size
+        assert abs(row.delay_ms) < 0.2
+        found, source = read_audio(results.decoded(row.setting, row.file)), row.file
+        assert found.length == read_audio(results.reference(source)).length
+    fine, coarse = results.row("opus@64", "speech.flac"), results.row("opus@8", "speech.flac")
+    assert fine is not None and coarse is not None
+    assert fine.pesq is not None and coarse.pesq is not None
+    assert fine.pesq > 4.2 > coarse.pesq
+    assert 6 < coarse.kbps < 12 and 40 < fine.kbps < 90
+
+
+def test_opus_needs_ffmpeg(cli: Cli, audio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert_refused(cli("eval", audio, "-c", "opus@8", "-o", "results"), "ffmpeg", "install it")
+
+
+def test_the_extra_is_named_where_it_is_missing(
+    cli: Cli, audio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acomp.cli.evaluate.PACKAGES", ("pesq", "not_installed_at_all"))
+    run = cli("eval", audio, "-c", "pcm", "-o", "results")
+    assert_refused(run, "not_installed_at_all", 'pip install "acomp[eval]"')
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("nano@", "no setting"),
+        ("@6", "no setting"),
+        ("", "no setting"),
+        ("nano@six", "no bandwidth"),
+        ("nano@-6", "no bandwidth"),
+        ("nano@nan", "no bandwidth"),
+        ("nanoo@6", "there is no codec"),
+        ("opus", "6 to 510"),
+        ("opus@3", "6 to 510"),
+        ("opus@12:file", "no weights"),
+        ("pcm@3", "write pcm"),
+        ("nano@6:missing.safetensors", "missing.safetensors"),
+    ],
+)
+def test_settings_that_are_none(cli: Cli, audio: Path, setting: str, words: str) -> None:
+    assert_refused(cli("eval", audio, "-c", setting, "-o", "results"), words)
+
+
+def test_a_setting_says_all() -> None:
+    setting = parse_setting("nano@1.5:/a b/c:d.pth")
+    assert (setting.codec, setting.bandwidth) == ("nano", 1.5)
+    assert setting.weights == Path("/a b/c:d.pth")
+    assert parse_setting("nano").bandwidth is None
+    assert parse_setting("nano:w.safetensors").weights == Path("w.safetensors")
+
+
+def test_inputs_that_cannot_be(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    command = ("-c", "pcm", "-o", "results")
+    assert_refused(cli("eval", "nothere", *command), "nothere", "no such file")
+    (tmp_path / "empty").mkdir()
+    assert_refused(cli("eval", "empty", *command), "no audio file in empty")
+    shutil.copytree(audio, tmp_path / "other")
+    make(tmp_path / "other" / "speech.flac")
+    run = cli("eval", audio, "other", *command)
+    assert_refused(run, "music.flac in the results", "folder above")
+    assert_wrong_usage(cli("eval", audio, "-o", "results"), "-c")
+    assert_wrong_usage(cli("eval", audio, "-c", "pcm"), "-o")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    before = files_in(audio)
+    assert_refused(cli("eval", audio, "-c", "pcm", "-o", audio), "name a new folder")
+    assert files_in(audio) == before
+    (tmp_path / "file").write_text("text")
+    assert_refused(cli("eval", audio, "-c", "pcm", "-o", "file"), "cannot use the folder file")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "results.csv").write_text("a,b\n1,2\n")
+    assert_refused(cli("eval", audio, "-c", "pcm", "-o", "results"), "other columns")
+    assert (tmp_path / "results" / "results.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_results_among_the_inputs_are_not_measured(cli: Cli, audio: Path) -> None:
+    for _ in range(2):
+        assert_done(cli("eval", audio, "-c", "pcm", "-o", audio / "results"))
+    assert [row["file"] for row in table(audio / "results")] == ["more/music.flac", "speech.flac"]
+
+
+def test_one_run_at_a_time(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "results").mkdir()
+    with FileLock(tmp_path / "results" / ".lock"):
+        assert_refused(cli("eval", audio, "-c", "pcm", "-o", "results"), "at work in results")
+
+
+def line(**changes: object) -> dict[str, str]:
+    """A row of results.csv."""
+    cells = dict.fromkeys(COLUMNS, "1") | {"file": "a.wav", "setting": "pcm"}
+    return cells | {name: str(value) for name, value in changes.items()}
+
+
+def write_table(folder: Path, *rows: dict[str, str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    with (folder / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["../a.wav", "a/../../b.wav", "/etc/passwd"])
+def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    results = open_results(write_table(tmp_path / "results", line(file=name)))
+    for place in (results.reference, lambda file: results.decoded("pcm", file)):
+        with pytest.raises(AcompError, match="no name of a file in"):
+            place(name)
+
+
+@pytest.mark.parametrize(
+    "change", [{"bytes": "many"}, {"kbps": ""}, {"si_sdr": "x"}, {"utilisation": "0.1;0.2"}]
+)
+def test_a_damaged_table_is_named(tmp_path: Path, change: dict[str, str]) -> None:
+    folder = write_table(tmp_path / "results", line(), line(**change))
+    with pytest.raises(AcompError, match=rf"line 3: {next(iter(change))} is"):
+        open_results(folder)
+
+
+def test_a_folder_that_holds_no_results(tmp_path: Path) -> None:
+    with pytest.raises(AcompError, match="acomp eval"):
+        open_results(tmp_path)
+    with pytest.raises(AcompError, match="no rows"):
+        open_results(write_table(tmp_path / "results"))
+
+
+def test_rows_come_back_as_they_were_written(cli: Cli, audio: Path, tmp_path: Path) -> None:
+    assert_done(cli("eval", audio, "-c", "nano@6", "-o", "results"))
+    (first, *_) = rows = list(read_rows(tmp_path / "results" / "results.csv"))
+    assert all(isinstance(row, Row) for row in rows)
+    assert first.left_out == ("pesq: not speech", "stoi: not speech")
+    assert len(first.utilisation) == 8
+    assert {metric.name for metric in METRICS} <= set(COLUMNS)
+
+
+def test_folders_of_settings_differ_and_stay_below() -> None:
+    names = ["nano@6", "nano@6:a/b", "nano@6:a_b", "..", ".", "é", "x" * 300, "x" * 301]
+    folders = [folder_name(name) for name in names]
+    assert folders[0] == "nano@6"
+    assert len(set(folders)) == len(names)
+    assert all("/" not in folder and folder not in (".", "..") for folder in folders)
+    assert max(map(len, folders)) < 100
