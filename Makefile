@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up everything they need in .venv, from the tested set of versions.
+# `make demo` and `make test` set up what they need in .venv, from the tested set of versions.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check bench figures torch-versions clean
 
-demo: $(VENV)/ready
+demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo
 
 test: $(VENV)/ready
@@ -17,22 +17,29 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+NANO := -c nano@1.5 -c nano@3 -c nano@6 -c nano@12
+
 # What README and docs quote; on an otherwise idle machine.
 figures: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/bench_packing.py
 	$(BIN)/python tests/benchmarks/bench_sizes.py
 	$(BIN)/python tests/benchmarks/bench_startup.py
-	$(BIN)/python tests/benchmarks/bench_quality.py acomp/samples/*.flac
+	$(BIN)/acomp eval acomp/samples $(NANO) -o build/figures
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready
 	$(BIN)/acomp bench
 
 # torch first: its exact version brings the CPU build where a registry offers one.
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/small: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev,fast]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[fast]"
+	touch $@
+
+# One of the packages of [eval], pesq, is built from source: this needs a C compiler.
+$(VENV)/ready: $(VENV)/small
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev,eval,fast]"
 	touch $@
 
 # The same tests beside other versions of torch: gigabytes of download, so not part of `test`.
@@ -41,7 +48,7 @@ torch-versions:
 	for version in $(TORCH); do \
 	    $(PYTHON) -m venv build/torch-$$version && \
 	    build/torch-$$version/bin/pip install --quiet torch==$$version && \
-	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev,fast]" && \
+	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev,eval,fast]" && \
 	    build/torch-$$version/bin/python -m pytest || exit 1; \
 	done
 
