@@ -22,7 +22,9 @@ from acomp.cli import (
     encode,
     evaluate,
     info,
+    listen,
     models,
+    report,
 )
 from acomp.cli.common import show_error
 from acomp.errors import AcompError
@@ -45,6 +47,8 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.command()(bench.bench)
 app.command("eval")(evaluate.evaluate)
+app.command()(report.report)
+app.command()(listen.listen)
 
 
 def _print_version(wanted: bool) -> None:

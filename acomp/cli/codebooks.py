@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from acomp.cli.common import Backend, Device, Weights
+from acomp.cli.common import Device, Weights, stream_or_path
 
 
 def codebooks(
-    backend: Backend = "encodec",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILES",
+            help="Files or folders of codes, for how often entries are used; - is standard input.",
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="Codec; `acomp models list` names them.",
+            show_default="that of the files, or encodec",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .npy, .npz or .safetensors file.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw usage, distances and a projection into a .png or .svg file."),
     ] = None,
     weights: Weights = None,
     device: Device = "cpu",
@@ -28,24 +48,48 @@ def codebooks(
         bool, typer.Option("--json", help="Print statistics of each codebook as JSON.")
     ] = False,
 ) -> None:
-    """Write a codec's codebooks (codebooks x size x dimension) for analysis."""
-    from acomp.analysis import codebook_statistics, save_codebooks
-    from acomp.cli.common import codec_loader
+    """Write a codec's codebooks (codebooks x size x dimension) for analysis, or draw them.
 
-    if output is None and not as_json:
-        raise typer.BadParameter("give --output, or --json for statistics")
-    codec = codec_loader(backend, weights, device)(channels)
+    Files of codes tell how often each entry is used. Examples:
+
+        acomp codebooks -b nano -o nano.npy
+
+        acomp codebooks codes/ --plot nano.png
+    """
+    from acomp.analysis import code_files, codebook_report, count_codes, save_codebooks
+    from acomp.backends.base import Codec
+    from acomp.cli.common import codec_loader
+    from acomp.plots import check_plot, plot_codebooks
+
+    if inputs and plot is None and not as_json:
+        raise typer.BadParameter("files of codes are counted for --plot or --json: give one")
+    if output is None and plot is None and not as_json:
+        raise typer.BadParameter("give --output, --plot, or --json for statistics")
+    if plot is not None:
+        check_plot(plot)
+
+    @cache
+    def load(name: str) -> Codec:
+        return codec_loader(name, weights, device)(channels)
+
+    if backend is not None:
+        load(backend)  # what is wrong with it is not the fault of the first file
+    usage = None
+    if inputs:
+        sources = [stream_or_path(name) for name in code_files(inputs)]
+        usage = count_codes(sources, lambda info: load(backend or info.codec))
+    codec = load(backend or (usage.codec if usage else "encodec"))
     books = codec.latent_codebooks() if latent else codec.codebooks()
+    shape = " x ".join(str(size) for size in books.shape)
+    done = []
     if output is not None:
         save_codebooks(output, books)
+        done.append(f"{output}: {shape} (codebooks x size x dimension) of {codec.spec.name}")
+    if plot is not None:
+        plot_codebooks(plot, codec.spec.name, codec.fingerprint, books, usage)
+        counted = f", {usage.frames} frames of {usage.files} file(s)" if usage else ""
+        done.append(f"{plot}: {shape} of {codec.spec.name}{counted}")
     if as_json:
-        facts = {
-            "codec": codec.spec.name,
-            "fingerprint": codec.fingerprint,
-            "shape": list(books.shape),
-            "codebooks": codebook_statistics(books),
-        }
-        print(json.dumps(facts, indent=1))
-    elif output is not None:
-        shape = " x ".join(str(size) for size in books.shape)
-        print(f"{output}: {shape} (codebooks x size x dimension) of {codec.spec.name}")
+        print(json.dumps(codebook_report(codec, books, usage), indent=1))
+    else:
+        print("\n".join(done))
