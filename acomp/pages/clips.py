@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from acomp.audio import Audio, open_audio
+from acomp.audio import Audio, open_audio, to_channels
 
 MOST_GAIN = 4.0
 """What is 12 dB too quiet is broken, not quiet."""
+MOST_CHANNELS = 5
+"""For more channels there is no loudness."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def level_matched(versions: dict[str, Audio]) -> list[Clip]:
     loudness = {name: _loudness(audio) for name, audio in versions.items()}
     due = next(iter(loudness.values()))
     gains = {name: _gain(due, found) for name, found in loudness.items()}
-    peak = max(np.abs(versions[name].samples).max(initial=0) * gains[name] for name in versions)
+    peak = max(
+        float(np.abs(audio.samples).max(initial=0)) * gains[name]
+        for name, audio in versions.items()
+    )
     least = min(1.0, 1 / peak) if peak else 1.0
     return [Clip(name, audio, gains[name] * least) for name, audio in versions.items()]
 
@@ -70,11 +75,13 @@ def _loudness(audio: Audio) -> float | None:
     from pyloudnorm import Meter
 
     meter = Meter(audio.sample_rate)
-    if audio.duration < meter.block_size:
+    if audio.duration < meter.block_size or audio.channels > MOST_CHANNELS:
         return None
+    # A single channel is played by both speakers, and beside stereo it is to be as loud as that.
+    heard = to_channels(audio.samples, 2) if audio.channels == 1 else audio.samples
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         warnings.simplefilter("ignore")  # of silence, which is asked about below
-        found = float(meter.integrated_loudness(audio.samples.T.astype(np.float64)))
+        found = float(meter.integrated_loudness(heard.T.astype(np.float64)))
     return found if np.isfinite(found) else None
 
 

@@ -17,12 +17,18 @@ class Player {
     this.loop = null; // [begin, end] in seconds, or null for the whole
     this.duration = 0;
     this.offset = 0; // where it stands while it is not playing
+    this.began = null; // the clock's time at which the clips started from `offset`
     this.voices = [];
+    this.loading = null;
   }
 
   // Decodes the clips; the browser makes no sound before the user has clicked or pressed a key.
-  async load() {
-    if (this.duration) return;
+  load() {
+    this.loading = this.loading || this.decode();
+    return this.loading;
+  }
+
+  async decode() {
     this.context = sharedContext();
     const decode = (clip) => this.context.decodeAudioData(bytesOf(clip.flac).buffer);
     this.buffers = await Promise.all(this.clips.map(decode));
@@ -34,22 +40,28 @@ class Player {
   }
 
   get position() {
-    if (!this.playing) return this.offset;
+    if (this.began === null) return this.offset;
     const [begin, end] = this.span;
     const at = this.offset + Math.max(0, this.context.currentTime - this.began);
     return at < end ? at : begin + ((at - begin) % (end - begin));
   }
 
   async play() {
-    await this.load();
-    await this.context.resume();
     if (this.playing) return;
+    this.playing = true; // at once, so that a pause while it loads is heeded
+    this.onchange();
+    try {
+      const resumed = sharedContext().resume(); // while it is still the user's click that asks
+      await Promise.all([this.load(), resumed]);
+    } catch (error) {
+      this.pause();
+      throw error;
+    }
+    if (!this.playing || this.began !== null) return;
     const [begin, end] = this.span;
     if (this.offset < begin || this.offset >= end) this.offset = begin;
     this.began = this.context.currentTime + 0.02; // so that all clips are ready at that instant
     this.voices = this.clips.map((clip, index) => this.start(clip, this.buffers[index]));
-    this.playing = true;
-    this.onchange();
   }
 
   start(clip, buffer) {
@@ -68,7 +80,9 @@ class Player {
   pause() {
     if (!this.playing) return;
     this.offset = this.position;
+    this.began = null;
     for (const voice of this.voices) voice.source.stop();
+    this.voices = [];
     this.playing = false;
     this.onchange();
   }

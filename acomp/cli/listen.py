@@ -1,0 +1,141 @@
+"""acomp listen"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from acomp.evaluation.mushra import Outcome, Score
+
+PAGE = "listen.html"
+
+
+def listen(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER | CSV...",
+            help="Folder of results that `acomp eval` left; with --score, files of ratings.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=f"The page, else FOLDER/{PAGE}; with --score, a CSV."),
+    ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--file", help="A file to rate; else the first 6, speech and other in turn."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--setting", help="A setting to rate, at most 9; else all but pcm."),
+    ] = None,
+    start: Annotated[float, typer.Option(help="Where the excerpts begin, in seconds.")] = 0.0,
+    seconds: Annotated[float, typer.Option(help="Length of the excerpts, at most 12.")] = 10.0,
+    score: Annotated[
+        bool, typer.Option("--score", help="Screen assessors and sum up what they rated.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --score: print the scores as JSON.")
+    ] = False,
+) -> None:
+    """Make a blind listening test (MUSHRA, ITU-R BS.1534-3) of results, or score its ratings."""
+    from acomp.evaluation.results import open_results
+
+    if score:
+        if files or settings or (start, seconds) != (0.0, 10.0):
+            raise typer.BadParameter("--score takes files of ratings, and of these --json and -o")
+        _score(paths, output, as_json)
+        return
+    if as_json:
+        raise typer.BadParameter("--json goes with --score")
+    if len(paths) != 1:
+        raise typer.BadParameter("give one folder of results, or --score and files of ratings")
+    from acomp.pages.listen import write_listening_test
+
+    page = output or paths[0] / PAGE
+    write_listening_test(
+        open_results(paths[0]),
+        page,
+        files=files or (),
+        settings=settings or (),
+        start=start,
+        seconds=seconds,
+    )
+    size = page.stat().st_size / 1e6 if page.is_file() else 0
+    print(f"{page}: a listening test of {size:.1f} MB; open it in a browser")
+
+
+def _score(paths: Sequence[Path], output: Path | None, as_json: bool) -> None:
+    from acomp.evaluation.mushra import outcome, read_ratings, write_scores
+
+    found = outcome(read_ratings(paths))
+    if output is not None:
+        write_scores(output, found.scores)
+    if as_json:
+        report = {
+            "test": found.test,
+            "assessors": found.assessors,
+            "excluded": [asdict(each) for each in found.screening.excluded],
+            "undegraded": found.screening.undegraded,
+            "scores": [asdict(score) for score in found.scores],
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        _show(found)
+
+
+def _show(found: Outcome) -> None:
+    from rich.console import Console
+
+    console = Console()
+    overall = [score for score in found.scores if score.file is None]
+    each = [score for score in found.scores if score.file is not None]
+    if overall:
+        console.print(_table("All files", overall), _table("Each file", each))
+    console.print(*_facts(found), sep="\n", soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(title: str, scores: Sequence[Score]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = ("file", "condition", "n", "mean", "95 % CI", "median", "quartiles")
+    table = Table(*columns, title=title)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    before = ""
+    for score in scores:
+        file = score.file or "all"
+        if before not in ("", file):
+            table.add_section()
+        table.add_row(Text(file if file != before else ""), Text(score.condition), *_cells(score))
+        before = file
+    return table
+
+
+def _cells(score: Score) -> Iterator[str]:
+    yield str(score.n)
+    yield f"{score.mean:.1f}"
+    yield "-" if score.interval is None else f"± {score.interval:.1f}"
+    yield f"{score.median:.1f}"
+    yield "{:.1f} - {:.1f}".format(*score.quartiles)
+
+
+def _facts(found: Outcome) -> Iterator[str]:
+    from acomp.cli.common import one_line
+
+    count = len(found.assessors)
+    yield f"{count} assessor(s), each rating pooled; CI: Student's t, none for a single rating"
+    for each in found.screening.excluded:
+        yield one_line(f"excluded: {each.assessor}, who {each.reason}")
+    for file in found.screening.undegraded:
+        yield one_line(f"{file}: too many rate its 7 kHz anchor high for it to judge assessors by")

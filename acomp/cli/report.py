@@ -1,0 +1,38 @@
+"""acomp report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Results of `acomp eval`.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page; FOLDER/report.html unless given."),
+    ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--file",
+            help="A file to listen to, as results.csv names it. Can be repeated. "
+            "By default four, speech and other sounds in turn.",
+        ),
+    ] = None,
+    start: Annotated[
+        float, typer.Option(min=0, help="Where the excerpts to listen to begin, in seconds.")
+    ] = 0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long the excerpts are at most.")
+    ] = 10,
+) -> None:
+    """Make a page of results, to look at and to listen to: one HTML file that needs no network."""
+    from acomp.evaluation.results import open_results
+    from acomp.pages.report import write_report
+
+    page = output or folder / "report.html"
+    write_report(open_results(folder), page, files=files or (), start=start, seconds=seconds)
+    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
