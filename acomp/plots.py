@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from acomp.analysis import Usage, entropy, nearest_distances, perplexity, projection
 from acomp.errors import AcompError
 from acomp.files import atomic_write
+from acomp.packages import require_packages
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,10 +57,7 @@ def check_plot(path: Path) -> None:
     """Raise AcompError unless a plot can be drawn into a file of this name."""
     if path.suffix.lower() not in FORMS:
         raise AcompError(f"{path}: plots go to .png or .svg")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise AcompError('--plot needs matplotlib: pip install "acomp[eval]"') from error
+    require_packages("--plot", "matplotlib")
 
 
 def plot_codebooks(

@@ -125,7 +125,7 @@ def test_the_summary_is_of_all_files(cli: Cli, audio: Path, tmp_path: Path) -> N
     counts = sum(
         code_counts(read_codes(path)) for path in (tmp_path / "results/coded").rglob("*.nac")
     )
-    found = [book["perplexity"] for book in setting["codebooks"]]
+    found = [book["perplexity"] for book in setting["codebooks"]["nano"]]
     np.testing.assert_allclose(found, perplexity(np.asarray(counts)))
 
 

@@ -72,6 +72,17 @@ ROOMS = {
     "engines": {"errors", "files"},
     "formats": {"errors", "files", "codes"},
     "backends": {"errors", "files", "codes", "audio", "engines"},
+    "packages": {"errors"},
+    "metrics": {"errors", "audio", "engines"},
+    "analysis": {"errors", "files", "codes", "formats", "backends"},
+    "evaluation": {
+        *{"errors", "files", "packages", "codes", "audio", "formats", "backends"},
+        *{"metrics", "analysis"},
+    },
+    "pages": {
+        *{"errors", "files", "packages", "audio", "analysis"},
+        *{"evaluation"},
+    },
     "training": {"errors", "files", "codes", "audio", "engines", "backends"},
 }
 """The rooms below the pipeline and the command line, and what each may import."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +12,7 @@ import typer
 
 from acomp.cli.common import Device, Engine, Precision, fetched, one_line, show_error
 from acomp.errors import AcompError
+from acomp.packages import require_packages
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,9 +57,7 @@ def evaluate(
 
         acomp eval audio/ -c nano@3 -c nano@6 -c encodec-24khz@6 -c opus@12 -o results
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise AcompError(f'eval needs {", ".join(missing)}: pip install "acomp[eval]"')
+    require_packages("eval", *PACKAGES)
     from acomp.evaluation.results import write_summary
     from acomp.evaluation.run import Conditions, check_folder, find_files, plan, run, sole_use
     from acomp.evaluation.settings import parse_setting
@@ -124,6 +122,7 @@ def _show(summaries: Sequence[Summary], table: Path) -> None:
     from rich.console import Console
 
     from acomp.evaluation.results import METRICS
+    from acomp.evaluation.summary import left_out
 
     better = ", ".join(metric.label for metric in METRICS if metric.higher_is_better)
     console = Console()
@@ -132,7 +131,7 @@ def _show(summaries: Sequence[Summary], table: Path) -> None:
         "kbps: of the coded files, all told   tok/s: codes a second   enc, dec: times real time",
         f"higher is better: {better}   lower is better: the distances mel and STFT",
         "use: share of the codebooks' entries used   perpl: their perplexity; means over codebooks",
-        *_left_out(summaries),
+        *left_out(summaries),
         f"Each file's figures: {table}",
     ]
     console.print(*lines, sep="\n", soft_wrap=True, highlight=False, markup=False)
@@ -150,7 +149,7 @@ def _table(summaries: Sequence[Summary]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for each in summaries:
-        books = each.codebooks
+        use = each.use
         table.add_row(
             Text(each.setting),
             f"{each.files}",
@@ -159,8 +158,8 @@ def _table(summaries: Sequence[Summary]) -> Table:
             f"{each.encode_speed:.0f}x",
             f"{each.decode_speed:.0f}x",
             *(_figure(each, metric) for metric in METRICS),
-            f"{sum(book.utilisation for book in books) / len(books):.0%}" if books else "-",
-            f"{sum(book.perplexity for book in books) / len(books):.0f}" if books else "-",
+            "-" if use is None else f"{use.utilisation:.0%}",
+            "-" if use is None else f"{use.perplexity:.0f}",
         )
     return table
 
@@ -168,19 +167,3 @@ def _table(summaries: Sequence[Summary]) -> Table:
 def _figure(summary: Summary, metric: Metric) -> str:
     found = summary.metrics.get(metric.name)
     return "-" if found is None else f"{found.mean:.{metric.digits}f}"
-
-
-def _left_out(summaries: Sequence[Summary]) -> Iterator[str]:
-    """A line for each reason why metrics were left out, and for how many files."""
-    from acomp.evaluation.results import METRICS
-
-    labels = {metric.name: metric.label for metric in METRICS}
-    found: dict[str, list[str]] = {}
-    for each in summaries:
-        for metric, reasons in each.left_out.items():
-            for reason, files in reasons.items():
-                what = f"{labels[metric]} left out of {files} of {each.files} files: {reason}"
-                found.setdefault(what, []).append(each.setting)
-    for what, settings in found.items():
-        where = "" if len(settings) == len(summaries) else f" ({', '.join(settings)})"
-        yield f"{what}{where}"

@@ -19,6 +19,7 @@ import numpy as np
 
 from acomp.errors import AcompError
 from acomp.files import atomic_write, reason_of
+from acomp.packages import require_packages
 
 Key = TypeVar("Key")
 
@@ -240,8 +241,6 @@ def _score(file: str | None, condition: str, ratings: Sequence[Rating]) -> Score
 
 def _interval(values: np.ndarray) -> float | None:
     """Half the width of the 95 % confidence interval of the mean."""
-    from acomp.pages.rendering import require_packages
-
     require_packages("scoring", "scipy")
     from scipy.stats import t
 

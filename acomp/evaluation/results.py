@@ -17,8 +17,9 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,14 @@ def open_results(folder: Path) -> Results:
     if not results.rows:
         raise AcompError(f"{table} has no rows: run `acomp eval ... -o {folder}` again")
     return results
+
+
+def spread(content: Mapping[str, str], most: int) -> list[str]:
+    """Up to `most` of the files whose content is given: the first, speech and other in turn."""
+    speech = [file for file, kind in content.items() if kind == "speech"]
+    other = [file for file, kind in content.items() if kind != "speech"]
+    turns = chain.from_iterable(zip_longest(speech, other))
+    return [file for file in turns if file is not None][:most]
 
 
 def read_rows(table: Path) -> Iterator[Row]:

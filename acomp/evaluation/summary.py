@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -51,8 +51,19 @@ class Summary:
     metrics: dict[str, Figure]
     left_out: dict[str, dict[str, int]]
     """For each metric that was left out, the reasons and how many files each."""
-    codebooks: list[Codebook]
-    """Empty for what has no codes."""
+    codebooks: dict[str, list[Codebook]]
+    """Of each codec that the setting stands for: two for `encodec`, none for a yardstick."""
+
+    @property
+    def use(self) -> Codebook | None:
+        """The means over all codebooks; None where there are none."""
+        books = [book for found in self.codebooks.values() for book in found]
+        if not books:
+            return None
+        return Codebook(
+            float(np.mean([book.utilisation for book in books])),
+            float(np.mean([book.perplexity for book in books])),
+        )
 
 
 def summarise(results: Results) -> list[Summary]:
@@ -72,27 +83,36 @@ def as_dict(summaries: Sequence[Summary]) -> dict[str, object]:
     return {"acomp": __version__, "settings": [asdict(each) for each in summaries]}
 
 
-def pooled_counts(results: Results, rows: Sequence[Row]) -> NDArray[np.int64]:
-    """How often the files of one setting used each entry: `[codebooks, size]`.
-
-    No codebooks where the setting has no codes.
+def pooled_counts(results: Results, rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:
+    """How often the files of a setting used each entry of each codec: `[codebooks, size]`.
 
     Raises:
         AcompError: a file of codes is missing or damaged.
     """
-    total = np.zeros((0, 1), np.int64)
+    pooled: dict[str, NDArray[np.int64]] = {}
     for row in rows:
         if row.tokens_per_second is not None:
             counts = code_counts(read_codes(results.coded(row.setting, row.file)))
-            total = counts if not len(total) else total + counts
-    return total
+            pooled[row.codec] = counts + pooled.get(row.codec, 0)
+    return pooled
+
+
+def left_out(summaries: Sequence[Summary]) -> Iterator[str]:
+    """A line for each metric and reason why it was left out of some files."""
+    labels = {metric.name: metric.label for metric in METRICS}
+    found: dict[str, list[str]] = {}
+    for each in summaries:
+        for metric, reasons in each.left_out.items():
+            for reason, files in reasons.items():
+                what = f"{labels[metric]} left out of {files} of {each.files} files: {reason}"
+                found.setdefault(what, []).append(each.setting)
+    for what, settings in found.items():
+        yield what if len(settings) == len(summaries) else f"{what} ({', '.join(settings)})"
 
 
 def _summary(results: Results, rows: list[Row]) -> Summary:
     seconds = np.array([row.seconds for row in rows])
     total = float(seconds.sum())
-    counts = pooled_counts(results, rows)
-    used = zip(utilisation(counts), perplexity(counts), strict=True)
     tokens = [row.tokens_per_second * row.seconds for row in rows if row.tokens_per_second]
     return Summary(
         setting=rows[0].setting,
@@ -105,8 +125,15 @@ def _summary(results: Results, rows: list[Row]) -> Summary:
         decode_speed=total / float(sum(seconds / [row.decode_speed for row in rows])),
         metrics=_figures(rows),
         left_out=_left_out(rows),
-        codebooks=[Codebook(float(share), float(hard)) for share, hard in used],
+        codebooks={
+            codec: _codebooks(counts) for codec, counts in pooled_counts(results, rows).items()
+        },
     )
+
+
+def _codebooks(counts: NDArray[np.int64]) -> list[Codebook]:
+    figures = zip(utilisation(counts), perplexity(counts), strict=True)
+    return [Codebook(float(share), float(hard)) for share, hard in figures]
 
 
 def _figures(rows: list[Row]) -> dict[str, Figure]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio import Audio
-from acomp.pages.rendering import require_packages
+from acomp.packages import require_packages
 
 STOPPED = 9 / 7
 """Where a low-pass attenuates by 50 dB, as a multiple of its cut-off: 4.5 kHz for 3.5 kHz."""

@@ -6,18 +6,19 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from acomp.audio import Audio
 from acomp.errors import AcompError
 from acomp.evaluation.mushra import ANCHORS, REFERENCE
-from acomp.evaluation.results import Results
+from acomp.evaluation.results import Results, spread
+from acomp.evaluation.settings import PCM
 from acomp.files import atomic_write
+from acomp.packages import require_packages
 from acomp.pages.anchors import anchor, can_be_anchored
 from acomp.pages.clips import excerpt, level_matched
-from acomp.pages.rendering import render, require_packages
+from acomp.pages.rendering import render
 
 MOST_SETTINGS = 9
 """With the hidden reference and two anchors these are the 12 signals that a trial may have."""
@@ -25,8 +26,6 @@ MOST_SECONDS = 12
 DEFAULT_FILES = 6
 STYLES = ("style.css", "listen.css")
 SCRIPTS = ("player.js", "listen.js")
-YARDSTICK = "pcm"
-"""The setting that is the reference but for its rounding, and not worth a rating."""
 
 
 def write_listening_test(
@@ -77,9 +76,9 @@ def _settings(results: Results, asked: Sequence[str]) -> list[str]:
             known = ", ".join(results.settings)
             raise AcompError(f"the results have no setting {setting}; they have {known}")
     if not chosen:
-        chosen = [setting for setting in results.settings if setting != YARDSTICK]
+        chosen = [setting for setting in results.settings if setting != PCM]
     if not chosen:
-        raise AcompError(f"the results have no setting but {YARDSTICK}: evaluate a codec first")
+        raise AcompError(f"the results have no setting but {PCM}: evaluate a codec first")
     if len(chosen) > MOST_SETTINGS:
         raise AcompError(
             f"{len(chosen)} settings are too many for a trial, which has at most {MOST_SETTINGS} "
@@ -109,10 +108,7 @@ def _spread(results: Results, settings: Sequence[str]) -> list[str]:
     whole = [
         row for row in rows if row and all(results.row(setting, row.file) for setting in settings)
     ]
-    speech = [row.file for row in whole if row.content == "speech"]
-    other = [row.file for row in whole if row.content != "speech"]
-    turns = chain.from_iterable(zip_longest(speech, other))
-    chosen = [file for file in turns if file is not None][:DEFAULT_FILES]
+    chosen = spread({row.file: row.content for row in whole}, DEFAULT_FILES)
     if not chosen:
         raise AcompError(f"no file came through all of {', '.join(settings)}: use --setting")
     return chosen

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from acomp.errors import AcompError
+from acomp.packages import require_packages
 
 FOLDER = Path(__file__).parent
-
-
-def require_packages(what: str, *modules: str) -> None:
-    """Import what only the extra `eval` brings.
-
-    Raises:
-        AcompError: a module is missing; the message says what needs it and how to get it.
-    """
-    try:
-        for module in modules:
-            importlib.import_module(module)
-    except ImportError as error:
-        name = error.name or "a module"
-        raise AcompError(
-            f'{what} needs its packages ({name} is missing): pip install "acomp[eval]"'
-        ) from error
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **values: object) -> bytes:

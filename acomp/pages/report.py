@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from acomp import __version__
 from acomp.errors import AcompError
-from acomp.evaluation.results import METRICS, Metric, Results, Row
+from acomp.evaluation.results import METRICS, Metric, Results, Row, spread
 from acomp.evaluation.settings import PCM
-from acomp.evaluation.summary import Figure, Summary, pooled_counts, summarise
+from acomp.evaluation.summary import Figure, Summary, left_out, pooled_counts, summarise
 from acomp.files import atomic_write
+from acomp.packages import require_packages
 from acomp.pages import charts
 from acomp.pages.charts import Point
 from acomp.pages.clips import Clip, excerpt, level_matched
-from acomp.pages.rendering import render, require_packages
+from acomp.pages.rendering import render
 
 REFERENCE = "reference"
 FILES = 4
@@ -84,7 +83,7 @@ def write_report(
         has_pcm=PCM in results.settings,
         metrics=METRICS,
         rows=[_cells(each, len(results.files)) for each in summaries],
-        notes=[*_failed(results), *_left_out(results)],
+        notes=[*_failed(results), *left_out(summaries)],
         usage=list(_usage(results)),
         usage_colours=_data_url(charts.usage_colours()),
         even_range=f"{charts.EVEN_RANGE:g}",
@@ -145,7 +144,7 @@ def _chart(results: Results, metric: Metric, families: Sequence[str]) -> dict[st
 def _cells(summary: Summary, files: int) -> list[str]:
     """The cells of a setting's row in the table, the setting's name first."""
     figures = (summary.metrics.get(metric.name) for metric in METRICS)
-    books = summary.codebooks
+    use = summary.use
     return [
         summary.setting,
         str(files) if summary.files == files else f"{summary.files} of {files}",
@@ -157,8 +156,8 @@ def _cells(summary: Summary, files: int) -> list[str]:
             _mean(figure, metric, summary.files)
             for figure, metric in zip(figures, METRICS, strict=True)
         ),
-        f"{sum(book.utilisation for book in books) / len(books):.0%}" if books else "-",
-        f"{sum(book.perplexity for book in books) / len(books):.0f}" if books else "-",
+        "-" if use is None else f"{use.utilisation:.0%}",
+        "-" if use is None else f"{use.perplexity:.0f}",
     ]
 
 
@@ -181,37 +180,17 @@ def _failed(results: Results) -> Iterator[str]:
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
             yield (
                 f"{setting} has no result for {_number(len(missing), 'file')}: "
-                f"{', '.join(missing[:NAMED])}{more}."
+                f"{', '.join(missing[:NAMED])}{more}"
             )
-
-
-def _left_out(results: Results) -> Iterator[str]:
-    """Says for how many files each metric was left out, and why."""
-    for metric in METRICS:
-        reasons: dict[str, list[Row]] = {}
-        for row in results.rows:
-            for each in row.left_out:
-                name, _, reason = each.partition(": ")
-                if name == metric.name:
-                    reasons.setdefault(reason, []).append(row)
-        for reason, rows in reasons.items():
-            files = {row.file for row in rows}
-            if len(rows) == sum(row.file in files for row in results.rows):
-                where = f"for {_number(len(files), 'file')} in every setting"
-            else:
-                found = Counter(row.setting for row in rows).items()
-                where = "in " + ", ".join(f"{name} for {_number(n, 'file')}" for name, n in found)
-            yield f"{metric.label} left out {where}: {reason}."
 
 
 def _usage(results: Results) -> Iterator[dict[str, Any]]:
     """The use of the codebooks of each setting, and of each codec that it stands for."""
     for setting in results.settings:
         rows = [row for row in results.rows if row.setting == setting]
-        codecs = dict.fromkeys(row.codec for row in rows if row.tokens_per_second is not None)
-        for codec in codecs:
-            counts = pooled_counts(results, [row for row in rows if row.codec == codec])
-            title = setting if len(codecs) == 1 else f"{setting}, {codec}"
+        pooled = pooled_counts(results, rows)
+        for codec, counts in pooled.items():
+            title = setting if len(pooled) == 1 else f"{setting}, {codec}"
             frames = int(counts[0].sum())
             yield {
                 "title": title,
@@ -278,13 +257,9 @@ def _chosen(results: Results, files: Sequence[str], start: float) -> list[str]:
             raise AcompError(f"the results have no file {file}; they have {some}")
     if files:
         return list(dict.fromkeys(files))
-    content = _content(results)
     length = {row.file: row.seconds for row in results.rows}
-    long = [file for file in results.files if length[file] > start]
-    speech = [file for file in long if content[file] == "speech"]
-    other = [file for file in long if content[file] != "speech"]
-    in_turn = [file for file in chain(*zip_longest(speech, other)) if file is not None]
-    return sorted(in_turn[:FILES], key=results.files.index)
+    content = {file: kind for file, kind in _content(results).items() if length[file] > start}
+    return sorted(spread(content, FILES), key=results.files.index)
 
 
 def _content(results: Results) -> dict[str, str]:

@@ -1,0 +1,18 @@
+"""Packages that only an extra of acomp brings."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from acomp.errors import AcompError
+
+
+def require_packages(what: str, *modules: str) -> None:
+    """See that what only the extra `eval` brings is there.
+
+    Raises:
+        AcompError: a module is missing; the message says what needs it and how to get it.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise AcompError(f'{what} needs {", ".join(missing)}: pip install "acomp[eval]"')
