@@ -17,14 +17,16 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-NANO := -c nano@1.5 -c nano@3 -c nano@6 -c nano@12
+CODECS := nano@1.5 nano@3 nano@6 nano@12 opus@6 opus@8 opus@12 opus@16
 
 # What README and docs quote; on an otherwise idle machine.
 figures: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/bench_packing.py
 	$(BIN)/python tests/benchmarks/bench_sizes.py
 	$(BIN)/python tests/benchmarks/bench_startup.py
-	$(BIN)/acomp eval acomp/samples $(NANO) -o build/figures
+	for sample in speech music; do \
+	    $(BIN)/acomp eval acomp/samples/$$sample.flac $(CODECS:%=-c %) -o build/$$sample || exit 1; \
+	done
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready

@@ -16,6 +16,7 @@ from acomp.backends import names
 from acomp.backends.catalogue import CATALOGUE
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
+from acomp.packages import EVALUATION, PAGES
 
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors")
 
@@ -41,6 +42,7 @@ def examine() -> Iterator[Finding]:
     yield _attempt("nano", _nano)
     yield _attempt("GPU", _gpu)
     yield _attempt("engine on the CPU", _engine)
+    yield _attempt("measuring, reports", _evaluation, optional='pip install "acomp[eval]"')
     ffmpeg = shutil.which("ffmpeg")
     yield Finding("ffmpeg", True, ffmpeg or "not here: only what libsndfile reads can be read")
     for name in CATALOGUE:
@@ -97,6 +99,12 @@ def _dac() -> str:
     ensure_torchaudio()
     importlib.import_module("dac.model")
     return f"descript-audio-codec {version('descript-audio-codec')}"
+
+
+def _evaluation() -> str:
+    for package in (*EVALUATION, *PAGES):
+        importlib.import_module(package)
+    return "what acomp eval, report and listen need is here"
 
 
 def _nano() -> str:

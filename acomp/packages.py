@@ -6,6 +6,11 @@ from importlib.util import find_spec
 
 from acomp.errors import AcompError
 
+EVALUATION = ("auraloss", "pesq", "pystoi", "scipy", "silero_vad", "torchmetrics")
+"""What `acomp eval` needs of the extra `eval`."""
+PAGES = ("jinja2", "matplotlib", "pyloudnorm", "scipy")
+"""What the pages of `acomp report` and `acomp listen` need of it."""
+
 
 def require_packages(what: str, *modules: str) -> None:
     """See that what only the extra `eval` brings is there.

@@ -176,7 +176,7 @@ def test_codebooks_that_go_nowhere(cli: Cli) -> None:
 def test_doctor_finds_all_in_order(cli: Cli) -> None:
     run = cli("doctor")
     assert_done(run)
-    for name in ("python", "torch", "numpy", "soundfile", "EnCodec", "nano", "weights of nano"):
+    for name in ("python", "torch", "numpy", "soundfile", "EnCodec", "nano", "measuring"):
         assert name in run.out
     assert "!!" not in run.out
 

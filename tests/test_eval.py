@@ -275,7 +275,7 @@ def test_opus_needs_ffmpeg(cli: Cli, audio: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_extra_is_named_where_it_is_missing(
     cli: Cli, audio: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acomp.cli.evaluate.PACKAGES", ("pesq", "not_installed_at_all"))
+    monkeypatch.setattr("acomp.cli.evaluate.EVALUATION", ("pesq", "not_installed_at_all"))
     run = cli("eval", audio, "-c", "pcm", "-o", "results")
     assert_refused(run, "not_installed_at_all", 'pip install "acomp[eval]"')
     assert not Path("results").exists()

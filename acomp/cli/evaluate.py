@@ -12,7 +12,7 @@ import typer
 
 from acomp.cli.common import Device, Engine, Precision, fetched, one_line, show_error
 from acomp.errors import AcompError
-from acomp.packages import require_packages
+from acomp.packages import EVALUATION, require_packages
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from acomp.evaluation.results import Metric
     from acomp.evaluation.run import Task
     from acomp.evaluation.summary import Summary
-
-PACKAGES = ("auraloss", "pesq", "pystoi", "scipy", "silero_vad", "torchmetrics")
 
 
 def evaluate(
@@ -57,7 +55,7 @@ def evaluate(
 
         acomp eval audio/ -c nano@3 -c nano@6 -c encodec-24khz@6 -c opus@12 -o results
     """
-    require_packages("eval", *PACKAGES)
+    require_packages("eval", *EVALUATION)
     from acomp.evaluation.results import write_summary
     from acomp.evaluation.run import Conditions, check_folder, find_files, plan, run, sole_use
     from acomp.evaluation.settings import parse_setting

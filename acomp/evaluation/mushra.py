@@ -135,7 +135,12 @@ def read_ratings(paths: Sequence[Path]) -> list[Rating]:
 
 
 def outcome(ratings: Sequence[Rating]) -> Outcome:
-    """Screen the assessors and sum up the ratings of those that remain."""
+    """Screen the assessors and sum up the ratings of those that remain.
+
+    Raises:
+        AcompError: scipy is missing.
+    """
+    require_packages("scoring", "scipy")
     screening = screen(ratings)
     kept = list(dict.fromkeys(rating.assessor for rating in screening.ratings))
     return Outcome(ratings[0].test, kept, screening, summarise(screening.ratings))
@@ -241,7 +246,6 @@ def _score(file: str | None, condition: str, ratings: Sequence[Rating]) -> Score
 
 def _interval(values: np.ndarray) -> float | None:
     """Half the width of the 95 % confidence interval of the mean."""
-    require_packages("scoring", "scipy")
     from scipy.stats import t
 
     if len(values) < 2:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio import Audio
-from acomp.packages import require_packages
 
 STOPPED = 9 / 7
 """Where a low-pass attenuates by 50 dB, as a multiple of its cut-off: 4.5 kHz for 3.5 kHz."""
@@ -33,7 +32,6 @@ def low_pass(sample_rate: int, cutoff: int) -> NDArray[np.float64]:
         sample_rate: Hz; high enough, as `can_be_anchored` tells.
         cutoff: the end of the passband in Hz.
     """
-    require_packages("a listening test", "scipy")
     from scipy.signal import firwin, kaiserord
 
     stop = cutoff * 8 / 7

@@ -15,7 +15,7 @@ from acomp.evaluation.mushra import ANCHORS, REFERENCE
 from acomp.evaluation.results import Results, spread
 from acomp.evaluation.settings import PCM
 from acomp.files import atomic_write
-from acomp.packages import require_packages
+from acomp.packages import PAGES, require_packages
 from acomp.pages.anchors import anchor, can_be_anchored
 from acomp.pages.clips import excerpt, level_matched
 from acomp.pages.rendering import render
@@ -52,7 +52,7 @@ def write_listening_test(
             or seconds than the recommendation allows; audio cannot be read or is too short; the
             page cannot be written; packages are missing.
     """
-    require_packages("a listening test", "jinja2", "pyloudnorm", "scipy")
+    require_packages("a listening test", *PAGES)
     if not 0 < seconds <= MOST_SECONDS:
         raise AcompError(f"an excerpt lasts up to {MOST_SECONDS} s (BS.1534-3), not {seconds:g} s")
     if not 0 <= start < math.inf:

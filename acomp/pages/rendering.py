@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from acomp.packages import require_packages
-
 FOLDER = Path(__file__).parent
 
 
@@ -21,11 +19,7 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **value
     `<meta http-equiv="Content-Security-Policy" content="{{ policy }}">`,
     `<style>{{ style }}</style>` and `<script>{{ script }}</script>` with nothing between the tags,
     because the policy holds the script's hash.
-
-    Raises:
-        AcompError: jinja2 is missing.
     """
-    require_packages("the page", "jinja2")
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -15,7 +15,7 @@ from acomp.evaluation.results import METRICS, Metric, Results, Row, spread
 from acomp.evaluation.settings import PCM
 from acomp.evaluation.summary import Figure, Summary, left_out, pooled_counts, summarise
 from acomp.files import atomic_write
-from acomp.packages import require_packages
+from acomp.packages import PAGES, require_packages
 from acomp.pages import charts
 from acomp.pages.charts import Point
 from acomp.pages.clips import Clip, excerpt, level_matched
@@ -61,7 +61,7 @@ def write_report(
         AcompError: a file is unknown, shorter than `start` or cannot be read, a package is missing,
             or the page cannot be written.
     """
-    require_packages("the report", "jinja2", "matplotlib", "pyloudnorm")
+    require_packages("the report", *PAGES)
     if not (math.isfinite(start) and start >= 0 and math.isfinite(seconds) and seconds > 0):
         raise AcompError("an excerpt starts at 0 seconds or later and is longer than 0 seconds")
     chosen = _chosen(results, files, start)
