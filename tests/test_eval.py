@@ -6,8 +6,6 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -19,9 +17,10 @@ from commands import (
     assert_done,
     assert_refused,
     assert_wrong_usage,
-    environment,
     files_in,
+    finish,
     make,
+    start,
 )
 
 from acomp.analysis import code_counts, perplexity, utilisation
@@ -184,30 +183,24 @@ def test_a_run_that_is_ended_goes_on_later(
 ) -> None:
     audio, results = tmp_path / "audio", tmp_path / "results"
     audio.mkdir()
-    for index in range(30):
+    for index in range(20):
         make(audio / f"{index:02}.wav", 0.5 + 0.01 * index)
-    command = ("eval", str(audio), "-c", "nano@6", "-o", str(results), "--jobs", str(jobs))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "acomp", *command],
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    command = ("eval", audio, "-c", "nano@6", "-o", results, "--jobs", jobs)
+    process = start(tmp_path, *command)
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline and process.poll() is None:
-        if (results / "results.csv").exists() and len(table(results)) >= 3:
+        if (results / "results.csv").exists() and len(table(results)) >= 2:
             break
         time.sleep(0.02)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    run = finish(process)
     before = table(results)
-    assert 3 <= len(before) < 30
-    assert process.returncode not in (0, 1)
-    assert "Traceback" not in errors
+    assert 2 <= len(before) < 20
+    assert run.code not in (0, 1)
+    assert "Traceback" not in run.err
     kept = {row["file"]: ages(results)[f"coded/nano@6/{row['file']}.nac"] for row in before}
-    assert_done(cli(*command))
-    assert [row["file"] for row in table(results)] == [f"{index:02}.wav" for index in range(30)]
+    assert_done(cli("eval", audio, "-c", "nano@6", "-o", results))
+    assert [row["file"] for row in table(results)] == [f"{index:02}.wav" for index in range(20)]
     assert all(ages(results)[f"coded/nano@6/{name}.nac"] == age for name, age in kept.items())
     if number != signal.SIGKILL:
         assert not list(results.rglob("*.part"))
