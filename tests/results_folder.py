@@ -19,11 +19,11 @@ FILES = ("talk.wav", "music/a tune.flac")
 
 def make_results(folder: Path, seconds: float = 2.0) -> Results:
     """Files of `seconds`: speech in mono at 24 kHz, and music in stereo at 44.1 kHz."""
-    results = Results(folder)
+    results, rows = Results(folder), []
     for order, (setting, codebooks) in enumerate(SETTINGS.items()):
         for file in FILES:
             original = sound(seconds, *((24_000, 1) if file == "talk.wav" else (44_100, 2)))
-            results.rows.append(_row(setting, codebooks, file, original, order))
+            rows.append(_row(setting, codebooks, file, original, order))
             _save(results.reference(file), original)
             _save(results.decoded(setting, file), _noisy(original, 0.1 / 4**order))
             coded = results.coded(setting, file)
@@ -32,9 +32,9 @@ def make_results(folder: Path, seconds: float = 2.0) -> Results:
                 write_codes(coded, _codes(original, codebooks))
             else:
                 coded.write_bytes(b"coded")
-    write_rows(results.table, results.rows)
+    write_rows(results.table, rows)
     write_summary(results.summary, {"settings": []})
-    return results
+    return Results(folder, rows)
 
 
 def _row(setting: str, codebooks: int, file: str, audio: Audio, order: int) -> Row:

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import time
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from commands import (
     make,
     start,
 )
+from results_folder import make_results
 
 from acomp.analysis import code_counts, perplexity, utilisation
 from acomp.audio import read_audio
@@ -36,6 +38,7 @@ from acomp.evaluation.results import (
     read_rows,
 )
 from acomp.evaluation.settings import parse_setting
+from acomp.evaluation.summary import summarise
 from acomp.formats import read_codes
 
 SAMPLES = Path(str(files("acomp") / "samples"))
@@ -389,6 +392,31 @@ def test_rows_come_back_as_they_were_written(cli: Cli, audio: Path, tmp_path: Pa
     assert first.left_out == ("pesq: not speech", "stoi: not speech")
     assert len(first.utilisation) == 8
     assert {metric.name for metric in METRICS} <= set(COLUMNS)
+
+
+def test_encodec_of_mono_and_stereo_is_two_codecs(tmp_path: Path) -> None:
+    """Their codebooks are not to be added up."""
+    made = make_results(tmp_path)
+    names = {"nano@1.5": "encodec-48khz", "nano@6": "encodec-24khz"}
+    rows = [
+        replace(row, setting="encodec@6", codec=names[row.setting], file=row.setting)
+        for row in made.rows
+        if row.setting in names and row.file == "talk.wav"
+    ]
+    results = Results(tmp_path, rows)
+    for row in made.rows:
+        if row.setting in names:
+            target = results.coded("encodec@6", row.setting)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(made.coded(row.setting, "talk.wav"), target)
+    (summary,) = summarise(results)
+    assert {name: len(books) for name, books in summary.codebooks.items()} == {
+        "encodec-48khz": 2,
+        "encodec-24khz": 8,
+    }
+    every = [book.perplexity for books in summary.codebooks.values() for book in books]
+    assert summary.use is not None
+    assert summary.use.perplexity == pytest.approx(np.mean(every))
 
 
 def test_folders_of_settings_differ_and_stay_below() -> None:

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from results_folder import FILES, make_results
 from acomp.audio import Audio, write_audio
 from acomp.errors import AcompError
 from acomp.evaluation.mushra import Rating, read_ratings
-from acomp.evaluation.results import Results
+from acomp.evaluation.results import Results, Row
 from acomp.pages.anchors import anchor, can_be_anchored, low_pass
 from acomp.pages.listen import write_listening_test
 
@@ -217,7 +217,7 @@ def test_refusals(results: Results, options: dict[str, Any], words: str) -> None
 
 
 def test_refusals_of_the_results(results: Results, tmp_path: Path) -> None:
-    def refused(rows: list[Any], words: str, **options: Any) -> None:
+    def refused(rows: Sequence[Row], words: str, **options: Any) -> None:
         with pytest.raises(AcompError, match=words):
             write_listening_test(Results(results.folder, rows), tmp_path / "p.html", **options)
 
@@ -481,8 +481,8 @@ def test_a_phone_scrolls_only_down(browser: Browser, results: Results, tmp_path:
     name = "a" * 150 + ".wav"
     for folder in (low.reference("x").parent, low.decoded("nano@1.5", "x").parent):
         (folder / "low <b>&.wav.flac").rename(folder / f"{name}.flac")
-    low.rows[0] = replace(low.rows[0], file=name)
-    write_listening_test(low, tmp_path / "page.html")
+    renamed = Results(low.folder, [replace(low.rows[0], file=name), *low.rows[1:]])
+    write_listening_test(renamed, tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html", PHONE) as page:
         _assert_narrow(page)
         page.fill("#name", "N" * 60)

@@ -17,8 +17,9 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -97,26 +98,29 @@ class Row:
 COLUMNS = tuple(each.name for each in fields(Row))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Results:
     """A folder of results."""
 
     folder: Path
-    rows: list[Row] = field(default_factory=list)
+    rows: Sequence[Row] = ()
 
-    @property
+    @cached_property
     def settings(self) -> list[str]:
         """The settings, in the order in which they were asked for."""
         return list(dict.fromkeys(row.setting for row in self.rows))
 
-    @property
+    @cached_property
     def files(self) -> list[str]:
         return list(dict.fromkeys(row.file for row in self.rows))
 
     def row(self, setting: str, file: str) -> Row | None:
         """The row of a file in a setting; None where it failed."""
-        found = (row for row in self.rows if (row.setting, row.file) == (setting, file))
-        return next(found, None)
+        return self._by_name.get((setting, file))
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], Row]:
+        return {(row.setting, row.file): row for row in self.rows}
 
     def reference(self, file: str) -> Path:
         """The audio that was coded: 24-bit FLAC."""

@@ -119,7 +119,7 @@ def plan(
     Raises:
         AcompError: a file cannot be read, or something that a setting needs is missing.
     """
-    hashes = {name: _hash_of(path) for name, path in files.items()}
+    versions = {name: _version_of(path) for name, path in files.items()}
     channels, opus = cache(_channels), cache(opus_version)
     published, hash_of = cache(weights_of), cache(_hash_of)
     tasks = []
@@ -132,7 +132,7 @@ def plan(
                 codec = resolve(codec, channels(path))
                 weights = weights or published(codec)
                 version = hash_of(weights) if weights else ""
-            facts = (hashes[name], setting.label, codec, version, vars(conditions), __version__)
+            facts = (versions[name], setting.label, codec, version, vars(conditions), __version__)
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
             tasks.append(Task(setting, codec, weights, name, path, folder, conditions, key))
     return tasks
@@ -144,6 +144,15 @@ def _channels(path: Path) -> int:
             return reader.channels
     except AudioError:
         return 1  # what is wrong with the file is said when its turn comes
+
+
+def _version_of(path: Path) -> tuple[int, int]:
+    """What changes when the file does: reading thousands of files to see that would take long."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise AcompError(f"cannot read {path}: {reason_of(error)}") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def _hash_of(path: Path) -> str:
@@ -231,9 +240,9 @@ def run(
     settings = _positions([row.setting for row in known] + [task.setting.label for task in tasks])
     files = _positions([row.file for row in known] + [task.file for task in tasks])
     rows = read_rows(results.table)
-    results.rows = sorted(rows, key=lambda row: (settings[row.setting], files[row.file]))
-    write_rows(results.table, results.rows)
-    return results
+    ordered = sorted(rows, key=lambda row: (settings[row.setting], files[row.file]))
+    write_rows(results.table, ordered)
+    return Results(folder, ordered)
 
 
 def _holds(row: Row, task: Task | None, results: Results) -> bool:
