@@ -50,10 +50,10 @@ def evaluate(
 ) -> None:
     """Measure codecs: encode files, decode them, and compare.
 
-    What is done is kept: the same command goes on where it was interrupted, and another -c adds to
-    the results. Example:
+    What is done is kept: the same command goes on where it was interrupted,
+    and another -c adds to the results. Example:
 
-        acomp eval audio/ -c nano@3 -c nano@6 -c encodec-24khz@6 -c opus@12 -o results
+        acomp eval audio/ -c nano@3 -c nano@6 -c opus@12 -o results
     """
     require_packages("eval", *EVALUATION)
     from acomp.evaluation.results import write_summary
