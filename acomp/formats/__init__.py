@@ -61,7 +61,7 @@ def open_codes(source: PathOrStream, *, recover: bool = False) -> CodesReader:
         try:
             form = form_by_magic(opened.peek(MAGIC_BYTES)) or form_by_suffix(Path(name).suffix)
             if form is None:
-                raise FormatError(f"is not a file of codes ({form_names()})")
+                raise FormatError(f"it is not a file of codes ({form_names()})")
             return form.read(opened, name, recover)
         except BaseException:
             opened.close()
