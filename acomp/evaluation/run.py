@@ -287,7 +287,7 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | Ac
 
 
 def _prepare_worker(threads: int) -> None:
-    """Take a share of the cores, and end with the process that asked for the work."""
+    """Take a share of the threads, and end with the process that asked for the work."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, which reads it
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(1))  # quietly, and what is half written goes
