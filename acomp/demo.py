@@ -48,18 +48,12 @@ def run(folder: Path) -> Iterator[Row]:
         AcompError: the folder cannot be written, or something fails that should not.
     """
     codec = load("nano")
-    _warm_up(codec)
+    codec.warm_up()
     for sample in SAMPLES:
         with as_file(files("acomp") / "samples" / f"{sample}.flac") as path:
             audio = read_audio(path)
             for bandwidth in codec.spec.bandwidths:
                 yield _row(codec, path, audio, bandwidth, folder)
-
-
-def _warm_up(codec: Codec) -> None:
-    """The first run of a network takes longer than the next: keep that out of the figures."""
-    rate = codec.spec.sample_rate
-    codec.decode(codec.encode(Audio(np.zeros((2, rate), np.float32), rate)))
 
 
 def _row(codec: Codec, path: Path, audio: Audio, bandwidth: float, folder: Path) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from commands import (
     Cli,
+    Process,
     assert_done,
     assert_refused,
     assert_wrong_usage,
@@ -38,11 +40,12 @@ from acomp.evaluation.results import (
     read_rows,
 )
 from acomp.evaluation.settings import parse_setting
-from acomp.evaluation.summary import summarise
+from acomp.evaluation.summary import count_usage, summarise
 from acomp.formats import read_codes
 
 SAMPLES = Path(str(files("acomp") / "samples"))
 TIMES = ("encode_speed", "decode_speed")
+needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="workers are found in /proc")
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not here")
 
 
@@ -62,6 +65,33 @@ def ages(folder: Path) -> dict[str, int]:
         for path in (folder / "coded").rglob("*")
         if path.is_file()
     }
+
+
+def wait_for_rows(process: Process, folder: Path) -> None:
+    """Wait until two rows are there, or the process has ended."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "results.csv").exists() and len(table(folder)) >= 2:
+            return
+        time.sleep(0.02)
+
+
+def workers_of(process: Process) -> list[int]:
+    """The processes that work for one with several jobs."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def is_running(number: int) -> bool:
+    """Whether there is such a process, and not only what is left of it."""
+    try:
+        return ") Z " not in Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -190,11 +220,7 @@ def test_a_run_that_is_ended_goes_on_later(
         make(audio / f"{index:02}.wav", 0.5 + 0.01 * index)
     command = ("eval", audio, "-c", "nano@6", "-o", results, "--jobs", jobs)
     process = start(tmp_path, *command)
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline and process.poll() is None:
-        if (results / "results.csv").exists() and len(table(results)) >= 2:
-            break
-        time.sleep(0.02)
+    wait_for_rows(process, results)
     process.send_signal(number)
     run = finish(process)
     before = table(results)
@@ -207,6 +233,41 @@ def test_a_run_that_is_ended_goes_on_later(
     assert all(ages(results)[f"coded/nano@6/{name}.nac"] == age for name, age in kept.items())
     if number != signal.SIGKILL:
         assert not list(results.rglob("*.part"))
+
+
+@needs_proc
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path: Path) -> None:
+    audio, results = tmp_path / "audio", tmp_path / "results"
+    audio.mkdir()
+    for index in range(20):
+        make(audio / f"{index:02}.wav", 0.5)
+    process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2)
+    wait_for_rows(process, results)
+    workers = workers_of(process)
+    assert len(workers) == 2
+    process.kill()
+    finish(process)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(map(is_running, workers)):
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_is_ended_is_told(tmp_path: Path, number: signal.Signals) -> None:
+    audio, results = tmp_path / "audio", tmp_path / "results"
+    audio.mkdir()
+    for index in range(60):
+        make(audio / f"{index:02}.wav", 0.5)
+    process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2)
+    wait_for_rows(process, results)
+    os.kill(workers_of(process)[0], number)
+    run = finish(process)
+    assert run.code == 1
+    assert run.err.startswith("error: a process has died")
+    assert run.err.count("\n") == 1
+    assert 2 <= len(table(results)) < 60
 
 
 def test_one_bad_file_does_not_stop_the_others(cli: Cli, audio: Path, tmp_path: Path) -> None:
@@ -409,7 +470,7 @@ def test_encodec_of_mono_and_stereo_is_two_codecs(tmp_path: Path) -> None:
             target = results.coded("encodec@6", row.setting)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(made.coded(row.setting, "talk.wav"), target)
-    (summary,) = summarise(results)
+    (summary,) = summarise(results, count_usage(results))
     assert {name: len(books) for name, books in summary.codebooks.items()} == {
         "encodec-48khz": 2,
         "encodec-24khz": 8,

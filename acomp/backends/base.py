@@ -263,6 +263,16 @@ class Codec(ABC):
         parts.append(decoder.finish(codes.length))
         return Audio(np.concatenate(parts, axis=1), decoder.sample_rate)
 
+    def warm_up(self, bandwidth: float | None = None) -> None:
+        """Code a second of silence: the first run of a network takes longer than the next.
+
+        Raises:
+            CodecError: a bandwidth that the codec lacks.
+        """
+        rate = self.spec.sample_rate
+        silence = Audio(np.zeros((self.spec.channels, rate), np.float32), rate)
+        self.decode(self.encode(silence, bandwidth=bandwidth))
+
     def encode_batch(
         self,
         clips: Sequence[Audio],

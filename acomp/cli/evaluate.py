@@ -59,7 +59,7 @@ def evaluate(
     from acomp.evaluation.results import write_summary
     from acomp.evaluation.run import Conditions, check_folder, find_files, plan, run, sole_use
     from acomp.evaluation.settings import parse_setting
-    from acomp.evaluation.summary import as_dict, summarise
+    from acomp.evaluation.summary import as_dict, count_usage, summarise
 
     asked = [parse_setting(label) for label in dict.fromkeys(settings)]
     check_folder(output)
@@ -70,7 +70,7 @@ def evaluate(
         tasks = plan(files, asked, output, conditions, fetched)
         with _progress(len(tasks), failures) as done:
             results = run(tasks, output, jobs, done)
-        summaries = summarise(results)
+        summaries = summarise(results, count_usage(results))
         write_summary(results.summary, as_dict(summaries))
     if as_json:
         print(json.dumps(as_dict(summaries), indent=2))
@@ -104,14 +104,16 @@ def _progress(
     )
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         shown = bar.add_task("", total=total)
+        told: set[str] = set()
 
         def done(task: Task, failure: AcompError | None) -> None:
             bar.update(shown, advance=1, description=one_line(task.setting.label))
             if failure is None:
                 return
-            if str(failure) not in map(str, failures):  # what ails a setting ails all its files
-                show_error(failure)
             failures.append(failure)
+            if str(failure) not in told:  # what ails a setting ails all its files
+                show_error(failure)
+            told.add(str(failure))
 
         yield done
 

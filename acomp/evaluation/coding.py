@@ -9,8 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-
 from acomp.audio import Audio, read_audio, resample, write_audio
 from acomp.backends.base import Codec
 from acomp.errors import AcompError, AudioError
@@ -40,10 +38,7 @@ class NeuralCoder(Coder):
     def __init__(self, codec: Codec, bandwidth: float | None) -> None:
         self._codec = codec
         self._bandwidth = bandwidth
-        # The first run of a network takes longer than the next: keep that out of the figures.
-        rate = codec.spec.sample_rate
-        silence = Audio(np.zeros((codec.spec.channels, rate), np.float32), rate)
-        codec.decode(codec.encode(silence, bandwidth=bandwidth))
+        codec.warm_up(bandwidth)
 
     def encode(self, audio: Audio, target: Path) -> float:
         began = perf_counter()
@@ -98,15 +93,12 @@ class PcmCoder(Coder):
         return audio, perf_counter() - began
 
 
-def make_coder(setting: Setting, codec: Codec | None) -> Coder:
-    """The coder of a setting; `codec` is its codec, None for a yardstick."""
+def yardstick(setting: Setting) -> Coder:
+    """The coder of a setting that is no codec of acomp's."""
     if setting.codec == PCM:
         return PcmCoder()
-    if setting.codec == OPUS:
-        assert setting.bandwidth is not None  # parse_setting asks for it
-        return OpusCoder(setting.bandwidth)
-    assert codec is not None
-    return NeuralCoder(codec, setting.bandwidth)
+    assert setting.codec == OPUS and setting.bandwidth is not None  # parse_setting sees to it
+    return OpusCoder(setting.bandwidth)
 
 
 def opus_version() -> str:

@@ -22,7 +22,7 @@ STRETCH_SECONDS = 30.0
 """PESQ is made for sentences of some seconds, and spectra of an hour do not fit into memory: what
 is longer is measured in equal stretches, none of them longer than this."""
 SPECTRUM = 2048
-"""Samples of the longest window of MR-STFT."""
+"""Samples of the largest transform of MR-STFT."""
 
 
 class DoesNotApply(Exception):  # noqa: N818  not an error: most metrics apply to some audio only

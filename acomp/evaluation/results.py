@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from acomp.errors import AcompError
+from acomp.evaluation.settings import OPUS, PCM
 from acomp.files import atomic_write, reason_of
 
 TABLE = "results.csv"
@@ -132,7 +133,7 @@ class Results:
 
     def coded(self, setting: str, file: str) -> Path:
         """What it became: .opus or .wav for the yardsticks of those names, .nac for codecs."""
-        suffix = {"opus": ".opus", "pcm": ".wav"}.get(setting.partition("@")[0], ".nac")
+        suffix = {OPUS: ".opus", PCM: ".wav"}.get(setting.partition("@")[0], ".nac")
         return _inside(self.folder / "coded" / folder_name(setting), f"{file}{suffix}")
 
     @property

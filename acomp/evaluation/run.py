@@ -26,7 +26,7 @@ from acomp.audio import Audio, is_audio_name, open_audio, read_audio, write_audi
 from acomp.backends import load, resolve
 from acomp.errors import AcompError, AudioError
 from acomp.evaluation.alignment import find_delay, moved, same_channels
-from acomp.evaluation.coding import Coder, make_coder, opus_version
+from acomp.evaluation.coding import Coder, NeuralCoder, opus_version, yardstick
 from acomp.evaluation.content import content_of
 from acomp.evaluation.metrics import measure
 from acomp.evaluation.results import TABLE, Results, Row, read_rows, row_line, write_rows
@@ -35,8 +35,6 @@ from acomp.files import reason_of
 from acomp.formats import read_codes
 
 LOCK = ".lock"
-
-CONTENTS = ("auto", "speech", "other")
 
 
 @dataclass(frozen=True)
@@ -276,7 +274,7 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | Ac
     # Forked processes would share the locks of torch's threads, in whatever state they are.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_worker, (threads,))
     try:
-        yield from zip(tasks, pool.map(_attempt, tasks), strict=True)
+        yield from zip(tasks, pool.map(_work, tasks), strict=True)
     except BrokenProcessPool as error:
         raise AcompError(
             "a process has died, perhaps for want of memory: run the same command again with "
@@ -290,7 +288,7 @@ def _prepare_worker(threads: int) -> None:
     """Take a share of the threads, and end with the process that asked for the work."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, which reads it
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(1))  # quietly, and what is half written goes
+        signal.signal(number, lambda *_: sys.exit(1))  # so that what is half written goes
     parent = parent_process()
     if parent is not None:
         Thread(target=_end_after, args=(parent,), daemon=True).start()
@@ -299,6 +297,13 @@ def _prepare_worker(threads: int) -> None:
 def _end_after(process: BaseProcess) -> None:
     process.join()
     os._exit(1)
+
+
+def _work(task: Task) -> Row | AcompError:
+    try:
+        return _attempt(task)
+    except SystemExit:
+        os._exit(1)  # as an exception it would be sent to whoever waits for the row
 
 
 def _attempt(task: Task) -> Row | AcompError:
@@ -377,7 +382,7 @@ def _coder(
     """The coder of a setting, or why there is none, which is then so for all its files."""
     try:
         if setting.is_yardstick:
-            return make_coder(setting, None)
+            return yardstick(setting)
         loaded = load(
             codec,
             weights=weights,
@@ -385,7 +390,7 @@ def _coder(
             precision=conditions.precision,
             device=conditions.device,
         )
-        return make_coder(setting, loaded)
+        return NeuralCoder(loaded, setting.bandwidth)
     except AcompError as error:
         return AcompError(f"{setting.label}: {error}")
 

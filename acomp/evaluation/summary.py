@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -66,16 +66,16 @@ class Summary:
         )
 
 
-def summarise(results: Results) -> list[Summary]:
-    """The figures of each setting over its files, in order.
+Usage = Mapping[str, NDArray[np.int64]]
+"""How often the files of a setting used each entry of each codec: `[codebooks, size]`."""
 
-    Raises:
-        AcompError: a file of codes is missing or damaged.
-    """
+
+def summarise(results: Results, usage: Mapping[str, Usage]) -> list[Summary]:
+    """The figures of each setting over its files, in order; `usage` is `count_usage(results)`."""
     by_setting: dict[str, list[Row]] = {name: [] for name in results.settings}
     for row in results.rows:
         by_setting[row.setting].append(row)
-    return [_summary(results, rows) for rows in by_setting.values()]
+    return [_summary(rows, usage[setting]) for setting, rows in by_setting.items()]
 
 
 def as_dict(summaries: Sequence[Summary]) -> dict[str, object]:
@@ -83,18 +83,19 @@ def as_dict(summaries: Sequence[Summary]) -> dict[str, object]:
     return {"acomp": __version__, "settings": [asdict(each) for each in summaries]}
 
 
-def pooled_counts(results: Results, rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:
-    """How often the files of a setting used each entry of each codec: `[codebooks, size]`.
+def count_usage(results: Results) -> dict[str, Usage]:
+    """The usage of each setting, which takes reading all files of codes.
 
     Raises:
         AcompError: a file of codes is missing or damaged.
     """
-    pooled: dict[str, NDArray[np.int64]] = {}
-    for row in rows:
+    usage: dict[str, dict[str, NDArray[np.int64]]] = {name: {} for name in results.settings}
+    for row in results.rows:
         if row.tokens_per_second is not None:
             counts = code_counts(read_codes(results.coded(row.setting, row.file)))
-            pooled[row.codec] = counts + pooled.get(row.codec, 0)
-    return pooled
+            of_setting = usage[row.setting]
+            of_setting[row.codec] = counts + of_setting.get(row.codec, 0)
+    return dict(usage)
 
 
 def left_out(summaries: Sequence[Summary]) -> Iterator[str]:
@@ -110,7 +111,7 @@ def left_out(summaries: Sequence[Summary]) -> Iterator[str]:
         yield what if len(settings) == len(summaries) else f"{what} ({', '.join(settings)})"
 
 
-def _summary(results: Results, rows: list[Row]) -> Summary:
+def _summary(rows: list[Row], usage: Usage) -> Summary:
     seconds = np.array([row.seconds for row in rows])
     total = float(seconds.sum())
     tokens = [row.tokens_per_second * row.seconds for row in rows if row.tokens_per_second]
@@ -125,9 +126,7 @@ def _summary(results: Results, rows: list[Row]) -> Summary:
         decode_speed=total / float(sum(seconds / [row.decode_speed for row in rows])),
         metrics=_figures(rows),
         left_out=_left_out(rows),
-        codebooks={
-            codec: _codebooks(counts) for codec, counts in pooled_counts(results, rows).items()
-        },
+        codebooks={codec: _codebooks(counts) for codec, counts in usage.items()},
     )
 
 

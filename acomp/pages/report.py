@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from acomp import __version__
 from acomp.errors import AcompError
 from acomp.evaluation.results import METRICS, Metric, Results, Row, spread
 from acomp.evaluation.settings import PCM
-from acomp.evaluation.summary import Figure, Summary, left_out, pooled_counts, summarise
+from acomp.evaluation.summary import Figure, Summary, Usage, count_usage, left_out, summarise
 from acomp.files import atomic_write
 from acomp.packages import PAGES, require_packages
 from acomp.pages import charts
@@ -66,7 +66,8 @@ def write_report(
         raise AcompError("an excerpt starts at 0 seconds or later and is longer than 0 seconds")
     chosen = _chosen(results, files, start)
     families = [name for name in dict.fromkeys(map(family, results.settings)) if name != PCM]
-    summaries = summarise(results)
+    usage = count_usage(results)
+    summaries = summarise(results, usage)
     content = render(
         "report.html",
         ["style.css", "report.css"],
@@ -84,7 +85,7 @@ def write_report(
         metrics=METRICS,
         rows=[_cells(each, len(results.files)) for each in summaries],
         notes=[*_failed(results), *left_out(summaries)],
-        usage=list(_usage(results)),
+        usage=list(_usage(usage)),
         usage_colours=_data_url(charts.usage_colours()),
         even_range=f"{charts.EVEN_RANGE:g}",
         range=f"{charts.RANGE:g}",
@@ -184,13 +185,11 @@ def _failed(results: Results) -> Iterator[str]:
             )
 
 
-def _usage(results: Results) -> Iterator[dict[str, Any]]:
+def _usage(usage: Mapping[str, Usage]) -> Iterator[dict[str, Any]]:
     """The use of the codebooks of each setting, and of each codec that it stands for."""
-    for setting in results.settings:
-        rows = [row for row in results.rows if row.setting == setting]
-        pooled = pooled_counts(results, rows)
-        for codec, counts in pooled.items():
-            title = setting if len(pooled) == 1 else f"{setting}, {codec}"
+    for setting, of_codecs in usage.items():
+        for codec, counts in of_codecs.items():
+            title = setting if len(of_codecs) == 1 else f"{setting}, {codec}"
             frames = int(counts[0].sum())
             yield {
                 "title": title,
