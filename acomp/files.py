@@ -97,6 +97,12 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of unfinished files below `folder`; none may be at work."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
 def _mode_to_keep(path: Path) -> int | None:
     """Permissions of the file that is about to be replaced; None where there is none yet."""
     try:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -31,7 +30,7 @@ from acomp.evaluation.content import content_of
 from acomp.evaluation.metrics import measure
 from acomp.evaluation.results import TABLE, Results, Row, read_rows, row_line, write_rows
 from acomp.evaluation.settings import OPUS, Setting
-from acomp.files import reason_of
+from acomp.files import reason_of, remove_leftovers
 from acomp.formats import read_codes
 
 LOCK = ".lock"
@@ -181,6 +180,8 @@ def check_folder(folder: Path) -> None:
 def sole_use(folder: Path) -> Iterator[None]:
     """Make the folder of results, and keep other runs out of it.
 
+    Half-written files of a run that was killed are removed, at the beginning and at the end.
+
     Raises:
         AcompError: it cannot be made, or another run is at work in it.
     """
@@ -195,8 +196,10 @@ def sole_use(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise AcompError(f"cannot use the folder {folder}: {reason_of(error)}") from error
     try:
+        remove_leftovers(folder)
         yield
     finally:
+        remove_leftovers(folder)
         lock.release()
 
 
@@ -274,7 +277,7 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | Ac
     # Forked processes would share the locks of torch's threads, in whatever state they are.
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_worker, (threads,))
     try:
-        yield from zip(tasks, pool.map(_work, tasks), strict=True)
+        yield from zip(tasks, pool.map(_attempt, tasks), strict=True)
     except BrokenProcessPool as error:
         raise AcompError(
             "a process has died, perhaps for want of memory: run the same command again with "
@@ -287,8 +290,9 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | Ac
 def _prepare_worker(threads: int) -> None:
     """Take a share of the threads, and end with the process that asked for the work."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, which reads it
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(1))  # so that what is half written goes
+    # An exception could get lost in a callback of libsndfile; what is half written is swept away by
+    # whoever has sole use of the folder.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = parent_process()
     if parent is not None:
         Thread(target=_end_after, args=(parent,), daemon=True).start()
@@ -297,13 +301,6 @@ def _prepare_worker(threads: int) -> None:
 def _end_after(process: BaseProcess) -> None:
     process.join()
     os._exit(1)
-
-
-def _work(task: Task) -> Row | AcompError:
-    try:
-        return _attempt(task)
-    except SystemExit:
-        os._exit(1)  # as an exception it would be sent to whoever waits for the row
 
 
 def _attempt(task: Task) -> Row | AcompError:
