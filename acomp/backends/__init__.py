@@ -25,6 +25,9 @@ Loader = Callable[[str, Path | None, Engine], "Codec"]
 
 ENTRY_POINTS = "acomp.backends"
 
+CUSTOM = "custom"
+"""A codec of one's own, whose file of weights says what it is; nothing is published of it."""
+
 BUILT_IN = {
     "encodec-24khz": "acomp.backends.encodec",
     "encodec-48khz": "acomp.backends.encodec",
@@ -33,6 +36,7 @@ BUILT_IN = {
     "dac-44khz": "acomp.backends.dac",
     "dac-44khz-16kbps": "acomp.backends.dac",
     "nano": "acomp.backends.nano",
+    CUSTOM: "acomp.backends.custom",
 }
 """Each codec's module; its function `load(name, weights, engine)` takes a file of weights."""
 
@@ -85,7 +89,7 @@ def load(
     Args:
         name: one of `names()`.
         weights: a file of weights in the official layout or acomp's own safetensors; without one
-            the published weights are taken from the cache, or fetched into it.
+            the published weights are taken from the cache, or fetched into it; `custom` needs one.
         engine: torch, openvino, or auto: OpenVINO on a CPU where it is installed, else torch.
         precision: fp32, or bf16, which is faster and gives slightly other codes.
         device: auto, cpu, cuda or cuda:N.
@@ -114,6 +118,8 @@ def _loader(name: str) -> Loader:
 def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine) -> Codec:
     from acomp.backends.weights import fetch
 
+    if name == CUSTOM and weights is None:
+        raise CodecError(f"{CUSTOM} is a codec of your own: give its file of weights (--weights)")
     path = fetch(name) if weights is None else weights
     codec: Codec = import_module(module).load(name, path, engine)
     return codec

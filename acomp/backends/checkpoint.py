@@ -1,4 +1,8 @@
-"""Checkpoints: loaded without running anything in them, and told apart by a fingerprint."""
+"""Checkpoints: loaded without running anything in them, and told apart by a fingerprint.
+
+The safetensors that acomp writes of a codec of one's own name its shape: their header's metadata
+has the key `acomp`, whose value is the JSON of `Shape.to_dict()`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.errors import WeightsError
-from acomp.files import reason_of
+from acomp.backends.shapes import Shape, shape_from
+from acomp.errors import CodecError, WeightsError
+from acomp.files import atomic_write, reason_of
 
 if TYPE_CHECKING:
     import torch
 
 MAX_SIZE = 8 << 30
 """Bytes that no weights file exceeds: 8 GiB."""
+MAX_SHAPE = 1 << 16
+"""Characters that no shape's JSON exceeds."""
+SHAPE_KEY = "acomp"
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Checkpoint:
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Settings that the module was built with, where the file says so (DAC): numbers, strings,
     None, and lists of them. They come from the file: bound them before use."""
+    shape: Shape | None = None
+    """What the module is, where the file says so (acomp's own)."""
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -53,7 +63,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise WeightsError(f"cannot read the weights {path}: it is not a file")
         if size > MAX_SIZE:
             raise WeightsError(f"{path} is no weights file: it is larger than {MAX_SIZE} bytes")
-        contents = _load_safetensors(path) if path.suffix == ".safetensors" else _load_torch(path)
+        if path.suffix == ".safetensors":
+            state, shape = _load_safetensors(path)
+            return Checkpoint(_check_state(path, state), shape=shape)
+        contents = _load_torch(path)
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     if not isinstance(contents, dict):
@@ -84,14 +97,79 @@ def load_weights(module: torch.nn.Module, path: Path, name: str) -> str:
     return fingerprint(state)
 
 
-def _load_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
+def load_module(shape: Shape, path: Path, name: str) -> tuple[torch.nn.Module, str]:
+    """The official module of a shape with the weights of a file, those of the codec `name`.
+
+    Memory is taken once the file is known to hold tensors of just these names and shapes.
+
+    Returns:
+        The module, in eval mode, and the fingerprint of the weights.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds other weights than this codec's.
+        CodecError: a package is missing.
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = shape.build()
+    checkpoint = load_checkpoint(path)
+    if checkpoint.shape not in (None, shape):
+        raise WeightsError(
+            f"{path} does not hold weights of {name} but those of a codec of its own shape: "
+            "take -b custom"
+        )
+    if _shapes(module.state_dict()) != _shapes(checkpoint.state):
+        raise WeightsError(f"{path} does not hold weights of {name}")
+    module.to_empty(device="cpu").load_state_dict(checkpoint.state)
+    return module, fingerprint(checkpoint.state)
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def save_weights(path: Path, state: Mapping[str, torch.Tensor], shape: Shape | None = None) -> None:
+    """Write weights as safetensors, each tensor of the type it has; `path` ends in `.safetensors`.
+
+    Args:
+        path: the file, which appears whole or not at all.
+        state: tensors by their name in the module.
+        shape: what the module is, where it is a codec of one's own; None for a published one.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    metadata = None if shape is None else {SHAPE_KEY: json.dumps(shape.to_dict())}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with atomic_write(path, WeightsError) as file:
+        file.write(save(tensors, metadata))
+
+
+def _load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Shape | None]:
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device="cpu")
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        state = load_file(path, device="cpu")
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
+    return state, _shape_in(path, metadata[SHAPE_KEY]) if SHAPE_KEY in metadata else None
+
+
+def _shape_in(path: Path, text: str) -> Shape:
+    """The shape that a file's header names."""
+    try:
+        return shape_from(json.loads(text if len(text) <= MAX_SHAPE else ""))
+    # Nesting as deep as the limit on length allows exhausts the parser's stack.
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: the shape that it names is not JSON") from error
+    except CodecError as error:
+        raise WeightsError(f"{path}: in the shape that it names {error}") from error
 
 
 def _load_torch(path: Path) -> object:

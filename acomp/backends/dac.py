@@ -10,7 +10,6 @@ blocks and context of their own. The audio is coded at the level it has.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import chain
@@ -23,79 +22,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.checkpoint import load_weights
+from acomp.backends.checkpoint import load_module
+from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, SHAPES, DacShape, Shape
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.blocks import InBlocks
 from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
 from acomp.engines.torch import TorchEngine
-from acomp.engines.torchaudio import ensure_torchaudio
-from acomp.errors import CodecError
 
-ENCODER_LATENT_CONTEXT = 7
-"""Frames that the encoder's last layers see on either side; they reach 6.4."""
-DECODER_LATENT_CONTEXT = 9
-"""Frames that the decoder's first layers see on either side."""
-LATENT_BLOCK = 128
-"""Frames that these layers take at a time."""
 EXAMPLE_STEPS = 320
-"""Length of the example that a part is converted by."""
-SAMPLE_BLOCK = 32
-"""Frames that the layers next to the samples, most of the work, take at a time: few enough for what
-lies between them to stay in the CPU's cache."""
-
-
-def _sample_context(hop_length: int) -> int:
-    """Frames that the layers next to the samples see on either side; they reach 1 frame of 512
-    samples and 1.5 of 320.
-    """
-    return 1 if hop_length == 512 else 2
-
-
-def _spec(
-    name: str, sample_rate: int, hop_length: int, codebooks: int, bandwidths: dict[float, int]
-) -> CodecSpec:
-    return CodecSpec(
-        name=name,
-        sample_rate=sample_rate,
-        channels=1,
-        hop_length=hop_length,
-        codebooks=codebooks,
-        codebook_size=1024,
-        codebook_dim=8,
-        bandwidths=bandwidths,
-        stereo_streams=True,
-        delay=(
-            2 * (SAMPLE_BLOCK + LATENT_BLOCK + _sample_context(hop_length))
-            + ENCODER_LATENT_CONTEXT
-            + DECODER_LATENT_CONTEXT
-        )
-        * hop_length
-        / sample_rate,
-    )
-
+"""Length of the example that a part is converted by, or a frame, where that is longer."""
 
 # A model is published for one bandwidth; the others are what its quantiser dropout was trained
 # for, rounded down to whole codebooks.
-SPECS = {
-    spec.name: spec
-    for spec in (
-        _spec("dac-16khz", 16_000, 320, 12, {1: 2, 2: 4, 3: 6, 4: 8, 6: 12}),
-        _spec("dac-24khz", 24_000, 320, 32, {1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32}),
-        _spec("dac-44khz", 44_100, 512, 9, {1: 1, 2: 2, 4: 4, 6: 6, 8: 9}),
-        _spec("dac-44khz-16kbps", 44_100, 512, 18, {2: 2, 4: 4, 8: 9, 12: 13, 16: 18}),
-    )
+_BANDWIDTHS: dict[str, dict[float, int]] = {
+    "dac-16khz": {1: 2, 2: 4, 3: 6, 4: 8, 6: 12},
+    "dac-24khz": {1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32},
+    "dac-44khz": {1: 1, 2: 2, 4: 4, 6: 6, 8: 9},
+    "dac-44khz-16kbps": {2: 2, 4: 4, 8: 9, 12: 13, 16: 18},
 }
-
-_RATES_320 = {"encoder_rates": [2, 4, 5, 8], "decoder_rates": [8, 5, 4, 2]}
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "dac-16khz": {"sample_rate": 16_000, "n_codebooks": 12, **_RATES_320},
-    "dac-24khz": {"sample_rate": 24_000, "n_codebooks": 32, **_RATES_320},
-    "dac-44khz": {"sample_rate": 44_100, "n_codebooks": 9},
-    "dac-44khz-16kbps": {"sample_rate": 44_100, "n_codebooks": 18, "latent_dim": 128},
-}
-"""Arguments of `dac.DAC` where they differ from its defaults; from the configurations (conf/final)
-that the models were published with."""
+SPECS = {name: SHAPES[name].spec(name, bandwidths) for name, bandwidths in _BANDWIDTHS.items()}
 
 
 def load(name: str, weights: Path, engine: Engine) -> Codec:
@@ -105,40 +51,32 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
         WeightsError: the file cannot be read or holds other weights than this codec's.
         CodecError: the extra is not installed.
     """
-    model, fingerprint = _official(name, weights)
-    official = cache(lambda: _official(name, weights)[0])
+    return load_shape(SPECS[name], SHAPES[name], weights, engine)
+
+
+def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> Codec:
+    """A codec of any shape; as `load`."""
+    assert isinstance(shape, DacShape)
+    model, fingerprint = load_module(shape, weights, spec.name)
+    official = cache(lambda: load_module(shape, weights, spec.name)[0])
     network = without_transposed(fold_weight_norm(model))
     if engine.name == "openvino":
         replace_parts(network, lambda part: type(part).__name__ == "Snake1d", PolynomialSnake)
-    return Dac(SPECS[name], network, official, fingerprint, engine)
-
-
-def _official(name: str, weights: Path) -> tuple[Any, str]:
-    """The official model with the weights of a file, and their fingerprint."""
-    model = _architecture(name)
-    return model, load_weights(model, weights, name)
+    return Dac(spec, shape, network, official, fingerprint, engine)
 
 
 def _architecture(name: str) -> Any:
     """The official model without its weights, a `dac.DAC`."""
-    ensure_torchaudio()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packages that it pulls in
-        try:
-            from dac.model import DAC
-        except ImportError as error:
-            raise CodecError(
-                f'{name} needs the package descript-audio-codec ({error}): pip install "acomp[dac]"'
-            ) from None
-        return DAC(**ARCHITECTURES[name])
+    return SHAPES[name].build()
 
 
 class Dac(Codec):
-    """DAC at any of its sample rates."""
+    """DAC in any shape."""
 
     def __init__(
         self,
         spec: CodecSpec,
+        shape: DacShape,
         network: Any,
         official: Callable[[], Any],
         fingerprint: str | None,
@@ -147,10 +85,15 @@ class Dac(Codec):
         super().__init__(spec, fingerprint, engine)
         self._network = network
         self._official = official
-        self.encoder = _Half(network.encoder.block, 4, engine, f"{spec.name} {fingerprint} encoder")
-        self.decoder = _Half(network.decoder.model, 2, engine, f"{spec.name} {fingerprint} decoder")
-        self.between = (network.encoder_rates[-1], network.decoder_rates[0])
+        self.shape = shape
+        self.between = shape.strides[-1]
         """Steps of a frame between the parts of the encoder, and of the decoder."""
+        # The first layer and a block for each stride: all but the one next to the latents.
+        key, near = f"{shape} {fingerprint}", len(shape.strides)
+        self.encoder = _Half(network.encoder.block, near, engine, f"{key} encoder", spec.hop_length)
+        self.decoder = _Half(network.decoder.model, 2, engine, f"{key} decoder", 1)
+        contexts = sum(shape.decoder_contexts) * spec.hop_length / spec.sample_rate
+        self.preroll = max(Codec.preroll, contexts)
         # The quantiser is a small part of the work, and bf16 would spoil it.
         torch_engine = engine if isinstance(engine, TorchEngine) else TorchEngine("fp32")
         self._prepare = partial(torch_engine.prepare, inputs=(), key="", precise=True)
@@ -233,13 +176,16 @@ class _Dequantiser(nn.Module):
 class _Half:
     """The encoder or the decoder, cut in two parts."""
 
-    def __init__(self, layers: nn.Sequential, cut: int, engine: Engine, key: str) -> None:
+    def __init__(
+        self, layers: nn.Sequential, cut: int, engine: Engine, key: str, steps: int
+    ) -> None:
+        self._steps = max(steps, EXAMPLE_STEPS)
         self.first = self._part(layers[:cut], engine, f"{key} first")
         self.second = self._part(layers[cut:], engine, f"{key} second")
 
     def _part(self, layers: Any, engine: Engine, key: str) -> Runner:
         opening = next(part for part in layers.modules() if hasattr(part, "in_channels"))
-        example = Input((1, opening.in_channels, EXAMPLE_STEPS), free=(0, 2))
+        example = Input((1, opening.in_channels, self._steps), free=(0, 2))
         return engine.prepare(lambda: layers, [example], key)
 
 
@@ -262,19 +208,20 @@ class DacEncoder:
         self._info = info
         self._ahead = 0
         self._quantise = codec.quantiser(info.codebooks)
+        contexts = codec.shape.encoder_contexts
         self._parts = (
             InBlocks(
                 codec.encoder.first,
                 inputs=info.hop_length,
-                outputs=codec.between[0],
-                context=_sample_context(info.hop_length),
+                outputs=codec.between,
+                context=contexts.samples,
                 block=SAMPLE_BLOCK,
             ),
             InBlocks(
                 codec.encoder.second,
-                inputs=codec.between[0],
+                inputs=codec.between,
                 outputs=1,
-                context=ENCODER_LATENT_CONTEXT,
+                context=contexts.latents,
                 block=LATENT_BLOCK,
             ),
         )
@@ -301,19 +248,20 @@ class DacDecoder:
     def __init__(self, codec: Dac, info: CodesInfo) -> None:
         self._channels = info.channels
         self._dequantise = codec.dequantiser
+        contexts = codec.shape.decoder_contexts
         self._parts = (
             InBlocks(
                 codec.decoder.first,
                 inputs=1,
-                outputs=codec.between[1],
-                context=DECODER_LATENT_CONTEXT,
+                outputs=codec.between,
+                context=contexts.latents,
                 block=LATENT_BLOCK,
             ),
             InBlocks(
                 codec.decoder.second,
-                inputs=codec.between[1],
+                inputs=codec.between,
                 outputs=info.hop_length,
-                context=_sample_context(info.hop_length),
+                context=contexts.samples,
                 block=SAMPLE_BLOCK,
             ),
         )

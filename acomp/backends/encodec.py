@@ -1,8 +1,10 @@
-"""EnCodec (https://arxiv.org/abs/2210.13438) on the `encodec` package: 24 kHz mono, 48 kHz stereo.
+"""EnCodec (https://arxiv.org/abs/2210.13438) on the `encodec` package: 24 kHz mono, 48 kHz stereo,
+and other shapes.
 
-The 24 kHz network is causal: its layers carry their past from block to block (`seanet`), and the
-codes are those of a whole run, however the stream is cut. The 48 kHz network codes segments of 1 s
-that overlap by 1 %, each scaled to unit level, on their own.
+A causal network, as that of 24 kHz, has layers that carry their past from block to block
+(`seanet`), and the codes are those of a whole run, however the stream is cut. One that is not, as
+that of 48 kHz, codes segments of 1 s or so that overlap by 1 %, each scaled to unit level, on
+their own.
 
 The convolutions, most of the work, run on the engine. The LSTM, limited by how fast its weights
 come out of the memory, runs in torch on every engine, where it is fastest; so do the quantiser, and
@@ -11,7 +13,7 @@ the edges of a stream, which the network pads by reflection.
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -23,9 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder, StreamEncoder
-from acomp.backends.checkpoint import load_weights
+from acomp.backends.checkpoint import load_module
 from acomp.backends.rvq import Quantiser
 from acomp.backends.seanet import AsConvolutions, AsProducts, Stack, stack_of
+from acomp.backends.shapes import SHAPES, EncodecShape, Shape
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.rewriting import (
@@ -35,41 +38,23 @@ from acomp.engines.rewriting import (
     without_transposed,
 )
 from acomp.engines.torch import MIN_ROWS, TorchEngine
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError
 
 SPECS = {
-    "encodec-24khz": CodecSpec(
-        name="encodec-24khz",
-        sample_rate=24_000,
-        channels=1,
-        hop_length=320,
-        codebooks=32,
-        codebook_size=1024,
-        codebook_dim=128,
-        bandwidths={1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32},
-        delay=320 / 24_000,  # the LSTM takes two frames at a time
+    "encodec-24khz": SHAPES["encodec-24khz"].spec(
+        "encodec-24khz", {1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32}
     ),
-    "encodec-48khz": CodecSpec(
-        name="encodec-48khz",
-        sample_rate=48_000,
-        channels=2,
-        hop_length=320,
-        codebooks=16,
-        codebook_size=1024,
-        codebook_dim=128,
-        bandwidths={3: 2, 6: 4, 12: 8, 24: 16},
-        delay=1.0,  # a segment
-    ),
+    "encodec-48khz": SHAPES["encodec-48khz"].spec("encodec-48khz", {3: 2, 6: 4, 12: 8, 24: 16}),
 }
 
-FIRST_FRAMES = 8
-"""Frames that the first step of a 24 kHz stream takes: its reflection reaches 7 frames ahead."""
 LSTM_FRAMES = 600
 """Frames that the LSTM takes at a time, at most: torch arranges its weights anew for each call."""
 BLOCK_FRAMES = 150
 """Frames that the layers take at a time, at most."""
-LSTM_WIDTH = 512
+EXAMPLE_STEPS = 320
+"""Length of the example that a stack is converted by; more, where that is no whole frame."""
+PREROLL_FRAMES = 75
+"""Frames after which the LSTM has all but forgotten what it did not see: 1 s at 24 kHz."""
 
 
 def load(name: str, weights: Path, engine: Engine) -> Codec:
@@ -78,31 +63,24 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
     Raises:
         WeightsError: the file cannot be read or holds other weights than this codec's.
     """
-    model, fingerprint = _official(name, weights)
-    official = cache(lambda: _official(name, weights)[0])
-    return Encodec(SPECS[name], fold_weight_norm(model), official, fingerprint, engine)
+    return load_shape(SPECS[name], SHAPES[name], weights, engine)
 
 
-def _official(name: str, weights: Path) -> tuple[Any, str]:
-    """The official model with the weights of a file, and their fingerprint."""
-    model = _architecture(name)
-    return model, load_weights(model, weights, name)
+def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> Codec:
+    """A codec of any shape; as `load`."""
+    assert isinstance(shape, EncodecShape)
+    model, fingerprint = load_module(shape, weights, spec.name)
+    official = cache(lambda: load_module(shape, weights, spec.name)[0])
+    return Encodec(spec, shape, fold_weight_norm(model), official, fingerprint, engine)
 
 
 def _architecture(name: str) -> Any:
     """The official model without its weights, an `encodec.EncodecModel`."""
-    ensure_torchaudio()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's weight_norm of old is deprecated
-        from encodec.model import EncodecModel
-
-        if name == "encodec-24khz":
-            return EncodecModel.encodec_model_24khz(pretrained=False)
-        return EncodecModel.encodec_model_48khz(pretrained=False)
+    return SHAPES[name].build()
 
 
 class Encodec(Codec):
-    """EnCodec at 24 kHz (causal, mono) or 48 kHz (segments, stereo)."""
+    """EnCodec in any shape, causal or in segments."""
 
     encoder: CausalHalf | SegmentHalf
     decoder: CausalHalf | SegmentHalf
@@ -110,6 +88,7 @@ class Encodec(Codec):
     def __init__(
         self,
         spec: CodecSpec,
+        shape: EncodecShape,
         network: Any,
         official: Callable[[], Any],
         fingerprint: str | None,
@@ -118,26 +97,27 @@ class Encodec(Codec):
         super().__init__(spec, fingerprint, engine)
         self._network = network
         self._official = official
+        self.shape = shape
+        self.preroll = PREROLL_FRAMES / spec.frame_rate
         # What runs in torch on every engine: on its device, or beside OpenVINO on the CPU.
         self._torch = engine if isinstance(engine, TorchEngine) else TorchEngine(engine.precision)
         self.quantiser = cache(self._quantiser)
         self._dequantiser = self._prepare_precisely(_Dequantiser(network.quantizer.vq))
-        key = f"{spec.name} {fingerprint}"
-        if network.segment is None:
-            self.encoder = CausalHalf(network.encoder.model, engine, self._torch, f"{key} encoder")
-            self.decoder = CausalHalf(network.decoder.model, engine, self._torch, f"{key} decoder")
+        key = f"{shape} {fingerprint}"
+        parts = (network.encoder.model, f"{key} encoder"), (network.decoder.model, f"{key} decoder")
+        if shape.causal:
+            hops = (shape.hop_length, 1)
+            self.encoder, self.decoder = (
+                CausalHalf(layers, hop, shape.first_frames, engine, self._torch, key)
+                for (layers, key), hop in zip(parts, hops, strict=True)
+            )
         else:
             without_transposed(network)
-            frames = network.segment_length // spec.hop_length
-            sound, latents = (
-                (1, spec.channels, network.segment_length),
-                (1, spec.codebook_dim, frames),
-            )
-            self.encoder = SegmentHalf(
-                network.encoder.model, sound, frames, engine, self._torch, f"{key} encoder"
-            )
-            self.decoder = SegmentHalf(
-                network.decoder.model, latents, frames, engine, self._torch, f"{key} decoder"
+            frames = shape.segment_length // shape.hop_length
+            inputs = (1, shape.channels, shape.segment_length), (1, shape.dimension, frames)
+            self.encoder, self.decoder = (
+                SegmentHalf(layers, whole, frames, engine, self._torch, key)
+                for (layers, key), whole in zip(parts, inputs, strict=True)
             )
 
     @property
@@ -158,14 +138,14 @@ class Encodec(Codec):
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         if isinstance(self.decoder, SegmentHalf):
             return SegmentDecoder(self, self.decoder, info)
-        return CausalDecoder(self, self.decoder)
+        return CausalDecoder(self, self.decoder, info)
 
     def seek(self, sample: int) -> tuple[int, int]:
-        if not self._network.segment:
+        if self.shape.causal:
             return super().seek(sample)
         # One segment earlier, for the cross-fade.
         segment = max(0, sample // self._network.segment_stride - 1)
-        frames = self._network.segment_length // self.spec.hop_length
+        frames = self.shape.segment_length // self.spec.hop_length
         return segment * frames, segment * self._network.segment_stride
 
     def quantise(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
@@ -238,32 +218,62 @@ def _around_lstm(network: nn.Sequential) -> tuple[Any, Any, Any]:
     return network[:at], network[at].lstm, network[at + 1 :]
 
 
-class CausalHalf:
-    """The encoder or the decoder of the 24 kHz network: layers, an LSTM, layers."""
+class Lstm:
+    """The LSTM of a half, in torch, with its skip connection."""
 
-    def __init__(self, network: Any, engine: Engine, torch_engine: TorchEngine, key: str) -> None:
+    def __init__(self, lstm: nn.LSTM, engine: TorchEngine) -> None:
+        self._run = engine.prepare(lambda: _Lstm(lstm), (), "")
+        self._state = (lstm.num_layers, lstm.hidden_size)
+
+    def start(self, batch: int) -> list[Array]:
+        """The state before the first step."""
+        return [np.zeros((batch, *self._state), np.float32)] * 2
+
+    def __call__(self, x: Array, state: list[Array]) -> tuple[Array, list[Array]]:
+        """`[batch, time, width]` to the same shape, and the next state."""
+        y, *state = self._run(x, *state)
+        return y + x, state
+
+
+class CausalHalf:
+    """The encoder or the decoder of a causal network: layers, an LSTM, layers."""
+
+    def __init__(
+        self,
+        network: Any,
+        hop: int,
+        first_frames: int,
+        engine: Engine,
+        torch_engine: TorchEngine,
+        key: str,
+    ) -> None:
+        self.hop = hop
+        """Steps of its input that are a frame."""
+        self.first_frames = first_frames
+        """Frames that the first step of a stream takes."""
         before, lstm, after = _around_lstm(network)
         self.before, self.after = stack_of(before), stack_of(after)
-        self.run_before = _prepare(self.before, engine, f"{key} before the LSTM")
-        self.run_after = _prepare(self.after, engine, f"{key} after the LSTM")
-        self.run_lstm = torch_engine.prepare(lambda: _Lstm(lstm), (), "")
+        self.run_before = _prepare(self.before, hop, engine, f"{key} before the LSTM")
+        self.run_after = _prepare(self.after, 1, engine, f"{key} after the LSTM")
+        self.lstm = Lstm(lstm, torch_engine)
 
 
-def _prepare(stack: Stack, engine: Engine, key: str) -> Runner:
+def _prepare(stack: Stack, hop: int, engine: Engine, key: str) -> Runner:
     """The stack in the middle of a stream."""
     as_network = AsProducts if engine.steady else AsConvolutions
-    x = Input((1, 320, stack.inputs), free=(1,))
+    x = Input((1, hop * math.ceil(EXAMPLE_STEPS / hop), stack.inputs), free=(1,))
     pasts = [Input(shape) for shape in stack.past_shapes()]
     return engine.prepare(lambda: as_network(stack), [x, *pasts], key)
 
 
 class CausalStream:
-    """A half of the 24 kHz network over a stream, from its beginning to its end."""
+    """A half of a causal network over a stream, from its beginning to its end."""
 
-    def __init__(self, half: CausalHalf, *, hop: int, together: int) -> None:
-        self._hop = hop
-        self._before = StackStream(half.before, half.run_before, BLOCK_FRAMES * hop)
-        self._lstm = LstmStream(half.run_lstm, together)
+    def __init__(self, half: CausalHalf, *, together: int) -> None:
+        self._hop = half.hop
+        self._first_frames = half.first_frames
+        self._before = StackStream(half.before, half.run_before, BLOCK_FRAMES * half.hop)
+        self._lstm = LstmStream(half.lstm, half.before.outputs, together)
         self._after = StackStream(half.after, half.run_after, BLOCK_FRAMES)
         self._buffer: Array | None = None
         self._begun = False
@@ -273,9 +283,9 @@ class CausalStream:
         self._buffer = x if self._buffer is None else np.concatenate([self._buffer, x], axis=1)
         while True:
             frames = self._buffer.shape[1] // self._hop
-            if frames < (1 if self._begun else FIRST_FRAMES):
+            if frames < (1 if self._begun else self._first_frames):
                 return
-            steps = min(frames, LSTM_FRAMES if self._begun else FIRST_FRAMES) * self._hop
+            steps = min(frames, LSTM_FRAMES if self._begun else self._first_frames) * self._hop
             x, self._buffer = self._buffer[:, :steps], self._buffer[:, steps:]
             self._begun = True
             yield from self._run(x, last=False)
@@ -286,7 +296,8 @@ class CausalStream:
             yield from self._run(self._buffer, last=True)
 
     def _run(self, x: Array, *, last: bool) -> Iterator[Array]:
-        for y in self._lstm.run(self._before.run(x, last=last), last=last):
+        y = self._lstm.run(self._before.run(x, last=last), last=last)
+        if y.shape[1]:
             yield self._after.run(y, last=last)
 
 
@@ -324,43 +335,42 @@ class StackStream:
 
 
 class LstmStream:
-    """The LSTM, with its skip connection, over a stream.
+    """The LSTM over a stream.
 
     It is run over a multiple of `together` steps at a time: torch's LSTM rounds one step alone
     otherwise than the same step among others, and two steps as it does any number.
     """
 
-    def __init__(self, runner: Runner, together: int) -> None:
-        self._runner = runner
+    def __init__(self, lstm: Lstm, width: int, together: int) -> None:
+        self._lstm = lstm
         self._together = together
-        self._held = np.zeros((1, 0, LSTM_WIDTH), np.float32)
-        self._state = [np.zeros((1, 2, LSTM_WIDTH), np.float32)] * 2
+        self._held = np.zeros((1, 0, width), np.float32)
+        self._state = lstm.start(1)
 
-    def run(self, x: Array, *, last: bool) -> Iterator[Array]:
-        """Take steps `[1, time, width]`; give those that can be run, in one or two parts."""
+    def run(self, x: Array, *, last: bool) -> Array:
+        """Take steps `[1, time, width]`; give what those become that can be run."""
         x = np.concatenate([self._held, x], axis=1)
         steps = x.shape[1] - x.shape[1] % self._together
-        self._held = x[:, steps:]
-        if steps:
-            yield self._steps(x[:, :steps])
-        if last and self._held.shape[1]:
-            yield self._steps(self._held)
+        x, self._held = x[:, :steps], x[:, steps:]
+        parts = [x, self._held] if last else [x]
+        return np.concatenate([x[:, :0], *(self._steps(part) for part in parts)], axis=1)
 
     def _steps(self, x: Array) -> Array:
-        y, *self._state = self._runner(x, *self._state)
-        return y + x
+        if x.shape[1]:
+            x, self._state = self._lstm(x, self._state)
+        return x
 
 
 class CausalEncoder:
-    """Streaming encoder of the 24 kHz network; two frames at a time."""
+    """Streaming encoder of a causal network; two frames at a time."""
 
     def __init__(self, codec: Encodec, half: CausalHalf, info: CodesInfo) -> None:
         self._codec = codec
         self._info = info
-        self._stream = CausalStream(half, hop=info.hop_length, together=2)
+        self._stream = CausalStream(half, together=2)
 
     def push(self, samples: Samples) -> Block:
-        return self._blocks(self._stream.push(samples[..., np.newaxis]))
+        return self._blocks(self._stream.push(samples.T[np.newaxis]))
 
     def finish(self) -> Block:
         return self._blocks(self._stream.finish())
@@ -372,11 +382,12 @@ class CausalEncoder:
 
 
 class CausalDecoder:
-    """Streaming decoder of the 24 kHz network; each frame at once."""
+    """Streaming decoder of a causal network; each frame at once."""
 
-    def __init__(self, codec: Encodec, half: CausalHalf) -> None:
+    def __init__(self, codec: Encodec, half: CausalHalf, info: CodesInfo) -> None:
         self._codec = codec
-        self._stream = CausalStream(half, hop=1, together=1)
+        self._channels = info.channels
+        self._stream = CausalStream(half, together=1)
 
     def push(self, block: Block) -> Samples:
         latents = self._codec.dequantise(block.data)
@@ -386,12 +397,12 @@ class CausalDecoder:
         return self._samples(self._stream.finish())
 
     def _samples(self, parts: Iterator[Array]) -> Samples:
-        empty = np.zeros((1, 0), np.float32)
-        return np.concatenate([empty, *(audio[..., 0] for audio in parts)], axis=1)
+        empty = np.zeros((self._channels, 0), np.float32)
+        return np.concatenate([empty, *(audio[0].T for audio in parts)], axis=1)
 
 
 class SegmentHalf:
-    """The encoder or the decoder of the 48 kHz network, which runs segments on their own."""
+    """The encoder or the decoder of a network that runs segments on their own."""
 
     def __init__(
         self,
@@ -411,10 +422,10 @@ class SegmentHalf:
             for part in (before, after):
                 replace_parts(part, SplitNorm.stands_for, SplitNorm)
             # Of these shapes alone: `encodec` works its padding out in Python.
-            between = Input((1, LSTM_WIDTH, frames))
+            between = Input((1, lstm.hidden_size, frames))
             self._before = engine.prepare(lambda: before, [Input(shape)], f"{key} before")
             self._after = engine.prepare(lambda: after, [between], f"{key} after")
-            self._lstm = torch_engine.prepare(lambda: _Lstm(lstm), (), "")
+            self._lstm = Lstm(lstm, torch_engine)
 
     def __call__(self, segments: list[Array]) -> list[Array]:
         """Each of some segments `[1, channels, time]`; the last of a stream may be shorter."""
@@ -430,19 +441,18 @@ class SegmentHalf:
         if not segments:
             return []
         x = np.concatenate([self._before(x)[0] for x in segments]).transpose(0, 2, 1)
-        start = np.zeros((len(segments), 2, LSTM_WIDTH), np.float32)
-        y = (self._lstm(x, start, start)[0] + x).transpose(0, 2, 1)
-        return [self._after(part)[0] for part in np.split(y, len(segments))]
+        y, _ = self._lstm(x, self._lstm.start(len(segments)))
+        return [self._after(part)[0] for part in np.split(y.transpose(0, 2, 1), len(segments))]
 
 
 class SegmentEncoder:
-    """Streaming encoder of the 48 kHz network: the segments that are whole, together."""
+    """Streaming encoder of segments: those that are whole, together."""
 
     def __init__(self, codec: Encodec, half: SegmentHalf, info: CodesInfo) -> None:
         self._codec = codec
         self._half = half
         self._info = info
-        self._length: int = codec._network.segment_length
+        self._length = codec.shape.segment_length
         self._stride: int = codec._network.segment_stride
         self._buffer = np.zeros((info.channels, 0), np.float32)
 
@@ -483,22 +493,26 @@ def _scale(segment: Tensor) -> Tensor:
 
 
 class SegmentDecoder:
-    """Streaming decoder of the 48 kHz network: segments are cross-faded where they overlap."""
+    """Streaming decoder of segments, which are cross-faded where they overlap."""
 
     def __init__(self, codec: Encodec, half: SegmentHalf, info: CodesInfo) -> None:
         self._codec = codec
         self._half = half
         self._stride: int = codec._network.segment_stride
-        self._most = codec._network.segment_length // info.hop_length
+        self._most = codec.shape.segment_length // info.hop_length
         self._fade: Samples | None = None
         self._sum = np.zeros((info.channels, 0), np.float32)
         self._weight = np.zeros(0, np.float32)
 
     def push(self, block: Block) -> Samples:
         if block.segments is None:
-            raise CodecError("these codes have no segments, and EnCodec 48 kHz needs them")
+            raise CodecError(
+                f"these codes have no segments, and {self._codec.spec.name} needs them"
+            )
         if int(block.segments.frames.max(initial=0)) > self._most:
-            raise CodecError(f"a segment of EnCodec 48 kHz has at most {self._most} frames")
+            raise CodecError(
+                f"a segment of {self._codec.spec.name} has at most {self._most} frames"
+            )
         ends = np.cumsum(block.segments.frames)
         parts = np.split(self._codec.dequantise(block.data), ends[:-1], axis=2)
         ready = [np.zeros((len(self._sum), 0), np.float32)]

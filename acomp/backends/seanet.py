@@ -1,4 +1,4 @@
-"""EnCodec's causal network (24 kHz) as a stream: stacks of layers that carry their own past.
+"""EnCodec's causal networks (24 kHz) as a stream: stacks of layers that carry their own past.
 
 Each layer can be run in two ways, which give the same but for rounding:
 
@@ -8,8 +8,8 @@ Each layer can be run in two ways, which give the same but for rounding:
 - `forward`, as convolutions on `[batch, channels, time]`, for what makes the best of those:
   OpenVINO, and GPUs.
 
-A layer's past is the end of its input, `[batch, kernel - stride, channels]` (for `forward`, with
-the last two axes changed round). Before the first sample it is None: the network then pads by
+A layer's past is the end of its input, `[batch, memory, channels]` (for `forward`, with the last
+two axes changed round). Before the first sample it is None: the network then pads by
 reflection, as `encodec` does.
 """
 
@@ -29,19 +29,28 @@ Pasts = list[Tensor]
 
 class Conv(nn.Module):
     """A causal convolution, behind an ELU where `elu` says so; its kernel is a multiple of its
-    stride.
+    stride, and one that strides is not dilated.
     """
 
     kernel: Tensor
     bias: Tensor
     taps: Tensor
 
-    def __init__(self, kernel: Tensor, bias: Tensor, stride: int = 1, *, elu: bool = False) -> None:
+    def __init__(
+        self,
+        kernel: Tensor,
+        bias: Tensor,
+        stride: int = 1,
+        dilation: int = 1,
+        *,
+        elu: bool = False,
+    ) -> None:
         super().__init__()
         self.outputs, self.inputs, size = kernel.shape
         self.stride = stride
+        self.dilation = dilation
         self.elu = elu
-        self.memory = size - stride
+        self.memory = (size - 1) * dilation + 1 - stride
         """Steps of the past that it sees."""
         taps = kernel.permute(2, 1, 0).reshape(size // stride, stride * self.inputs, self.outputs)
         self.register_buffer("kernel", kernel)
@@ -60,13 +69,14 @@ class Conv(nn.Module):
         else:
             seen = self._begin(x, missing) if self.memory else x
         rows = seen.reshape(len(seen), -1, self.stride * self.inputs)
-        return _products(rows, self.taps, self.bias), seen[:, seen.shape[1] - self.memory :]
+        y = _products(rows, self.taps, self.bias, self.dilation)
+        return y, seen[:, seen.shape[1] - self.memory :]
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """`[batch, inputs, time]` to `[batch, outputs, time / stride]`, and the next past."""
         x = F.elu(x) if self.elu else x
         seen = torch.cat([past, x], dim=2) if self.memory else x
-        y = F.conv1d(seen, self.kernel, self.bias, self.stride)
+        y = F.conv1d(seen, self.kernel, self.bias, self.stride, dilation=self.dilation)
         return y, seen[..., seen.shape[2] - self.memory :]
 
     def _begin(self, x: Tensor, missing: int) -> Tensor:
@@ -200,7 +210,8 @@ def stack_of(layers: Iterable[nn.Module]) -> Stack:
 
 def _conv(layer: Any, *, elu: bool = False) -> Conv:
     conv = layer.conv.conv
-    return Conv(conv.weight.detach(), conv.bias.detach(), conv.stride[0], elu=elu)
+    weight, bias = conv.weight.detach(), conv.bias.detach()
+    return Conv(weight, bias, conv.stride[0], conv.dilation[0], elu=elu)
 
 
 def _upsampler(layer: Any) -> Upsampler:
@@ -213,16 +224,18 @@ def _residual(layer: Any) -> Residual:
     return Residual(_conv(first, elu=True), _conv(second, elu=True), _conv(layer.shortcut))
 
 
-def _products(rows: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+def _products(rows: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
     """The convolution of rows `[batch, count, inputs]` with taps `[taps, inputs, outputs]`."""
     batch, count, inputs = rows.shape
-    steps = count - len(taps) + 1
+    reach = (len(taps) - 1) * dilation
+    steps = count - reach
     if steps < MIN_ROWS:
         rows = F.pad(rows, (0, 0, 0, MIN_ROWS - steps))
-    padded = rows.shape[1] - len(taps) + 1
+    padded = rows.shape[1] - reach
     y = torch.addmm(bias, rows[:, :padded].reshape(-1, inputs), taps[0])
     for j in range(1, len(taps)):
-        y.addmm_(rows[:, j : j + padded].reshape(-1, inputs), taps[j])
+        seen = rows[:, j * dilation : j * dilation + padded]
+        y.addmm_(seen.reshape(-1, inputs), taps[j])
     return y.reshape(batch, padded, -1)[:, :steps]
 
 

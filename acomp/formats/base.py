@@ -21,8 +21,8 @@ MAX_METADATA = 1 << 16
 
 _LONGEST_MESSAGE = 300
 
-# EnCodec 48 kHz codes 1 s segments that overlap by 1 % (its model's `segment` and `overlap`).
-_STRIDES = {"encodec-48khz": 47520}
+# What codes in segments of one length that overlap by 1 % (EnCodec's `segment` and `overlap`).
+_IN_SEGMENTS = ("custom", "encodec-48khz")
 
 
 class CodesReader(Closing):
@@ -162,8 +162,9 @@ def natural_length(info: CodesInfo, frames: int, segments: int = 0, last: int = 
     `segments` is the number of segments, `last` the frames of the last one.
     """
     samples = frames * info.hop_length
-    if segments and info.codec in _STRIDES:
-        samples = (segments - 1) * _STRIDES[info.codec] + last * info.hop_length
+    if segments > 1 and info.codec in _IN_SEGMENTS:
+        whole = (frames - last) // (segments - 1) * info.hop_length
+        samples = (segments - 1) * int(0.99 * whole) + last * info.hop_length
     return min(samples * info.source_rate // info.sample_rate, MAX_LENGTH)
 
 
