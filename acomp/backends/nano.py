@@ -38,6 +38,8 @@ ENCODER_DEPTH = 4
 DECODER_DEPTH = 6
 MEMORY = 6
 """Frames that a block of the network looks back."""
+PATHS, CHOICES = 4, 2
+"""Of the search for codes; see `rvq.Search`."""
 EXAMPLE = 40
 """Frames of the example that a network is converted by."""
 BLOCK_FRAMES = 750
@@ -107,11 +109,12 @@ class Nano(Codec):
 
     def _quantiser(self, codebooks: int) -> Runner:
         if self._in_numpy:
-            return NumpyQuantiser(self._books[:codebooks])
-        from acomp.backends.rvq import Quantiser
+            return NumpySearch(self._books[:codebooks])
+        from acomp.backends.rvq import Search
 
+        books = self.module.codebooks[:codebooks]
         return self._prepare(
-            lambda: Quantiser(self.module.codebooks[:codebooks]), (), "", precise=True
+            lambda: Search(books, paths=PATHS, choices=CHOICES), (), "", precise=True
         )
 
     def stream_encoder(self, info: CodesInfo) -> NanoEncoder:
@@ -216,8 +219,8 @@ def _start(streams: int, depth: int) -> list[Array]:
     return [np.zeros((streams, MEMORY, WIDTH), np.float32)] * depth
 
 
-class NumpyQuantiser:
-    """`Quantiser` of `rvq` without torch; faster at it than OpenVINO."""
+class NumpySearch:
+    """`Search` of `rvq` without torch; faster at it than OpenVINO."""
 
     def __init__(self, books: NDArray[np.float32]) -> None:
         """`books` are `[codebooks, size, dimension]`."""
@@ -228,12 +231,29 @@ class NumpyQuantiser:
     def __call__(self, *inputs: Array) -> list[Array]:
         """Latents `[batch, time, dimension]` to codes `[batch, codebooks, time]`."""
         (latents,) = inputs
-        batch, time, _ = latents.shape
-        left = latents.reshape(batch * time, -1)
-        codes = []
+        batch, time, dimension = latents.shape
+        left = latents.reshape(batch * time, 1, dimension)
+        rows = np.arange(batch * time)[:, np.newaxis]
+        codes = np.zeros((batch * time, 1, 0), np.int64)
         for book, norm, factor in zip(self._books, self._norms, self._factors, strict=True):
-            distances = left @ factor
+            distances = left.reshape(-1, dimension) @ factor
             distances += norm
-            codes.append(distances.argmin(axis=1))
-            left = left - book[codes[-1]]
-        return [np.stack([level.reshape(batch, time) for level in codes], axis=1)]
+            nearest, entries = _nearest(distances, CHOICES)
+            nearest += np.square(left).sum(axis=2).reshape(-1, 1)
+            best = nearest.reshape(len(rows), -1).argsort(axis=1, kind="stable")[:, :PATHS]
+            chosen, path = entries.reshape(len(rows), -1)[rows, best], best // CHOICES
+            left = left[rows, path] - book[chosen]
+            codes = np.concatenate([codes[rows, path], chosen[..., np.newaxis]], axis=2)
+        return [codes[:, 0].reshape(batch, time, -1).transpose(0, 2, 1)]
+
+
+def _nearest(distances: Array, number: int) -> tuple[Array, NDArray[np.int64]]:
+    """The least of each row of `[n, size]`, and where they are: `[n, number]`, ascending."""
+    every = np.arange(len(distances))
+    least, entries = [], []
+    for _ in range(number):
+        entry = distances.argmin(axis=1)
+        least.append(distances[every, entry])
+        entries.append(entry)
+        distances[every, entry] = np.inf
+    return np.stack(least, axis=1), np.stack(entries, axis=1)
