@@ -19,3 +19,11 @@ class CodecError(AcompError):
 
 class WeightsError(AcompError):
     """Weights that are missing, cannot be fetched, fail their checksum or do not fit the codec."""
+
+
+class TrainingError(AcompError):
+    """Training that cannot begin or go on: its data, its configuration or its losses."""
+
+
+class DivergenceError(TrainingError):
+    """Losses that are no numbers any more, or have grown many times over."""

@@ -10,14 +10,16 @@ EVALUATION = ("auraloss", "pesq", "pystoi", "scipy", "silero_vad", "torchmetrics
 """What `acomp eval` needs of the extra `eval`."""
 PAGES = ("jinja2", "matplotlib", "pyloudnorm", "scipy")
 """What the pages of `acomp report` and `acomp listen` need of it."""
+TRAINING = ("lightning_fabric", "matplotlib", "yaml")
+"""What `acomp train` needs of the extra `train`."""
 
 
-def require_packages(what: str, *modules: str) -> None:
-    """See that what only the extra `eval` brings is there.
+def require_packages(what: str, *modules: str, extra: str = "eval") -> None:
+    """See that what only an extra brings is there.
 
     Raises:
         AcompError: a module is missing; the message says what needs it and how to get it.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise AcompError(f'{what} needs {", ".join(missing)}: pip install "acomp[eval]"')
+        raise AcompError(f'{what} needs {", ".join(missing)}: pip install "acomp[{extra}]"')

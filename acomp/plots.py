@@ -83,7 +83,7 @@ def plot_codebooks(
     picture = _Picture(codec, fingerprint, codebooks.astype(np.float64), usage)
     content, form = io.BytesIO(), FORMS[path.suffix.lower()]
     metadata = {"Title": picture.title, **({"Date": None} if form == "svg" else {})}
-    with _settings():
+    with house_style():
         figure = picture.draw()
         figure.savefig(content, format=form, dpi=DOTS_PER_INCH, metadata=metadata)
     with atomic_write(path, AcompError) as file:
@@ -91,7 +91,7 @@ def plot_codebooks(
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Matplotlib's own settings, whatever the user's are, and what the same bytes need."""
     import matplotlib
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -145,3 +147,16 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     places = dict.fromkeys(("ACOMP_CACHE", "TORCH_HOME", "HOME"), home)
     settings = {"ACOMP_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     return {**os.environ, **places, **settings, **more}
+
+
+@contextmanager
+def limited_file_size(most: int) -> Iterator[None]:
+    """A disk that is full after `most` bytes, as far as this process can tell."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)

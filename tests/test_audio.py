@@ -6,9 +6,7 @@ import array
 import fcntl
 import io
 import os
-import resource
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -17,14 +15,13 @@ import termios
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
 import soundfile
+from commands import limited_file_size
 from hypothesis import given, settings, strategies as st
 
 from acomp.audio import (
@@ -704,19 +701,6 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
         raise KeyError("something else")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
-
-
-@contextmanager
-def limited_file_size(most: int) -> Iterator[None]:
-    """A disk that is full after `most` bytes, as far as this process can tell."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.filterwarnings("error")

@@ -86,7 +86,10 @@ ROOMS = {
         *{"errors", "files", "packages", "audio", "analysis"},
         *{"evaluation"},
     },
-    "training": {"errors", "files", "codes", "audio", "engines", "backends"},
+    "training": {
+        *{"errors", "files", "packages", "codes", "audio", "engines", "backends"},
+        *{"metrics", "plots"},
+    },
 }
 """The rooms below the pipeline and the command line, and what each may import."""
 

@@ -25,6 +25,7 @@ from acomp.cli import (
     listen,
     models,
     report,
+    train,
 )
 from acomp.cli.common import show_error
 from acomp.errors import AcompError
@@ -49,6 +50,7 @@ app.command()(bench.bench)
 app.command("eval")(evaluate.evaluate)
 app.command()(report.report)
 app.command()(listen.listen)
+app.command()(train.train)
 
 
 def _print_version(wanted: bool) -> None:

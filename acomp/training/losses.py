@@ -1,31 +1,95 @@
-"""Reconstruction losses, on samples `[batch, time]` at 24 kHz."""
+"""Reconstruction losses: how far a codec's output is from what it was given.
+
+Every one takes samples `[..., time]`, float32, of any sample rate; what the leading dimensions
+are, batch or channels, is all the same to it. Gradients are finite at digital silence.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.errors import TrainingError
 
 SCALES = {64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}
 """Window length in samples and number of mel bands, as in DAC (https://arxiv.org/abs/2306.06546),
 without its shortest window."""
+DAC_SCALES = {32: 5, **SCALES}
+ENCODEC_WINDOWS = tuple(2**power for power in range(5, 12))
+ENCODEC_BANDS = 64
+STFT_WINDOWS = (512, 2048)
 COMPLEX_WINDOWS = (512, 2048)
+
+
+def waveform_loss(target: Tensor, output: Tensor) -> Tensor:
+    """Mean absolute difference of the samples."""
+    return (target - output).abs().mean()
 
 
 def mel_loss(target: Tensor, output: Tensor, sample_rate: int = 24_000) -> Tensor:
     """Multi-scale log-mel distance: mean absolute difference of log10 mel magnitudes, each scale's
-    added up (DAC, section 3.4).
+    added up, on the mel bands of HTK.
     """
     total = target.new_zeros(())
     for window, bands in SCALES.items():
-        filters = _mel_filters(window, bands, sample_rate)
-        x = (_spectrogram(target, window).abs().transpose(1, 2) @ filters).clamp(min=1e-5).log10()
-        spectrum = _magnitude(_spectrogram(output, window), 1e-10)
-        y = (spectrum.transpose(1, 2) @ filters).clamp(min=1e-5).log10()
+        filters = _mel_filters(window, bands, sample_rate, "htk", target.device)
+        x = _bands(_spectrogram(target, window).abs(), filters).clamp(min=1e-5).log10()
+        y = _bands(_magnitude(_spectrogram(output, window), 1e-10), filters)
+        total = total + (x - y.clamp(min=1e-5).log10()).abs().mean()
+    return total
+
+
+def dac_mel_loss(target: Tensor, output: Tensor, sample_rate: int) -> Tensor:
+    """DAC's multi-scale log-mel distance (https://arxiv.org/abs/2306.06546, section 3.4): mean
+    absolute difference of log10 mel magnitudes, each scale's added up, on the mel bands of Slaney.
+    """
+    total = target.new_zeros(())
+    for window, bands in DAC_SCALES.items():
+        filters = _mel_filters(window, bands, sample_rate, "slaney", target.device)
+        x, y = (
+            _bands(_spectrogram(samples, window).abs(), filters).clamp(min=1e-5).log10()
+            for samples in (target, output)
+        )
         total = total + (x - y).abs().mean()
+    return total
+
+
+def encodec_mel_loss(target: Tensor, output: Tensor, sample_rate: int) -> Tensor:
+    """EnCodec's mel distance (https://arxiv.org/abs/2210.13438, equation 1): L1 plus L2 norm of the
+    difference of 64-band mel magnitudes, averaged over seven scales.
+
+    The norms are per element (mean and root mean square over each channel's spectrogram), so that
+    the loss does not grow with the length of a segment.
+    """
+    total = target.new_zeros(())
+    for window in ENCODEC_WINDOWS:
+        filters = _mel_filters(window, ENCODEC_BANDS, sample_rate, "htk", target.device)
+        x, y = (
+            _bands(_spectrogram(samples, window).abs(), filters) for samples in (target, output)
+        )
+        difference = (x - y) / _hann(window, target.device).norm()
+        # unlike the square root of a mean square, this norm has a gradient (zero) at zero
+        norms = torch.linalg.vector_norm(difference, dim=(1, 2))
+        total = total + difference.abs().mean() + (norms / difference[0].numel() ** 0.5).mean()
+    return total / len(ENCODEC_WINDOWS)
+
+
+def stft_loss(target: Tensor, output: Tensor) -> Tensor:
+    """Multi-scale spectral distance (https://arxiv.org/abs/2001.04643): mean absolute difference of
+    magnitudes, and of log10 powers, added up; with DAC's scales and floor.
+    """
+    total = target.new_zeros(())
+    for window in STFT_WINDOWS:
+        x, y = _spectrogram(target, window).abs(), _spectrogram(output, window).abs()
+        powers = 2 * (x.clamp(min=1e-5).log10() - y.clamp(min=1e-5).log10())
+        total = total + (x - y).abs().mean() + powers.abs().mean()
     return total
 
 
@@ -44,9 +108,29 @@ def complex_loss(target: Tensor, output: Tensor) -> Tensor:
 
 
 def relative_error(target: Tensor, output: Tensor) -> Tensor:
-    """Mean squared error over the target's mean square, averaged over the batch."""
+    """Mean squared error of `[batch, frames, features]` over the target's mean square, averaged
+    over the batch.
+    """
     error = (target - output).square().mean((1, 2))
     return (error / (target.square().mean((1, 2)) + 1e-4)).mean()
+
+
+Reconstruction = Callable[[Tensor, Tensor, int], Tensor]
+
+RECONSTRUCTION: Mapping[str, Reconstruction] = MappingProxyType(
+    {
+        "waveform": lambda target, output, _: waveform_loss(target, output),
+        "mel": mel_loss,
+        "dac-mel": dac_mel_loss,
+        "encodec-mel": encodec_mel_loss,
+        "stft": lambda target, output, _: stft_loss(target, output),
+        "complex": lambda target, output, _: complex_loss(target, output),
+    }
+)
+"""Losses by name: of the target `[..., time]`, the output and the sample rate in Hz.
+
+All but `waveform` raise TrainingError for segments of less than half their longest window.
+"""
 
 
 def _magnitude(spectrum: Tensor, floor: float) -> Tensor:
@@ -54,19 +138,52 @@ def _magnitude(spectrum: Tensor, floor: float) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + floor).sqrt()
 
 
-def _spectrogram(x: Tensor, window: int) -> Tensor:
-    return torch.stft(x, window, window // 4, window=_hann(window), return_complex=True)
+def _bands(magnitudes: Tensor, filters: Tensor) -> Tensor:
+    """`[n, frequencies, frames]` to `[n, frames, bands]`."""
+    return magnitudes.transpose(1, 2) @ filters
+
+
+def _spectrogram(samples: Tensor, window: int) -> Tensor:
+    """`[..., time]` to `[n, frequencies, frames]`, complex."""
+    length = samples.shape[-1]
+    if length <= window // 2:
+        raise TrainingError(
+            f"segments of {length} samples are too short for a spectral loss: "
+            f"train on at least {window // 2 + 1}"
+        )
+    flat = samples.reshape(-1, length)
+    return torch.stft(
+        flat, window, window // 4, window=_hann(window, samples.device), return_complex=True
+    )
+
+
+# What is cached may be asked for first by a validation under inference_mode, whose tensors could
+# not take part in a later training step.
 
 
 @cache
-def _hann(window: int) -> Tensor:
-    return torch.hann_window(window)
+def _hann(window: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.hann_window(window, device=device)
 
 
 @cache
-def _mel_filters(window: int, bands: int, sample_rate: int) -> Tensor:
+def _mel_filters(
+    window: int, bands: int, sample_rate: int, scale: Literal["htk", "slaney"], device: torch.device
+) -> Tensor:
+    """`[frequencies, bands]`; Slaney's have unit area, HTK's unit height."""
     ensure_torchaudio()
     from torchaudio.functional import melscale_fbanks
 
-    filters: Tensor = melscale_fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate)
-    return filters
+    with torch.inference_mode(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the shortest windows leave bands empty, as published
+        filters: Tensor = melscale_fbanks(
+            window // 2 + 1,
+            0.0,
+            sample_rate / 2,
+            bands,
+            sample_rate,
+            norm="slaney" if scale == "slaney" else None,
+            mel_scale=scale,
+        )
+        return filters.to(device)

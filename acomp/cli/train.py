@@ -1,0 +1,270 @@
+"""acomp train"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import typer
+
+from acomp.cli.common import one_line
+from acomp.errors import AcompError
+from acomp.packages import TRAINING, require_packages
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from acomp.training.config import Config
+    from acomp.training.run import Outcome
+
+
+def train(
+    output: Annotated[Path, typer.Option("--output", "--out", "-o", help="Folder of the run.")],
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", "-b", help="Codec to train; `custom` is one of your own shape."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER[=SHARE]",
+            help="Audio: a folder, or a .txt file that lists files, and its share of what is "
+            "learnt from. Can be repeated.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings, laid over the codec's own.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights to begin from instead of the published ones.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin from no weights at all.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what audio was found and what is unreadable.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the whole run.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Segments in a step, of each device.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another run.")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None, typer.Option(help="Arithmetic of the networks.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="What to train on.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes on a CPU, to train on together.")
+    ] = None,
+) -> None:
+    """Train a codec on your own audio, from its published weights on or from scratch.
+
+    The run's folder gets the weights, metrics, plots and audio samples; the
+    weights work wherever the codec does. Example:
+
+        acomp train -b nano --data my_audio/ --out runs/voice
+        acomp encode -b nano --weights runs/voice/best.safetensors speech.wav
+    """
+    require_packages("train", *TRAINING, extra="train")
+    options: dict[str, Any] = {
+        "weights": None if weights is None else str(weights),
+        "from_scratch": from_scratch or None,
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "precision": precision,
+        "device": device,
+        "devices": devices,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if resume:
+        settled = _resumed(output, given, bool(backend or data or config))
+    else:
+        settled = _settled(backend, data or [], config, given)
+    if check:
+        _check(settled)
+        return
+    from acomp.training.run import train as run
+
+    _report(output, run(settled, output, resume=resume, make_display=Display))
+
+
+def _settled(
+    backend: str | None, data: list[str], file: Path | None, given: Mapping[str, Any]
+) -> Config:
+    """The codec's recipe, under the file's settings, under the options."""
+    from acomp.training.config import merge, parse, read_yaml, recipe
+    from acomp.training.segments import parse_source
+
+    own = {} if file is None else read_yaml(file)
+    name = backend or own.get("backend") or ("custom" if "shape" in own else None)
+    if not isinstance(name, str):
+        raise typer.BadParameter("name the codec to train", param_hint="--backend")
+    family = _family(own.get("shape"), given.get("weights")) if name == "custom" else None
+    settings = merge(recipe(_resolved(name), family), own)
+    sources = [parse_source(text) for text in data]
+    if sources:
+        shares = {str(source.path): source.share for source in sources}
+        settings = merge(settings, {"data": {"sources": shares}})
+    if not settings["data"].get("sources"):
+        raise typer.BadParameter("name a folder of audio to train on", param_hint="--data")
+    return parse(merge(settings, {"backend": _resolved(name), **given}))
+
+
+def _family(shape: object, weights: str | None) -> object:
+    """The family of a codec of one's own, by its shape or by that of its weights."""
+    from acomp.backends.custom import shape_of
+
+    if isinstance(shape, Mapping):
+        return shape.get("family")
+    return None if weights is None else shape_of(Path(weights)).family
+
+
+def _resolved(name: str) -> str:
+    from acomp.backends import resolve
+
+    return resolve(name)
+
+
+def _resumed(folder: Path, given: Mapping[str, Any], other: bool) -> Config:
+    """The configuration of the run that goes on, which only some options may change."""
+    from acomp.training.run import load_config
+
+    if other or not given.keys() <= {"steps", "device"}:
+        raise typer.BadParameter(
+            "with --resume only --steps and --device can be given; the rest is in the run's "
+            "config.yaml"
+        )
+    return replace(load_config(folder), **given)
+
+
+def _check(config: Config) -> None:
+    """Decode some of every file, print what there is, and fail where some cannot be used.
+
+    Raises:
+        TrainingError: there are unusable files.
+    """
+    from rich.console import Console
+
+    from acomp.training.run import find_audio
+    from acomp.training.segments import probe
+
+    with _counting("looking") as progress:
+        collection = find_audio(config.data, progress)
+    rows, unusable = collection.summary(), 0
+    files = [file for source in collection.sources for file in source.files]
+    with _counting("decoding") as progress:
+        for done, file in enumerate(files, 1):
+            problem = probe(file)
+            if problem is not None:
+                rows[0]["unusable"].append([str(file.path), problem])
+            progress(done, len(files))
+    for row in rows:
+        for path, reason in row["unusable"]:
+            unusable += 1
+            print(one_line(f"{path}: {reason}"), file=sys.stderr)
+    Console(width=None if sys.stdout.isatty() else 120).print(_audio_table(rows))
+    if unusable:
+        raise AcompError(
+            f"{unusable} of the files cannot be used, as said above; training leaves them out"
+        )
+
+
+def _audio_table(rows: list[dict[str, Any]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("source", overflow="fold")
+    for heading in ("share", "files", "hours", "held out", "rates in Hz", "channels", "unusable"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            Text(row["source"]),
+            f"{row['share']:.0%}",
+            str(row["files"]),
+            f"{row['hours']:.2f}",
+            f"{row['held_out_files']} ({row['held_out_hours']:.2f} h)",
+            ", ".join(row["sample_rates"]),
+            ", ".join(row["channels"]),
+            str(len(row["unusable"])),
+        )
+    return table
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of files on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _report(folder: Path, outcome: Outcome) -> None:
+    """Say how the run went.
+
+    Raises:
+        Interrupted: before its end.
+    """
+    from acomp.training.run import BEST
+
+    gain = f"validation {outcome.first:.4f} at the start, {outcome.best:.4f} at step"
+    print(f"{folder / BEST}: {gain} {outcome.best_step}")
+    print(f"{outcome.audio_rate:.1f} s of audio per second")
+    if outcome.interrupted:
+        print(f"interrupted after step {outcome.step}; --resume goes on", file=sys.stderr)
+        raise typer.Exit(130)
+
+
+class Display:
+    """A bar with the losses on a terminal; in a pipe the lines that stay, alone."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._begun, self._steps = step, steps
+        self._bar = Progress(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=steps, completed=step, state="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, losses: Mapping[str, float]) -> None:
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        speed = (step - self._begun) / elapsed if elapsed else 0.0
+        state = f"{speed:.2f} steps/s"
+        if speed:
+            state += f", {timedelta(seconds=round((self._steps - step) / speed))} left"
+        shown = " ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        self._bar.update(self._task, completed=step, state=f"{state}  {shown}")
+
+    def say(self, line: str) -> None:
+        self._bar.console.print(one_line(line), markup=False, highlight=False)

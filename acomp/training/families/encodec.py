@@ -1,0 +1,76 @@
+"""EnCodec in training: its encoder and decoder, and codebooks that learn by moving averages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acomp.backends.base import CodecSpec
+from acomp.training.families.base import Coded, Trainee, precise
+from acomp.training.quantiser import LearningQuantiser
+
+
+class EncodecTrainee(Trainee):
+    """An `encodec.EncodecModel` with acomp's learning of its codebooks.
+
+    The package's own restart of unused entries has no effect (the entries that it puts in place are
+    overwritten by the averages at once), and of its commitment losses only the first codebook's
+    reaches the encoder.
+    """
+
+    def __init__(self, model: Any, spec: CodecSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.model = model
+        self.quantiser = LearningQuantiser(spec.codebooks, spec.codebook_size)
+        self.learns = True
+
+    def books(self) -> list[Tensor]:
+        return [layer._codebook.embed for layer in self.model.quantizer.vq.layers]
+
+    def forward(self, samples: Tensor, codebooks: Tensor) -> Coded:
+        scaled, scale = self._normalise(samples)
+        latents = self.model.encoder(scaled).transpose(1, 2)
+        with precise(samples):
+            quantised, codes, commitment = self.quantiser(
+                latents.float(), self.books(), codebooks, learn=self.training and self.learns
+            )
+        decoded = self.model.decoder(quantised.transpose(1, 2))
+        output = decoded[..., : samples.shape[-1]].float() * scale
+        return Coded(output, codes, {"commitment": commitment})
+
+    def _normalise(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples at unit level and the level, as `EncodecModel` has it at 48 kHz."""
+        if not self.model.normalize:
+            return samples, samples.new_ones(())
+        mono = samples.mean(1, keepdim=True)
+        scale = mono.square().mean(2, keepdim=True).sqrt() + 1e-8
+        return samples / scale, scale
+
+    def encoder(self) -> list[nn.Parameter]:
+        return list(self.model.encoder.parameters())
+
+    def decoder(self) -> list[nn.Parameter]:
+        return list(self.model.decoder.parameters())
+
+    def freeze(self) -> None:
+        super().freeze()
+        self.learns = False
+
+    @torch.no_grad()
+    def start(self, samples: Tensor) -> None:
+        latents = self.model.encoder(self._normalise(samples)[0]).transpose(1, 2)
+        self.quantiser.start(latents.flatten(0, 1), self.books())
+        for layer in self.model.quantizer.vq.layers:
+            layer._codebook.inited.fill_(1)
+
+    def weights(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = dict(self.model.state_dict())
+        # The package's averages go with the entries, so that it could go on training.
+        for level, share in enumerate(self.quantiser.share):
+            prefix = f"quantizer.vq.layers.{level}._codebook."
+            state[prefix + "cluster_size"] = share
+            state[prefix + "embed_avg"] = state[prefix + "embed"] * share[:, None]
+        return state

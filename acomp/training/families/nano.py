@@ -1,0 +1,90 @@
+"""nano in training: it begins as a transform codec, and learns to be better."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from acomp.backends.nano import CHOICES, HOP, PATHS, SPEC, WINDOW
+from acomp.backends.nano_network import Network, overlap_add
+from acomp.backends.rvq import Search
+from acomp.training.families.base import Coded, Trainee, precise
+from acomp.training.losses import relative_error
+from acomp.training.quantiser import LearningQuantiser
+
+
+class NanoTrainee(Trainee):
+    """Nano's network."""
+
+    spec = SPEC
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.quantiser = LearningQuantiser(SPEC.codebooks, SPEC.codebook_size)
+        self.learns = True
+
+    def forward(self, samples: Tensor, codebooks: Tensor) -> Coded:
+        network, batch = self.network, len(samples)
+        with precise(samples):
+            features, sines = network.features(windows(samples[:, 0]))
+        latents = network.encode(features, sines, network.encoder.start(batch))[0]
+        with precise(samples):
+            quantised, codes, commitment = self._quantise(latents.float(), codebooks)
+        decoded = network.decode(quantised, network.decoder.start(batch))[0].float()
+        with precise(samples):
+            output = overlap_add(network.frames(decoded))[:, : samples.shape[-1]]
+            penalties = {
+                "lines": relative_error(features[..., :HOP], decoded[..., :HOP]),
+                "bands": (features[..., HOP:] - decoded[..., HOP:]).abs().mean(),
+                "commitment": commitment,
+            }
+        return Coded(output[:, None], codes, penalties)
+
+    def _quantise(self, latents: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Learn from the nearest entries; where nothing is learnt, search as the codec does."""
+        books = self.network.codebooks
+        if self.training:
+            learnt: tuple[Tensor, Tensor, Tensor] = self.quantiser(
+                latents, list(books), codebooks, learn=self.learns
+            )
+            return learnt
+        books = books[: int(codebooks.max())]
+        codes = Search(books, paths=PATHS, choices=CHOICES)(latents)
+        used = (torch.arange(len(books), device=codes.device) < codebooks[:, None])[..., None, None]
+        chosen = torch.stack([book[codes[:, level]] for level, book in enumerate(books)], dim=1)
+        return (chosen * used).sum(1), codes, latents.new_zeros(())
+
+    def encoder(self) -> list[nn.Parameter]:
+        return [*self.network.analysis.parameters(), *self.network.encoder.parameters()]
+
+    def decoder(self) -> list[nn.Parameter]:
+        return [*self.network.synthesis.parameters(), *self.network.decoder.parameters()]
+
+    def freeze(self) -> None:
+        super().freeze()
+        self.learns = False
+
+    @torch.no_grad()
+    def start(self, samples: Tensor) -> None:
+        """Principal components for the linear maps, and k-means for the codebooks."""
+        features = self.network.features(windows(samples[:, 0]))[0].flatten(0, 1)
+        mean = features.mean(0)
+        centred = features - mean
+        components = torch.linalg.eigh(centred.T @ centred).eigenvectors
+        basis = components[:, -SPEC.codebook_dim :]
+        self.network.analysis.weight.copy_(basis.T)
+        self.network.analysis.bias.copy_(-mean @ basis)
+        self.network.synthesis.weight.copy_(basis)
+        self.network.synthesis.bias.copy_(mean)
+        self.quantiser.start(centred @ basis, list(self.network.codebooks))
+
+    def weights(self) -> dict[str, Tensor]:
+        """As float16, half the size."""
+        return {name: value.half() for name, value in self.network.state_dict().items()}
+
+
+def windows(samples: Tensor) -> Tensor:
+    """Samples `[batch, time]` to frames `[batch, frames, 640]`, silence around them."""
+    missing = -samples.shape[-1] % HOP
+    return nn.functional.pad(samples, (HOP, HOP + missing)).unfold(-1, WINDOW, HOP)

@@ -1,0 +1,320 @@
+"""The loop: steps of gradient descent on Lightning Fabric, on one device or on several.
+
+Whatever is random in a step is a function of the seed, the step and the process, so that a run that
+goes on from a checkpoint does what it would have done uninterrupted: on a CPU to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from acomp.errors import DivergenceError, TrainingError
+from acomp.training import checkpoints
+from acomp.training.balancer import Balancer
+from acomp.training.config import AGAINST_DISCRIMINATORS, Config
+from acomp.training.discriminators import (
+    Discriminator,
+    Judgement,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from acomp.training.families.base import Coded, Trainee
+from acomp.training.losses import RECONSTRUCTION
+
+Losses = dict[str, Tensor]
+
+EXPLODED = 10.0
+"""Times that the losses may exceed the least they were before a run is given up."""
+
+
+class Loop:
+    """Networks, optimisers, and what a step does with them."""
+
+    def __init__(self, fabric: Fabric, config: Config, trainee: Trainee) -> None:
+        self.fabric = fabric
+        self.config = config
+        self.step = 0
+        """Steps done."""
+        self.trainee = trainee
+        if config.optimiser.encoder == 0:
+            trainee.freeze()
+        self._network, self._optimiser = fabric.setup(trainee, _optimiser(trainee, config))
+        self._balancer = Balancer(self._weights(_of_output(config))) if config.balance else None
+        self._adversary, self._adversary_optimiser = self._set_up_adversary()
+        offered = sorted(set(trainee.spec.bandwidths.values()))
+        self._offered = torch.tensor(offered)
+        self.compared = [name for name in config.losses if name in RECONSTRUCTION]
+        """The losses that compare sounds."""
+
+    def _set_up_adversary(self) -> tuple[Any, Any]:
+        adversary, spec = self.config.adversary, self.trainee.spec
+        if not adversary.discriminators:
+            return None, None
+        network = Discriminator(adversary.discriminators, spec.sample_rate, spec.channels)
+        rate, betas = adversary.rate, self.config.optimiser.betas
+        optimiser = torch.optim.AdamW(network.parameters(), rate, betas, weight_decay=0.0)
+        wrapped: tuple[Any, Any] = self.fabric.setup(network, optimiser)
+        return wrapped
+
+    def _weights(self, names: list[str]) -> dict[str, float]:
+        return {name: self.config.losses[name] for name in names}
+
+    # A step
+
+    def train(self, samples: Tensor) -> dict[str, Tensor]:
+        """One step on `[batch, channels, time]`; returns what it measured.
+
+        Raises:
+            DivergenceError: the gradient is not finite; the networks are as they were.
+        """
+        config = self.config
+        torch.manual_seed(_seed(config.seed, self.step, self.fabric.global_rank))
+        self._network.train()
+        self._set_rates()
+        with self._autocast():
+            coded: Coded = self._network(samples, self._draw_codebooks(len(samples)))
+        measured: dict[str, Tensor] = {}
+        if self._adversary_is_on():
+            measured |= self._train_adversary(samples, coded.output.detach())
+        losses = self._losses(samples, coded)
+        self._backward(losses, coded.output)
+        measured |= losses
+        measured["gradient"] = self._descend(self._optimiser, self._network, config.optimiser.clip)
+        self.step += 1
+        return {name: value.detach() for name, value in measured.items()}
+
+    def _autocast(self) -> torch.autocast:
+        """Networks run in bf16 where that is asked for. Fabric's own way would round the samples
+        that go in and come out, too.
+        """
+        enabled = self.config.precision == "bf16"
+        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=enabled)
+
+    def _set_rates(self) -> None:
+        factor = rate_factor(self.config, self.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    def _draw_codebooks(self, batch: int) -> Tensor:
+        """How many codebooks each example is coded with."""
+        drawn = self._offered[torch.randint(len(self._offered), (batch,))]
+        dropped = torch.rand(batch) < self.config.dropout
+        chosen = torch.where(dropped, drawn, torch.full_like(drawn, self.trainee.spec.codebooks))
+        return chosen.to(self.fabric.device)
+
+    def _adversary_is_on(self) -> bool:
+        return self._adversary is not None and self.step >= self.config.adversary.start
+
+    def _train_adversary(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        adversary = self.config.adversary
+        # Drawn from the seed and the step alone, as all processes must do the same.
+        draw = torch.rand(
+            (), generator=torch.Generator().manual_seed(_seed(self.config.seed, self.step))
+        )
+        if draw >= adversary.probability:
+            return {}
+        with self._autocast():
+            judged = self._adversary(torch.cat([real, fake]))
+        of_real, of_fake = _halves(judged)
+        loss = discriminator_loss(of_real, of_fake, adversary.loss)
+        self.fabric.backward(loss)
+        self._descend(self._adversary_optimiser, self._adversary, adversary.clip)
+        return {"discriminator": loss}
+
+    def _losses(self, samples: Tensor, coded: Coded) -> Losses:
+        """Every loss that the configuration weighs, unweighed."""
+        losses = self.reconstruction(samples, coded.output)
+        losses |= {
+            name: value for name, value in coded.penalties.items() if name in self.config.losses
+        }
+        if self._adversary_is_on():
+            losses |= self._adversarial(samples, coded.output)
+        return losses
+
+    def reconstruction(self, samples: Tensor, output: Tensor) -> Losses:
+        """The losses that compare sounds."""
+        rate = self.trainee.spec.sample_rate
+        return {name: RECONSTRUCTION[name](samples, output, rate) for name in self.compared}
+
+    def _adversarial(self, real: Tensor, fake: Tensor) -> Losses:
+        adversary = self.config.adversary
+        # Not through Fabric's wrapper, which would wait for gradients of the discriminators.
+        judge = self._adversary.module
+        judge.requires_grad_(False)
+        with self._autocast():
+            with torch.no_grad():
+                of_real = judge(real)
+            of_fake = judge(fake)
+        judge.requires_grad_(True)
+        return {
+            "adversarial": generator_loss(of_fake, adversary.loss),
+            "feature_matching": feature_matching(of_real, of_fake, relative=adversary.relative),
+        }
+
+    def _backward(self, losses: Losses, output: Tensor) -> None:
+        weights = self.config.losses
+        if self._balancer is None:
+            weighed = [weights[name] * loss for name, loss in losses.items()]
+            self.fabric.backward(torch.stack(weighed).sum())
+            return
+        of_output = _of_output(self.config)
+        penalties = [weights[name] * loss for name, loss in losses.items() if name not in of_output]
+        balanced = {name: loss for name, loss in losses.items() if name in of_output}
+        self._balancer.backward(balanced, output, penalties)
+
+    def _descend(self, optimiser: Any, network: nn.Module, clip: float | None) -> Tensor:
+        """Make the step, unless the gradient is no number; returns its norm."""
+        parameters = [p for p in network.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+        if not torch.isfinite(norm):
+            raise DivergenceError(f"the gradient of step {self.step + 1} is not finite")
+        optimiser.step()
+        optimiser.zero_grad()
+        return norm
+
+    # Validation
+
+    @torch.no_grad()
+    def validate(self, samples: Tensor) -> dict[str, float]:
+        """Measures on held-out segments `[n, channels, time]`, by bandwidth: each loss that
+        compares sounds as `loss@kbps`, SI-SDR in dB, the utilisation of the codebooks; and
+        `validation`, the weighted sum of the losses averaged over the bandwidths, which is least
+        for the best.
+        """
+        measures: dict[str, float] = {}
+        total = 0.0
+        for kbps, codebooks in sorted(self.trainee.spec.bandwidths.items()):
+            measured = self._measure(samples, codebooks)
+            total += sum(self.config.losses[name] * measured[name] for name in self.compared)
+            measures |= {f"{name}@{kbps:g}": value for name, value in measured.items()}
+        return {"validation": total / len(self.trainee.spec.bandwidths), **measures}
+
+    def _measure(self, samples: Tensor, codebooks: int) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        codes = []
+        for part in torch.split(samples, self.config.batch):
+            real = part.to(self.fabric.device)
+            coded = self._code(real, codebooks)
+            measured = self.reconstruction(real, coded.output)
+            measured["si_sdr"] = _si_sdr(real, coded.output)
+            for name, value in measured.items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(samples)
+            codes.append(coded.codes[:, :codebooks].cpu())
+        size = self.trainee.spec.codebook_size
+        return {**sums, "utilisation": _utilisation(torch.cat(codes), size)}
+
+    @torch.no_grad()
+    def decode(self, samples: Tensor, codebooks: int) -> Tensor:
+        """What coding makes of `[n, channels, time]`, on the CPU."""
+        return self._code(samples.to(self.fabric.device), codebooks).output.cpu()
+
+    def _code(self, samples: Tensor, codebooks: int) -> Coded:
+        self.trainee.eval()
+        number = torch.full((len(samples),), codebooks, device=samples.device)
+        coded: Coded = self.trainee(samples, number)
+        return coded
+
+    # Checkpoints
+
+    def save(self, folder: Path, extra: dict[str, Any]) -> None:
+        """Write a checkpoint; only the first process does."""
+        networks = {"network": self.trainee.state_dict()}
+        state = {"step": self.step, "optimiser": self._optimiser.state_dict(), "extra": extra}
+        if self._adversary is not None:
+            networks["discriminators"] = self._adversary.module.state_dict()
+            state["adversary"] = self._adversary_optimiser.state_dict()
+        if self._balancer is not None:
+            state["balancer"] = self._balancer.state_dict()
+        checkpoints.save(folder, self.step, networks, state)
+
+    def load(self, folder: Path, step: int) -> dict[str, Any]:
+        """Go on from the checkpoint of a step; returns its `extra`.
+
+        Raises:
+            TrainingError: it is damaged or of another configuration.
+        """
+        networks, state = checkpoints.load(folder, step)
+        try:
+            self.trainee.load_state_dict(networks["network"])
+            self._optimiser.load_state_dict(state["optimiser"])
+            if self._adversary is not None:
+                self._adversary.module.load_state_dict(networks["discriminators"])
+                self._adversary_optimiser.load_state_dict(state["adversary"])
+            if self._balancer is not None:
+                self._balancer.load_state_dict(state["balancer"])
+            self.step = int(state["step"])
+            extra: dict[str, Any] = state["extra"]
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise TrainingError(
+                f"the checkpoint of step {step} does not fit the run's config.yaml; was that file "
+                "changed?"
+            ) from error
+        return extra
+
+
+def _seed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _of_output(config: Config) -> list[str]:
+    """The losses that depend on nothing but the output."""
+    return [name for name in config.losses if name in (*RECONSTRUCTION, *AGAINST_DISCRIMINATORS)]
+
+
+def _optimiser(trainee: Trainee, config: Config) -> torch.optim.Optimizer:
+    settings = config.optimiser
+    groups = [{"params": trainee.decoder(), "peak": settings.rate}]
+    if settings.encoder:
+        groups.append({"params": trainee.encoder(), "peak": settings.rate * settings.encoder})
+    return torch.optim.AdamW(
+        groups, settings.rate, settings.betas, weight_decay=settings.weight_decay
+    )
+
+
+def rate_factor(config: Config, step: int) -> float:
+    """The learning rate at a step, in parts of its peak."""
+    settings = config.optimiser
+    factor = min(1.0, (step + 1) / settings.warm_up) if settings.warm_up else 1.0
+    if settings.schedule == "cosine":
+        return factor * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+    if settings.schedule == "exponential":
+        return factor * settings.decay**step
+    return factor
+
+
+def _halves(judged: Any) -> tuple[list[Any], list[Any]]:
+    """What was judged of one batch, as that of its first and of its second half."""
+    split = [
+        (logits.chunk(2), [feature.chunk(2) for feature in features]) for logits, features in judged
+    ]
+    real, fake = (
+        [
+            Judgement(logits[half], [feature[half] for feature in features])
+            for logits, features in split
+        ]
+        for half in (0, 1)
+    )
+    return real, fake
+
+
+def _si_sdr(target: Tensor, output: Tensor) -> Tensor:
+    """Mean scale-invariant signal-to-distortion ratio in dB (see acomp.metrics.si_sdr)."""
+    x, y = target.flatten(1), output.flatten(1)
+    scaled = (y * x).sum(1, keepdim=True) / x.square().sum(1, keepdim=True).clamp(min=1e-8) * x
+    noise = (y - scaled).square().sum(1).clamp(min=1e-10)
+    return (10 * (scaled.square().sum(1).clamp(min=1e-10) / noise).log10()).mean()
+
+
+def _utilisation(codes: Tensor, size: int) -> float:
+    """Mean share of each codebook's entries that `[n, codebooks, frames]` name."""
+    used = [len(torch.unique(level)) for level in codes.unbind(1)]
+    return sum(used) / len(used) / size

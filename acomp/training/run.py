@@ -1,0 +1,444 @@
+"""A run: its folder, its data, its checkpoints, from the first step to the last.
+
+config.yaml        what was asked for; a resumed run reads it
+metrics.csv        losses and validation, and losses.png and metrics.png drawn of them
+best.safetensors   the codec's weights that validated best
+last.safetensors   those of the last checkpoint
+samples/           held-out audio, original and decoded by the best weights
+checkpoints/       what --resume goes on from
+tensorboard/       the same figures, where TensorBoard is installed
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Protocol, Self, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from acomp.backends.checkpoint import save_weights
+from acomp.errors import DivergenceError, TrainingError
+from acomp.files import reason_of
+from acomp.training import checkpoints
+from acomp.training.config import Config, Data, parse, read_yaml, write_yaml
+from acomp.training.families import build
+from acomp.training.loop import EXPLODED, Loop
+from acomp.training.record import Record
+from acomp.training.segments import Collection, Prefetch, Segments, Source, held_out, scan
+
+CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
+BEST, LAST = "best.safetensors", "last.safetensors"
+CLIPS = 4
+"""Held-out segments that are kept as audio."""
+START_SECONDS = 400
+"""Audio that a network from scratch begins with."""
+
+
+class Display(Protocol):
+    """What shows how a run goes; made in the process that shows it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, step: int, losses: Mapping[str, float]) -> None:
+        """A step is done; `losses` are the averages that were logged last."""
+
+    def say(self, line: str) -> None:
+        """Something happened that stays on the screen."""
+
+
+T = TypeVar("T")
+MakeDisplay = Callable[[int, int], Display]
+"""From the steps done and those in all to a display; must be a function of a module."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run, or this session of it, ended."""
+
+    step: int
+    """Steps done."""
+    interrupted: bool
+    first: float
+    """Validation before the first step of the run."""
+    best: float
+    best_step: int
+    audio_rate: float
+    """Seconds of audio trained on per second, validation and checkpoints not counted."""
+
+
+def load_config(folder: Path) -> Config:
+    """What the run in a folder was asked to do.
+
+    Raises:
+        TrainingError: there is no run, or its configuration is damaged.
+    """
+    if not (folder / CONFIG).exists():
+        raise TrainingError(f"there is no run in {folder} to go on with: leave --resume out")
+    return parse(read_yaml(folder / CONFIG))
+
+
+def find_audio(data: Data, progress: Callable[[int, int], None] | None = None) -> Collection:
+    """The audio of a run; `progress` is told the files looked at and those in all."""
+    sources = [Source(Path(path), share) for path, share in data.sources.items()]
+    return scan(sources, data.held_out, progress)
+
+
+def train(config: Config, folder: Path, *, resume: bool, make_display: MakeDisplay) -> Outcome:
+    """Train in `folder`, from the beginning or from its last checkpoint.
+
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint.
+
+    Raises:
+        TrainingError: the data, the configuration, the losses or the disk do not let it go on.
+        AcompError: the codec or its weights cannot be had.
+    """
+    done = checkpoints.steps(folder / CHECKPOINTS)
+    if resume and not done:
+        raise TrainingError(f"there is no checkpoint in {folder} to go on from: leave --resume out")
+    if done and not resume:
+        raise TrainingError(
+            f"{folder} holds a run already: go on with it (--resume) or name another folder"
+        )
+    collection = find_audio(config.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+    write_yaml(folder / CONFIG, config)
+    start = done[-1] if resume else 0
+    work = partial(_train, config=config, collection=collection, folder=folder, start=start)
+    return launch(make_fabric(config), partial(work, make_display=make_display))
+
+
+def make_fabric(config: Config) -> Fabric:
+    """Lightning Fabric on the devices of a run.
+
+    Raises:
+        TrainingError: there are not so many.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it tells what was asked for
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    there = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1
+    if config.devices > there:
+        raise TrainingError(f"there are {there} devices of kind {device}, not {config.devices}")
+    return Fabric(
+        accelerator=device,
+        devices=config.devices,
+        # Each process begins anew instead of as a copy, as CUDA demands.
+        strategy="ddp_spawn" if config.devices > 1 else "auto",
+    )
+
+
+def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
+    """Run `work` in each process; returns what the first one does."""
+    if fabric.world_size == 1:
+        return work(fabric)
+    with _signals_to_children():
+        try:
+            outcome: T = fabric.launch(work)
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            # What a process raises comes as the text of its traceback.
+            said = re.findall(r"^acomp\.[\w.]+: (.+)$", str(error), re.MULTILINE)
+            if not said:
+                raise
+            raise TrainingError(said[-1]) from error
+    return outcome
+
+
+@contextmanager
+def _signals_to_children() -> Iterator[None]:
+    """Leave SIGINT, which a terminal sends to all, to the processes, and hand on SIGTERM."""
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid:
+                os.kill(child.pid, number)
+
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, hand_on),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train(
+    fabric: Fabric,
+    config: Config,
+    collection: Collection,
+    folder: Path,
+    start: int,
+    make_display: MakeDisplay,
+) -> Outcome:
+    """One process's part."""
+    return open_session(fabric, config, collection, folder, start).run(make_display)
+
+
+def open_session(
+    fabric: Fabric, config: Config, collection: Collection, folder: Path, start: int
+) -> Session:
+    """A process's part of a run, from the checkpoint of the step `start` on, or from 0."""
+    if config.devices > 1 and fabric.device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.devices))
+    torch.manual_seed(config.seed)  # before the networks are made: they are the same in each
+    trainee, shape = build(config)
+    spec = trainee.spec
+    length = max(1, round(config.data.segment * spec.sample_rate / spec.hop_length))
+    length *= spec.hop_length
+    segments = Segments(
+        collection,
+        spec.sample_rate,
+        spec.channels,
+        length,
+        gain=config.data.gain,
+        mix=config.data.mix,
+        seed=config.seed,
+    )
+    if config.from_scratch and start == 0:
+        count = round(START_SECONDS * spec.sample_rate / length)
+        trainee.start(segments.batch(config.steps, 0, count))
+    validation = held_out(
+        collection, spec.sample_rate, spec.channels, length, config.data.validation
+    )
+    loop = Loop(fabric, config, trainee)
+    save = partial(save_weights, shape=shape)
+    session = Session(loop, folder, segments, validation, save)
+    if start:
+        session.resume(start)
+    return session
+
+
+class Session:
+    """A run from where it is to its end, or to where it is interrupted."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        folder: Path,
+        segments: Segments,
+        validation: Tensor,
+        save_weights: Callable[[Path, dict[str, Tensor]], None],
+    ) -> None:
+        self.loop = loop
+        self._config = loop.config
+        self._folder = folder
+        self._segments = segments
+        self._validation = validation
+        self._save_weights = save_weights
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._first = self._best = float("inf")
+        self._best_step = 0
+        self._least = float("inf")
+        """Least average of the losses that compare sounds."""
+        self._seconds = 0.0
+        self._begun = loop.step
+
+    def resume(self, step: int) -> None:
+        extra = self.loop.load(self._folder / CHECKPOINTS, step)
+        self._sums = {name: (value, count) for name, (value, count) in extra["sums"].items()}
+        self._first, self._best, self._least = extra["first"], extra["best"], extra["least"]
+        self._best_step = extra["best_step"]
+        self._begun = self.loop.step
+
+    def run(self, make_display: MakeDisplay) -> Outcome:
+        """Train to the end, or until SIGINT or SIGTERM."""
+        fabric, config = self.loop.fabric, self._config
+        first = fabric.is_global_zero
+        self._display = make_display(self.loop.step, config.steps) if first else _Silent()
+        self._record = Record(self._folder, self.loop.step) if first else None
+        steps = range(self.loop.step, config.steps)
+        batches = Prefetch(self._segments, steps, fabric.global_rank, config.batch)
+        with self._display, _closing(self._record), _interruption() as interrupted, batches:
+            if self.loop.step == 0:
+                self._validate()
+            try:
+                ended = self._steps(batches, interrupted)
+            except DivergenceError as error:
+                raise TrainingError(f"{error}; {self._advice()}") from error
+            if self._record is not None:
+                self._record.draw()
+            for path, reason in self._segments.damaged.items():
+                self._display.say(f"left out {path}: {reason}")
+        trained = (self.loop.step - self._begun) * config.batch * fabric.world_size
+        audio = trained * self._segments.length / self.loop.trainee.spec.sample_rate
+        return Outcome(
+            step=self.loop.step,
+            interrupted=ended,
+            first=self._first,
+            best=self._best,
+            best_step=self._best_step,
+            audio_rate=audio / self._seconds if self._seconds else 0.0,
+        )
+
+    def _steps(self, batches: Prefetch, interrupted: Callable[[], bool]) -> bool:
+        """All steps there are; returns whether it was interrupted."""
+        loop, config = self.loop, self._config
+        shown: dict[str, float] = {}
+        for samples in batches:
+            began = time.monotonic()
+            self._note(loop.train(samples.to(loop.fabric.device)))
+            self._seconds += time.monotonic() - began
+            last = loop.step == config.steps
+            if loop.step % config.log_every == 0 or last:
+                shown = self._log()
+            self._display.update(loop.step, shown)
+            if loop.step % config.validate_every == 0 or last:
+                self._validate()
+            ended = self._any(interrupted())
+            if loop.step % config.save_every == 0 or last or ended:
+                self._save()
+            if ended and not last:
+                return True
+        return False
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return bool(self._mean(float(flag)))
+
+    def _mean(self, value: float) -> float:
+        """The mean of all processes' values."""
+        fabric = self.loop.fabric
+        if fabric.world_size == 1:
+            return value
+        mean = fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device))
+        assert isinstance(mean, Tensor)
+        return mean.item()
+
+    def _note(self, measured: Mapping[str, Tensor]) -> None:
+        for name, value in measured.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value.item(), count + 1)
+
+    def _log(self) -> dict[str, float]:
+        """Record the averages since the last time; all processes' where there are several."""
+        averages = {name: self._mean(total / count) for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        if self._record is not None:
+            self._record.add(self.loop.step, averages)
+        self._check(averages)
+        return averages
+
+    def _check(self, averages: Mapping[str, float]) -> None:
+        """Raise DivergenceError where the losses have grown many times over."""
+        weights = self._config.losses
+        total = sum(weights[name] * averages[name] for name in self.loop.compared)
+        if not total <= EXPLODED * self._least:
+            raise DivergenceError(
+                f"the losses have grown to {total:.4g} by step {self.loop.step}, from "
+                f"{self._least:.4g}"
+            )
+        self._least = min(self._least, total)
+
+    def _advice(self) -> str:
+        done = checkpoints.steps(self._folder / CHECKPOINTS)
+        best = f"the best weights, of step {self._best_step}, are in {self._folder / BEST}"
+        if not done:
+            return f"{best}; begin anew with a lower optimiser.rate"
+        return (
+            f"{best}, the last good checkpoint is that of step {done[-1]}: set a lower "
+            f"optimiser.rate in {self._folder / CONFIG} and go on with --resume"
+        )
+
+    def _validate(self) -> None:
+        if self._record is None:
+            return
+        loop = self.loop
+        measures = loop.validate(self._validation)
+        self._record.add(loop.step, measures)
+        value = measures["validation"]
+        if loop.step == 0:
+            self._first = value
+        better = value < self._best
+        if better:
+            self._best, self._best_step = value, loop.step
+            self._save_weights(self._folder / BEST, loop.trainee.weights())
+            self._add_samples()
+        mark = ", the best so far" if better else f"; the best was {self._best:.4f}"
+        self._display.say(f"step {loop.step}: validation {value:.4f}{mark}")
+
+    def _add_samples(self) -> None:
+        assert self._record is not None
+        loop = self.loop
+        spec = loop.trainee.spec
+        clips = self._validation[:CLIPS]
+        decoded = {
+            f"{spec.name}@{kbps:g}": list(loop.decode(clips, codebooks).numpy())
+            for kbps, codebooks in sorted(spec.bandwidths.items())
+        }
+        self._record.add_samples(loop.step, spec.sample_rate, list(clips.numpy()), decoded)
+
+    def _save(self) -> None:
+        if self._record is None:
+            return
+        extra = {
+            "sums": self._sums,
+            "first": self._first,
+            "best": self._best,
+            "best_step": self._best_step,
+            "least": self._least,
+        }
+        self.loop.save(self._folder / CHECKPOINTS, extra)
+        self._save_weights(self._folder / LAST, self.loop.trainee.weights())
+
+
+class _Silent:
+    """The display of the processes that show nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, step: int, losses: Mapping[str, float]) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+@contextmanager
+def _closing(record: Record | None) -> Iterator[None]:
+    if record is None:
+        yield
+        return
+    with record:
+        yield
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGINT or SIGTERM came; the second one ends at once."""
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, before[each])
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

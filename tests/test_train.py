@@ -1,0 +1,441 @@
+"""`acomp train`, from the first step to weights that code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from commands import (
+    Cli,
+    assert_done,
+    assert_refused,
+    assert_wrong_usage,
+    files_in,
+    finish,
+    limited_file_size,
+    make,
+    start,
+)
+from lightning_fabric import Fabric
+
+import acomp
+from acomp.metrics import log_mel_distance
+from acomp.training.config import Config, parse, recipe
+from acomp.training.record import read_metrics, read_rows
+from acomp.training.run import find_audio, launch, make_fabric, open_session
+from acomp.training.segments import Collection
+
+SHORT: dict[str, Any] = {
+    "batch": 2,
+    "log_every": 1,
+    "save_every": 4,
+    "validate_every": 4,
+    "data": {"segment": 0.25, "validation": 2},
+    "optimiser": {"warm_up": 0},
+}
+"""A run as short as can be."""
+
+
+def write(path: Path, *layers: dict[str, Any], **more: Any) -> Path:
+    from acomp.training.config import merge
+
+    settings: dict[str, Any] = {}
+    for layer in (*layers, more):
+        settings = merge(settings, layer)
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Three recordings."""
+    return make_clips(tmp_path / "clips")
+
+
+def make_clips(folder: Path, count: int = 3) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        make(folder / f"{number}.wav", seconds=1.0 + 0.1 * number)
+    return folder
+
+
+# A run
+
+
+def test_a_run_leaves_weights_that_code(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    config = write(tmp_path / "short.yaml", SHORT)
+    run = cli(
+        "train", "-b", "nano", "--data", clips, "--config", config, "--steps", 8, "--out", "r"
+    )
+    assert_done(run)
+    assert "step 0: validation" in run.err
+    assert "best.safetensors: validation" in run.out
+    folder = tmp_path / "r"
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.yaml", "metrics.csv", "losses.png", "metrics.png", "samples"} <= names
+    assert {"best.safetensors", "last.safetensors", "checkpoints", "tensorboard"} <= names
+    metrics = read_metrics(folder / "metrics.csv")
+    assert [step for step, _ in metrics["validation"]] == [0, 4, 8]
+    assert [step for step, _ in metrics["mel"]] == list(range(1, 9))
+    assert {"mel@6", "si_sdr@12", "utilisation@1.5"} <= metrics.keys()
+    assert (folder / "samples" / "1-nano@6.wav").exists()
+    assert not [name for name in files_in(folder) if ".part" in name]
+
+    weights = folder / "last.safetensors"
+    clip = clips / "0.wav"
+    assert_done(cli("encode", "-b", "nano", "--weights", weights, clip, "-o", "own.nac"))
+    assert_done(cli("decode", "own.nac", "--weights", weights, "-o", "own.wav"))
+    assert acomp.read_audio(tmp_path / "own.wav").length == 24_000
+    info = json.loads(cli("info", "--json", "own.nac").out)
+    mark = acomp.load("nano", weights=weights).fingerprint
+    assert mark is not None and mark in json.dumps(info)
+    assert_refused(cli("decode", "own.nac", "-o", "other.wav"), mark, "--weights")
+    assert not (tmp_path / "other.wav").exists()
+    assert_done(cli("eval", clip, "-c", f"nano@6:{weights}", "-o", "results"))
+
+
+def test_nano_learns_a_kind_of_sound(cli: Cli, tmp_path: Path) -> None:
+    """What fine-tuning is for: held-out sounds of the same kind come out nearer."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "beeps"
+    folder.mkdir()
+
+    def beeps(path: Path) -> Path:
+        """Two seconds of square waves, as of an old home computer."""
+        pitches = np.repeat(110 * 2 ** (random.integers(0, 36, 16) / 12), 3000)
+        wave = 0.3 * np.sign(np.sin(2 * np.pi * np.cumsum(pitches) / 24_000))
+        acomp.write_audio(path, acomp.Audio(wave[None].astype(np.float32), 24_000))
+        return path
+
+    for number in range(12):
+        beeps(folder / f"{number}.wav")
+    config = write(tmp_path / "short.yaml", SHORT, batch=4, data={"segment": 0.5}, save_every=60)
+    command = ("train", "-b", "nano", "--data", folder, "--config", config, "--out", "r")
+    assert_done(cli(*command, "--steps", 60))
+    reference = acomp.read_audio(beeps(tmp_path / "heldout.wav"))
+
+    def distance(weights: Path | None) -> float:
+        codec = acomp.load("nano", weights=weights)
+        return log_mel_distance(reference, codec.decode(codec.encode(reference)))
+
+    assert distance(tmp_path / "r" / "best.safetensors") < 0.9 * distance(None)
+
+
+@pytest.mark.parametrize("family", ["encodec", "dac"])
+def test_a_codec_of_ones_own_from_scratch(
+    cli: Cli, clips: Path, tmp_path: Path, family: str
+) -> None:
+    layout = {"family": family, "sample_rate": 8000, "strides": [4, 5], "codebooks": 2}
+    more = {
+        "encodec": {"filters": 4, "dimension": 8, "codebook_size": 16},
+        "dac": {"encoder_width": 4, "decoder_width": 16, "codebook_size": 16},
+    }
+    shape, data = {**layout, **more[family]}, {"segment": 0.5}
+    config = write(tmp_path / "own.yaml", SHORT, shape=shape, data=data, steps=4)
+    command = ("train", "--from-scratch", "--config", config, "--data", clips, "--out", "r")
+    assert_done(cli(*command))
+    metrics = read_metrics(tmp_path / "r" / "metrics.csv")
+    assert {"adversarial", "feature_matching", "discriminator", "commitment"} <= metrics.keys()
+    weights = tmp_path / "r" / "best.safetensors"
+    assert_done(cli("encode", "-b", "custom", "--weights", weights, clips / "0.wav", "-o", "a.nac"))
+    assert_done(cli("decode", "a.nac", "--weights", weights, "-o", "a.wav"))
+    assert acomp.read_audio(tmp_path / "a.wav").length == 24_000
+    # It can be gone on from, like any other weights.
+    more_steps = ("--weights", weights, "--data", clips, "--steps", 1, "--out", "r2")
+    again = write(tmp_path / "again.yaml", SHORT, data={"segment": 0.5})
+    assert_done(cli("train", "-b", "custom", "--config", again, *more_steps))
+
+
+def test_published_weights_are_trained_on(
+    cli: Cli, clips: Path, tmp_path: Path, encodec_24khz: Path
+) -> None:
+    config = write(tmp_path / "short.yaml", SHORT, batch=1, data={"validation": 1})
+    command = ("train", "-b", "encodec-24khz", "--weights", encodec_24khz, "--data", clips)
+    assert_done(cli(*command, "--config", config, "--steps", 2, "--out", "r"))
+    weights = tmp_path / "r" / "last.safetensors"
+    before, after = (
+        acomp.load("encodec-24khz", weights=path, engine="torch")
+        for path in (encodec_24khz, weights)
+    )
+    assert before.fingerprint != after.fingerprint
+    assert after.codebooks().shape == (32, 1024, 128)
+    assert not np.array_equal(before.codebooks(), after.codebooks())
+
+
+# Going on
+
+
+def compared(folder: Path) -> tuple[dict[str, bytes], list[Any]]:
+    """What two runs that did the same have in common to the last bit."""
+    weights = {
+        name: (folder / name).read_bytes() for name in ("best.safetensors", "last.safetensors")
+    }
+    rows = [(row.step, row.name, row.value) for row in read_rows(folder / "metrics.csv")]
+    return weights, rows
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Any, ...]]:
+    """A folder to run in, the command but for its output, and a whole run `whole`.
+
+    With discriminators, a balancer, mixing and codebooks that learn: all that has a state.
+    """
+    folder = tmp_path_factory.mktemp("train")
+    config = write(
+        folder / "long.yaml",
+        SHORT,
+        shape={
+            "family": "encodec",
+            "sample_rate": 8000,
+            "strides": [4, 5],
+            "codebooks": 4,
+            "filters": 8,
+            "dimension": 16,
+            "codebook_size": 32,
+        },
+        data={"mix": 0.5, "segment": 0.5},
+        steps=30,
+        save_every=7,
+        validate_every=10,
+    )
+    command = (
+        "train",
+        "--from-scratch",
+        "--config",
+        config,
+        "--data",
+        make_clips(folder / "clips"),
+    )
+    run = finish(start(folder, *command, "--out", "whole"))
+    assert run.code == 0, run.err
+    return folder, command
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
+    uninterrupted: tuple[Path, tuple[Any, ...]], end: signal.Signals
+) -> None:
+    folder, command = uninterrupted
+    out = folder / end.name
+    process = start(folder, *command, "--out", out.name)
+    table = out / "metrics.csv"
+    while process.poll() is None:
+        if table.exists() and any(row.step >= 9 for row in read_rows(table)):
+            process.send_signal(end)
+            break
+        time.sleep(0.005)
+    ended = finish(process)
+    last = max(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
+    assert last < 30
+    if end == signal.SIGKILL:
+        assert ended.code == -end and last % 7 == 0
+    else:
+        assert ended.code == 130 and "--resume goes on" in ended.err
+        assert last % 7 or last > 9  # a checkpoint of the step at hand
+    resumed = finish(start(folder, "train", "--resume", "--out", out.name))
+    assert resumed.code == 0, resumed.err
+    assert compared(out) == compared(folder / "whole")
+
+
+def test_a_finished_run_can_be_made_longer(
+    uninterrupted: tuple[Path, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    import shutil
+
+    folder, _ = uninterrupted
+    shutil.copytree(folder / "whole", tmp_path / "longer")
+    run = finish(start(folder, "train", "--resume", "--steps", 32, "--out", tmp_path / "longer"))
+    assert run.code == 0, run.err
+    assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 32
+
+
+def test_a_folder_with_a_run_is_not_begun_anew(
+    uninterrupted: tuple[Path, tuple[Any, ...]], cli: Cli
+) -> None:
+    folder, command = uninterrupted
+    before = files_in(folder / "whole")
+    assert_refused(cli(*command, "--out", folder / "whole"), "holds a run already", "--resume")
+    assert files_in(folder / "whole") == before
+
+
+# Several processes
+
+
+def digest(
+    fabric: Fabric, config: Config, collection: Collection, folder: Path
+) -> list[list[float]]:
+    """Train, and return what each process's weights add up to."""
+    session = open_session(fabric, config, collection, folder, 0)
+    session.run(Quiet)
+    state = session.loop.trainee.state_dict()
+    sums = torch.stack([value.double().sum() for _, value in sorted(state.items())])
+    gathered = fabric.all_gather(sums)
+    assert isinstance(gathered, torch.Tensor)
+    rows: list[list[float]] = gathered.tolist()
+    return rows
+
+
+class Quiet:
+    """A display that shows nothing."""
+
+    def __init__(self, step: int, steps: int) -> None: ...
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, step: int, losses: object) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path) -> None:
+    shape = {
+        "family": "encodec",
+        "sample_rate": 8000,
+        "strides": [4, 5],
+        "codebooks": 2,
+        "filters": 4,
+        "dimension": 8,
+        "codebook_size": 16,
+    }
+    settings = recipe("custom", "encodec") | SHORT | {"shape": shape, "from_scratch": True}
+    data = {"segment": 0.5, "validation": 2, "sources": {str(clips): None}}
+    config = parse({**settings, "data": data, "steps": 5, "device": "cpu", "devices": 2})
+    (tmp_path / "r").mkdir()
+    work = partial(digest, config=config, collection=find_audio(config.data), folder=tmp_path / "r")
+    first, second = launch(make_fabric(config), work)
+    assert first == second and np.isfinite(first).all()
+
+
+def test_an_error_in_several_processes_is_one_line(clips: Path, tmp_path: Path) -> None:
+    config = write(tmp_path / "wild.yaml", SHORT, optimiser={"rate": 1e20}, devices=2)
+    command = ("train", "-b", "nano", "--data", clips, "--config", config, "--device", "cpu")
+    assert_refused(last_line(finish(start(tmp_path, *command, "--out", "r"))), "not finite")
+
+
+# What goes wrong
+
+
+def last_line(run: Any) -> Any:
+    """A run as if nothing had been said before its end."""
+    from dataclasses import replace
+
+    return replace(run, err=run.err.splitlines(keepends=True)[-1])
+
+
+def test_losses_that_are_no_numbers_end_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    config = write(tmp_path / "wild.yaml", SHORT, optimiser={"rate": 1e20})
+    run = cli("train", "-b", "nano", "--data", clips, "--config", config, "--out", "r")
+    assert_refused(last_line(run), "not finite", "best.safetensors", "optimiser.rate")
+    weights = tmp_path / "r" / "best.safetensors"
+    assert acomp.load("nano", weights=weights).fingerprint == acomp.load("nano").fingerprint
+
+
+def test_losses_that_explode_end_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    losses = {"waveform": 1.0}
+    config = write(
+        tmp_path / "wild.yaml", SHORT, losses=losses, optimiser={"rate": 0.3, "clip": None}
+    )
+    run = cli("train", "-b", "nano", "--data", clips, "--config", config, "--out", "r")
+    assert_refused(last_line(run), "grown to", "best.safetensors")
+
+
+def test_a_full_disk_ends_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    config = write(tmp_path / "short.yaml", SHORT)
+    command = ("train", "-b", "nano", "--data", clips, "--config", config, "--out", "r")
+    with limited_file_size(15_000_000):  # the weights have 11 MB, a checkpoint 22
+        run = cli(*command, "--steps", 8)
+    assert_refused(
+        last_line(run), "cannot write the checkpoint", "make room", "there is none before"
+    )
+    assert not (tmp_path / "r" / "last.safetensors").exists()
+    assert [path for path in files_in(tmp_path / "r") if ".part" in path] == []
+
+
+def test_check_tells_what_there_is(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    run = cli("train", "-b", "nano", "--data", clips, "--out", "r", "--check")
+    assert_done(run)
+    assert "24000" in run.out and " 3 " in run.out
+    (clips / "text.wav").write_text("not audio")
+    (clips / "empty.flac").touch()
+    whole = (clips / "0.wav").read_bytes()
+    (clips / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    run = cli("train", "-b", "nano", "--data", clips, "--out", "r", "--check")
+    assert run.code == 1
+    assert "text.wav" in run.err and "empty.flac" in run.err
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"steps": "many"}, ["steps is to be a whole number"]),
+        ({"stepz": 3}, ["no setting stepz"]),
+        ({"data": {"segments": 1}}, ["no setting data.segments"]),
+        ({"losses": {"mse": 1.0}}, ["no loss 'mse'", "waveform"]),
+        ({"losses": {"commitment": 1.0}}, ["compares sounds"]),
+        ({"losses": {"mel": 1.0, "adversarial": 1.0}}, ["need each other"]),
+        ({"batch": 0}, ["batch is to be more than 0"]),
+        ({"optimiser": {"betas": [0.5]}}, ["a list of 2"]),
+        ({"optimiser": {"schedule": "linear"}}, ["constant, cosine, exponential"]),
+        ({"data": {"held_out": 1.5}}, ["between 0 and 1"]),
+        ({"shape": {"family": "encodec"}}, ["custom"]),
+        ({"adversary": {"discriminators": ["judge"]}}, ["no discriminator 'judge'"]),
+        ({"devices": 4096}, ["4096"]),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    cli: Cli, clips: Path, tmp_path: Path, settings: dict[str, Any], words: list[str]
+) -> None:
+    config = write(tmp_path / "wrong.yaml", SHORT, settings)
+    run = cli(
+        "train", "-b", "nano", "--data", clips, "--config", config, "--device", "cpu", "-o", "r"
+    )
+    assert_refused(run, *words)
+    assert not (tmp_path / "r" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-b", "nano", "--data", "missing"), ["cannot read missing"]),
+        (("-b", "nano", "--data", "empty"), ["no audio in empty"]),
+        (("-b", "nano", "--data", "clips", "--config", "missing.yaml"), ["missing.yaml"]),
+        (("-b", "nano", "--data", "clips", "--config", "clips/0.wav"), ["0.wav"]),
+        (("-b", "nona", "--data", "clips"), ["no codec 'nona'"]),
+        (("-b", "custom", "--data", "clips"), ["family"]),
+        (("-b", "encodec-24khz", "--data", "clips"), ["encodec-24khz"]),  # not to be had offline
+        (("--resume",), ["no run in"]),
+    ],
+)
+def test_what_is_not_there_is_said(
+    cli: Cli, clips: Path, tmp_path: Path, arguments: tuple[Any, ...], words: list[str]
+) -> None:
+    assert clips.exists()
+    (tmp_path / "empty").mkdir()
+    assert_refused(cli("train", *arguments, "--out", "r"), *words)
+
+
+def test_wrong_usage(cli: Cli) -> None:
+    assert_wrong_usage(cli("train", "-o", "r"), "name the codec")
+    assert_wrong_usage(cli("train", "-b", "nano", "-o", "r"), "name a folder of audio")
+    (Path("r")).mkdir()
+    (Path("r") / "config.yaml").touch()
+    assert_wrong_usage(cli("train", "--resume", "-b", "nano", "-o", "r"), "with --resume")
+
+
+def test_recipes_are_whole() -> None:
+    for backend in ("nano", "encodec-24khz", "encodec-48khz", "dac-16khz", "dac-44khz"):
+        settings = recipe(backend)
+        config = parse({**settings, "data": {**settings["data"], "sources": {"audio": None}}})
+        assert config.backend == backend

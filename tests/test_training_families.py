@@ -1,0 +1,158 @@
+"""Networks in training code as the official packages and acomp's own codecs do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import sound
+
+import acomp
+from acomp.backends.shapes import DacShape, EncodecShape
+from acomp.training.config import Config, parse
+from acomp.training.families import build
+from acomp.training.families.dac import DacTrainee
+from acomp.training.families.encodec import EncodecTrainee
+from acomp.training.families.nano import NanoTrainee
+
+SMALL = {
+    "causal": EncodecShape(
+        sample_rate=8000, filters=4, strides=(2, 4), dimension=8, codebooks=4, codebook_size=16
+    ),
+    "segments": EncodecShape(
+        sample_rate=8000,
+        channels=2,
+        filters=4,
+        strides=(2, 4),
+        dimension=8,
+        codebooks=4,
+        codebook_size=16,
+        causal=False,
+        norm="time_group_norm",
+        segment=0.5,
+    ),
+}
+
+
+def settings(**more: Any) -> Config:
+    basis = {"backend": "nano", "data": {"sources": {}}, "losses": {"mel": 1.0}}
+    return parse({**basis, **more})
+
+
+def samples(channels: int, length: int) -> torch.Tensor:
+    torch.manual_seed(1)
+    return 0.3 * torch.randn(2, channels, length)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_encodec_codes_as_the_official_package(name: str) -> None:
+    shape = SMALL[name]
+    torch.manual_seed(0)
+    model: Any = shape.build()
+    trainee = EncodecTrainee(model, shape.spec("custom")).eval()
+    x = samples(shape.channels, 4000)
+    trainee.start(x)
+    coded = trainee(x, torch.tensor([4, 4]))
+    codes, scale = model.encode(x)[0]  # a second segment would overlap with the first
+    assert torch.equal(coded.codes, codes)
+    official = model._decode_frame((codes, scale))[..., :4000]
+    torch.testing.assert_close(coded.output, official, atol=1e-5, rtol=1e-4)
+    fewer = trainee(x, torch.tensor([1, 4])).output
+    assert not torch.allclose(fewer[0], coded.output[0])
+    assert torch.equal(fewer[1], coded.output[1])
+
+
+@torch.no_grad()
+def test_dac_codes_as_the_official_package() -> None:
+    pytest.importorskip("dac")
+    shape = DacShape(
+        sample_rate=8000,
+        strides=(2, 4),
+        encoder_width=4,
+        decoder_width=16,
+        codebooks=3,
+        codebook_size=16,
+    )
+    torch.manual_seed(0)
+    model: Any = shape.build()
+    trainee = DacTrainee(model, shape.spec("custom")).eval()
+    x = samples(1, 4000)
+    coded = trainee(x, torch.tensor([2, 2]))
+    official = model(x, n_quantizers=2)
+    assert torch.equal(coded.codes[:, :2], official["codes"])
+    torch.testing.assert_close(coded.output, official["audio"], atol=1e-6, rtol=1e-5)
+    for name, key in (("commitment", "vq/commitment_loss"), ("codebook", "vq/codebook_loss")):
+        torch.testing.assert_close(coded.penalties[name], official[key])
+
+
+@torch.no_grad()
+def test_nano_codes_as_the_codec() -> None:
+    trainee, shape = build(settings())
+    assert isinstance(trainee, NanoTrainee) and shape is None
+    codec = acomp.load("nano", engine="torch")
+    audio = sound(1.0)
+    codes = codec.encode(audio, bandwidth=3)
+    coded = trainee.eval()(torch.from_numpy(audio.samples)[None], torch.tensor([4]))
+    np.testing.assert_array_equal(coded.codes, codes.data)
+    np.testing.assert_allclose(coded.output[0], codec.decode(codes).samples, atol=1e-5)
+
+
+def test_weights_go_out_as_they_came_in(tmp_path: Path) -> None:
+    from acomp.backends.checkpoint import save_weights
+
+    trainee, _ = build(settings())
+    path = tmp_path / "same.safetensors"
+    save_weights(path, trainee.weights())
+    assert acomp.load("nano", weights=path).fingerprint == acomp.load("nano").fingerprint
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_encodec_learns_and_its_weights_hold_what_it_learnt(name: str, tmp_path: Path) -> None:
+    from acomp.backends.checkpoint import save_weights
+
+    shape = SMALL[name]
+    torch.manual_seed(0)
+    trainee = EncodecTrainee(shape.build(), shape.spec("custom"))
+    x = samples(shape.channels, 4000)
+    trainee.start(x)
+    before = trainee.books()[0].clone()
+    trainee.train()
+    coded = trainee(x, torch.tensor([1, 4]))
+    torch.autograd.backward(coded.output.square().mean() + coded.penalties["commitment"])
+    assert all(parameter.grad is not None for parameter in trainee.encoder() + trainee.decoder())
+    assert not torch.equal(trainee.books()[0], before)
+    path = tmp_path / "own.safetensors"
+    save_weights(path, trainee.weights(), shape)
+    codec = acomp.load("custom", weights=path, engine="torch")
+    np.testing.assert_array_equal(codec.codebooks(), np.stack(trainee.books()))
+
+
+def test_a_frozen_encoder_codes_as_before() -> None:
+    trainee, _ = build(settings())
+    trainee.freeze()
+    trainee.train()
+    before = {name: value.clone() for name, value in trainee.weights().items()}
+    x = samples(1, 8000)
+    coded = trainee(x, torch.tensor([4, 16]))
+    torch.autograd.backward(coded.output.square().mean() + coded.penalties["commitment"])
+    assert all(parameter.grad is None for parameter in trainee.encoder())
+    assert all(parameter.grad is not None for parameter in trainee.decoder())
+    after = trainee.weights()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nano_begins_from_scratch_as_a_transform_codec() -> None:
+    torch.manual_seed(0)
+    trainee, _ = build(settings(from_scratch=True))
+    x = 0.1 * samples(1, 360_000)
+    trainee.start(x)
+    with torch.no_grad():
+        trainee.eval()
+        errors = [
+            (trainee(x, torch.tensor([n, n])).output - x).square().mean().item() for n in (1, 16)
+        ]
+    assert errors[1] < errors[0] < x.square().mean().item()
