@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench figures torch-versions clean
+.PHONY: demo test check bench figures nano torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo
@@ -26,6 +26,22 @@ figures: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/bench_startup.py
 	for sample in speech music; do \
 	    $(BIN)/acomp eval acomp/samples/$$sample.flac $(CODECS:%=-c %) -o build/$$sample || exit 1; \
+	done
+
+# nano from scratch, into build/nano: audio from Debian packages, hours of training on a CPU, and how
+# it sounds beside Opus. Interrupted, it goes on where it was.
+nano: $(VENV)/ready
+	$(BIN)/python examples/nano/prepare.py build/nano/data
+	if [ -d build/nano/run/checkpoints ]; then \
+	    $(BIN)/acomp train --resume --out build/nano/run; \
+	else \
+	    $(BIN)/acomp train -b nano --from-scratch --config examples/nano/nano.yaml --out build/nano/run \
+	        --data build/nano/data/speech/train=0.6 --data build/nano/data/music/train=0.4; \
+	fi
+	for kind in speech music; do \
+	    $(BIN)/acomp eval build/nano/data/evaluate/$$kind -o build/nano/$$kind \
+	        $(foreach kbps,1.5 3 6 12,-c nano@$(kbps):build/nano/run/best.safetensors) \
+	        $(foreach kbps,6 8 12 16,-c opus@$(kbps)) || exit 1; \
 	done
 
 # What README and docs compare with the official packages; on an otherwise idle machine.

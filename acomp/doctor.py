@@ -16,7 +16,7 @@ from acomp.backends import names
 from acomp.backends.catalogue import CATALOGUE
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
-from acomp.packages import EVALUATION, PAGES
+from acomp.packages import EVALUATION, PAGES, TRAINING
 
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors")
 
@@ -43,6 +43,7 @@ def examine() -> Iterator[Finding]:
     yield _attempt("GPU", _gpu)
     yield _attempt("engine on the CPU", _engine)
     yield _attempt("measuring, reports", _evaluation, optional='pip install "acomp[eval]"')
+    yield _attempt("training", _training, optional='pip install "acomp[train]"')
     ffmpeg = shutil.which("ffmpeg")
     yield Finding("ffmpeg", True, ffmpeg or "not here: only what libsndfile reads can be read")
     for name in CATALOGUE:
@@ -105,6 +106,12 @@ def _evaluation() -> str:
     for package in (*EVALUATION, *PAGES):
         importlib.import_module(package)
     return "what acomp eval, report and listen need is here"
+
+
+def _training() -> str:
+    for package in TRAINING:
+        importlib.import_module(package)
+    return "what acomp train needs is here"
 
 
 def _nano() -> str:

@@ -6,6 +6,7 @@ are, batch or channels, is all the same to it. Gradients are finite at digital s
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -26,6 +27,9 @@ ENCODEC_WINDOWS = tuple(2**power for power in range(5, 12))
 ENCODEC_BANDS = 64
 STFT_WINDOWS = (512, 2048)
 COMPLEX_WINDOWS = (512, 2048)
+INAUDIBLE = 5e-5
+"""Times the square root of the window's length: about the magnitude, in a mel band, of white noise
+at -90 dB. Without such a floor the silence between words outweighs the words."""
 
 
 def waveform_loss(target: Tensor, output: Tensor) -> Tensor:
@@ -35,14 +39,15 @@ def waveform_loss(target: Tensor, output: Tensor) -> Tensor:
 
 def mel_loss(target: Tensor, output: Tensor, sample_rate: int = 24_000) -> Tensor:
     """Multi-scale log-mel distance: mean absolute difference of log10 mel magnitudes, each scale's
-    added up, on the mel bands of HTK.
+    added up, on the mel bands of HTK. What is below `INAUDIBLE` hardly counts.
     """
     total = target.new_zeros(())
     for window, bands in SCALES.items():
         filters = _mel_filters(window, bands, sample_rate, "htk", target.device)
-        x = _bands(_spectrogram(target, window).abs(), filters).clamp(min=1e-5).log10()
+        floor = INAUDIBLE * math.sqrt(window)
+        x = (_bands(_spectrogram(target, window).abs(), filters) + floor).log10()
         y = _bands(_magnitude(_spectrogram(output, window), 1e-10), filters)
-        total = total + (x - y.clamp(min=1e-5).log10()).abs().mean()
+        total = total + (x - (y + floor).log10()).abs().mean()
     return total
 
 

@@ -487,8 +487,9 @@ def _margin(rate: int, sample_rate: int) -> int:
 class Segments:
     """Random segments of the training audio.
 
-    A source is drawn by its share, a file by its length, the place in it uniformly; of a file that
-    is shorter than a segment, silence surrounds the whole. Silent draws are drawn again, up to
+    A source is drawn by its share, a file by its length, the place in it uniformly; after a
+    file that ends before the segment does, another one follows: padding with silence would teach
+    silence. Silent draws are drawn again, up to
     `TRIES` times, and so are draws of damaged files.
 
     Args:
@@ -552,24 +553,30 @@ class Segments:
         return segment
 
     def _draw(self, random: np.random.Generator) -> Samples:
-        """A segment that is not silent; where there are only such, a silent one."""
+        """A segment; after a recording that ends too early come others."""
+        parts, missing = [], self.length
+        while missing:
+            parts.append(self._part(random, missing))
+            missing -= parts[-1].shape[1]
+        return np.concatenate(parts, axis=1)
+
+    def _part(self, random: np.random.Generator, most: int) -> Samples:
+        """Up to so many samples that are not silent; where there are only such, silent ones."""
         silent = None
         for _ in range(TRIES):
             stretch = self._stretches[np.searchsorted(self._ends, random.random(), side="right")]
-            spare = stretch.frames - _needed(
-                stretch.file.sample_rate, self.sample_rate, self.length
-            )
-            # A segment that is longer than the stretch begins before it, and silence comes first.
-            offset = int(random.integers(min(spare, 0), max(spare, 0), endpoint=True))
+            rate = stretch.file.sample_rate
+            length = min(most, stretch.frames * self.sample_rate // rate)
+            spare = max(0, stretch.frames - _needed(rate, self.sample_rate, length))
+            start = stretch.start + int(random.integers(spare, endpoint=True))
             try:
-                start = stretch.start + offset
-                segment = cut(stretch, start, self.sample_rate, self.channels, self.length)
+                part = cut(stretch, start, self.sample_rate, self.channels, length)
             except AudioError as error:
                 self.damaged.setdefault(stretch.file.path, str(error))
                 continue
-            if _peak(segment) >= SILENT:
-                return segment
-            silent = segment
+            if _peak(part) >= SILENT:
+                return part
+            silent = part
         if silent is None:
             path, reason = next(iter(self.damaged.items()))
             raise TrainingError(
