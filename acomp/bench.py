@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
 from importlib.util import find_spec
@@ -36,11 +35,12 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from acomp.audio import Audio, read_audio, resample, to_channels
-from acomp.backends import BUILT_IN, load, resolve
+from acomp.backends import load, resolve
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.catalogue import CATALOGUE
 from acomp.backends.checkpoint import load_weights
 from acomp.backends.encodec import SPECS
+from acomp.backends.shapes import SHAPES
 from acomp.backends.weights import find
 from acomp.codes import Codes
 from acomp.engines import pick_engine
@@ -236,7 +236,7 @@ def _random_model(codec: str) -> Any:
     """The official model with the weights that it is initialised with."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = _architecture(codec).eval()
+        model: Any = SHAPES[codec].build()
         if CATALOGUE[codec].package == "encodec":
             _scatter_codebooks(model, SPECS[codec])
     return model
@@ -257,11 +257,6 @@ def _scatter_codebooks(model: Any, spec: CodecSpec) -> None:
     for layer in model.quantizer.vq.layers:
         layer._codebook.embed.normal_().mul_(spread).add_(centre)
         spread, centre = 0.8 * spread, torch.zeros_like(centre)
-
-
-def _architecture(codec: str) -> Any:
-    """The official package's model, without weights."""
-    return import_module(BUILT_IN[codec])._architecture(codec)
 
 
 # The sides
@@ -352,7 +347,7 @@ def _official(codec: str, path: Path) -> Callable[[Audio, Codes], Side] | None:
     package = CATALOGUE[codec].package
     if package is None:
         return None
-    model = _architecture(codec).eval()
+    model: Any = SHAPES[codec].build()
     load_weights(model, path, codec)
     return partial(OfficialEncodec if package == "encodec" else OfficialDac, model)
 

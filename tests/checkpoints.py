@@ -8,13 +8,58 @@ from typing import Any
 import torch
 from torch import nn
 
-from acomp.backends import dac, encodec
+from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape
+
+SMALL: dict[str, Shape] = {
+    "causal": EncodecShape(
+        sample_rate=16_000,
+        filters=8,
+        residual_layers=3,
+        lstm_layers=1,
+        dimension=32,
+        codebooks=4,
+        codebook_size=256,
+    ),
+    "causal stereo": EncodecShape(
+        sample_rate=22_050, channels=2, filters=8, strides=(3, 2, 7), codebooks=3, dimension=16
+    ),
+    "segments": EncodecShape(
+        sample_rate=32_000,
+        filters=8,
+        strides=(4, 4, 5),
+        dimension=24,
+        codebooks=5,
+        codebook_size=64,
+        causal=False,
+        norm="time_group_norm",
+        segment=0.2,
+    ),
+    "dac": DacShape(
+        sample_rate=16_000,
+        strides=(2, 4, 8),
+        encoder_width=8,
+        decoder_width=64,
+        codebooks=4,
+        codebook_size=128,
+    ),
+    "dac of odd strides": DacShape(
+        sample_rate=12_000,
+        strides=(3, 5),
+        encoder_width=8,
+        decoder_width=32,
+        latent_dimension=20,
+        codebooks=2,
+        codebook_size=32,
+        codebook_dimension=4,
+    ),
+}
+"""Shapes of one's own, of all kinds."""
 
 
 def encodec_model(name: str) -> Any:
     """An `encodec.EncodecModel` of full size; its codebooks, zeros when new, are filled."""
     torch.manual_seed(0)
-    model = encodec._architecture(name)
+    model: Any = SHAPES[name].build()
     for level, layer in enumerate(model.quantizer.vq.layers):
         # Levels get finer, as they are in a trained model, so that all of them matter.
         layer._codebook.embed.normal_(std=0.3 * 0.8**level)
@@ -27,7 +72,25 @@ def encodec_model(name: str) -> Any:
 def dac_model(name: str) -> Any:
     """A `dac.DAC` of full size."""
     torch.manual_seed(0)
-    return _lively(dac._architecture(name))
+    return _lively(SHAPES[name].build())
+
+
+def lively(shape: Shape, seed: int = 0) -> Any:
+    """The official module with random weights, whose codes vary."""
+    torch.manual_seed(seed)
+    model: Any = shape.build()
+    if isinstance(shape, DacShape):
+        return _lively(model)
+    assert isinstance(shape, EncodecShape)
+    _lively(model, gain=1.7)
+    with torch.no_grad():
+        latents = model.encoder(0.3 * torch.randn(1, shape.channels, shape.sample_rate))[0]
+        centre, spread = latents.mean(-1), latents.std(-1)
+        for layer in model.quantizer.vq.layers:
+            layer._codebook.embed.normal_().mul_(spread).add_(centre)
+            layer._codebook.inited.fill_(1)
+            spread, centre = 0.7 * spread, torch.zeros_like(centre)
+    return model
 
 
 @torch.no_grad()

@@ -8,33 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agreement import assert_official_codes, encodec_distances
+from checkpoints import SMALL, lively
 from commands import sound
 
 import acomp
-from acomp.backends.shapes import DacShape, EncodecShape
+from acomp.backends.shapes import EncodecShape
 from acomp.training.config import Config, parse
 from acomp.training.families import build
 from acomp.training.families.dac import DacTrainee
 from acomp.training.families.encodec import EncodecTrainee
 from acomp.training.families.nano import NanoTrainee
 
-SMALL = {
-    "causal": EncodecShape(
-        sample_rate=8000, filters=4, strides=(2, 4), dimension=8, codebooks=4, codebook_size=16
-    ),
-    "segments": EncodecShape(
-        sample_rate=8000,
-        channels=2,
-        filters=4,
-        strides=(2, 4),
-        dimension=8,
-        codebooks=4,
-        codebook_size=16,
-        causal=False,
-        norm="time_group_norm",
-        segment=0.5,
-    ),
-}
+IN_TIME = ["causal", "causal stereo", "segments"]
 
 
 def settings(**more: Any) -> Config:
@@ -47,21 +33,29 @@ def samples(channels: int, length: int) -> torch.Tensor:
     return 0.3 * torch.randn(2, channels, length)
 
 
-@pytest.mark.parametrize("name", SMALL)
+def sound_for(shape: EncodecShape) -> torch.Tensor:
+    """Two recordings: of a segment each, where the network codes segments."""
+    return samples(shape.channels, shape.segment_length or 20 * shape.hop_length)
+
+
+@pytest.mark.parametrize("name", IN_TIME)
 @torch.no_grad()
 def test_encodec_codes_as_the_official_package(name: str) -> None:
     shape = SMALL[name]
-    torch.manual_seed(0)
-    model: Any = shape.build()
+    assert isinstance(shape, EncodecShape)
+    model = lively(shape)
     trainee = EncodecTrainee(model, shape.spec("custom")).eval()
-    x = samples(shape.channels, 4000)
-    trainee.start(x)
-    coded = trainee(x, torch.tensor([4, 4]))
-    codes, scale = model.encode(x)[0]  # a second segment would overlap with the first
-    assert torch.equal(coded.codes, codes)
-    official = model._decode_frame((codes, scale))[..., :4000]
-    torch.testing.assert_close(coded.output, official, atol=1e-5, rtol=1e-4)
-    fewer = trainee(x, torch.tensor([1, 4])).output
+    x = sound_for(shape)
+    everything = torch.full((2,), shape.codebooks)
+    coded = trainee(x, everything)
+    official, scale = model._encode_frame(x)
+    latents = model.encoder(trainee._normalise(x)[0])
+    for one, other, latent in zip(coded.codes, official, latents, strict=True):
+        found, due = one[None].numpy(), other[None].numpy()
+        assert_official_codes(found, due, encodec_distances(model, [latent[None]], due))
+    decoded = model._decode_frame((coded.codes, scale))[..., : x.shape[-1]]
+    torch.testing.assert_close(coded.output, decoded, atol=1e-5, rtol=1e-4)
+    fewer = trainee(x, torch.tensor([1, shape.codebooks])).output
     assert not torch.allclose(fewer[0], coded.output[0])
     assert torch.equal(fewer[1], coded.output[1])
 
@@ -69,24 +63,26 @@ def test_encodec_codes_as_the_official_package(name: str) -> None:
 @torch.no_grad()
 def test_dac_codes_as_the_official_package() -> None:
     pytest.importorskip("dac")
-    shape = DacShape(
-        sample_rate=8000,
-        strides=(2, 4),
-        encoder_width=4,
-        decoder_width=16,
-        codebooks=3,
-        codebook_size=16,
-    )
-    torch.manual_seed(0)
-    model: Any = shape.build()
+    shape = SMALL["dac"]
+    model = lively(shape)
     trainee = DacTrainee(model, shape.spec("custom")).eval()
-    x = samples(1, 4000)
+    x = samples(1, 20 * shape.hop_length)
     coded = trainee(x, torch.tensor([2, 2]))
+    # The same layers in the same order give the same bits.
     official = model(x, n_quantizers=2)
     assert torch.equal(coded.codes[:, :2], official["codes"])
     torch.testing.assert_close(coded.output, official["audio"], atol=1e-6, rtol=1e-5)
     for name, key in (("commitment", "vq/commitment_loss"), ("codebook", "vq/codebook_loss")):
         torch.testing.assert_close(coded.penalties[name], official[key])
+
+
+@torch.no_grad()
+def test_dac_gives_as_many_samples_as_it_took() -> None:
+    pytest.importorskip("dac")
+    shape = SMALL["dac of odd strides"]
+    trainee = DacTrainee(lively(shape), shape.spec("custom")).eval()
+    x = samples(1, 20 * shape.hop_length)
+    assert trainee(x, torch.tensor([1, 2])).output.shape == x.shape
 
 
 @torch.no_grad()
@@ -110,18 +106,19 @@ def test_weights_go_out_as_they_came_in(tmp_path: Path) -> None:
     assert acomp.load("nano", weights=path).fingerprint == acomp.load("nano").fingerprint
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", IN_TIME)
 def test_encodec_learns_and_its_weights_hold_what_it_learnt(name: str, tmp_path: Path) -> None:
     from acomp.backends.checkpoint import save_weights
 
     shape = SMALL[name]
+    assert isinstance(shape, EncodecShape)
     torch.manual_seed(0)
     trainee = EncodecTrainee(shape.build(), shape.spec("custom"))
-    x = samples(shape.channels, 4000)
+    x = sound_for(shape)
     trainee.start(x)
     before = trainee.books()[0].clone()
     trainee.train()
-    coded = trainee(x, torch.tensor([1, 4]))
+    coded = trainee(x, torch.tensor([1, shape.codebooks]))
     torch.autograd.backward(coded.output.square().mean() + coded.penalties["commitment"])
     assert all(parameter.grad is not None for parameter in trainee.encoder() + trainee.decoder())
     assert not torch.equal(trainee.books()[0], before)

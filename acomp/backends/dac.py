@@ -65,11 +65,6 @@ def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> 
     return Dac(spec, shape, network, official, fingerprint, engine)
 
 
-def _architecture(name: str) -> Any:
-    """The official model without its weights, a `dac.DAC`."""
-    return SHAPES[name].build()
-
-
 class Dac(Codec):
     """DAC in any shape."""
 

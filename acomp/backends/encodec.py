@@ -74,11 +74,6 @@ def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> 
     return Encodec(spec, shape, fold_weight_norm(model), official, fingerprint, engine)
 
 
-def _architecture(name: str) -> Any:
-    """The official model without its weights, an `encodec.EncodecModel`."""
-    return SHAPES[name].build()
-
-
 class Encodec(Codec):
     """EnCodec in any shape, causal or in segments."""
 

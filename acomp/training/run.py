@@ -246,7 +246,9 @@ class Session:
         self._segments = segments
         self._validation = validation
         self._save_weights = save_weights
-        self._sums: dict[str, tuple[float, int]] = {}
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        """Of what was measured since the last record, and how many; on the device, as asking for a
+        number would make it wait."""
         self._first = self._best = float("inf")
         self._best_step = 0
         self._least = float("inf")
@@ -256,7 +258,11 @@ class Session:
 
     def resume(self, step: int) -> None:
         extra = self.loop.load(self._folder / CHECKPOINTS, step)
-        self._sums = {name: (value, count) for name, (value, count) in extra["sums"].items()}
+        device = self.loop.fabric.device
+        self._sums = {
+            name: (torch.tensor(total, dtype=torch.float64, device=device), count)
+            for name, (total, count) in extra["sums"].items()
+        }
         self._first, self._best, self._least = extra["first"], extra["best"], extra["least"]
         self._best_step = extra["best_step"]
         self._begun = self.loop.step
@@ -327,12 +333,14 @@ class Session:
 
     def _note(self, measured: Mapping[str, Tensor]) -> None:
         for name, value in measured.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + value.item(), count + 1)
+            total, count = self._sums.get(name, (torch.zeros_like(value, dtype=torch.float64), 0))
+            self._sums[name] = (total + value, count + 1)
 
     def _log(self) -> dict[str, float]:
         """Record the averages since the last time; all processes' where there are several."""
-        averages = {name: self._mean(total / count) for name, (total, count) in self._sums.items()}
+        averages = {
+            name: self._mean(total.item() / count) for name, (total, count) in self._sums.items()
+        }
         self._sums = {}
         if self._record is not None:
             self._record.add(self.loop.step, averages)
@@ -392,7 +400,7 @@ class Session:
         if self._record is None:
             return
         extra = {
-            "sums": self._sums,
+            "sums": {name: (total.item(), count) for name, (total, count) in self._sums.items()},
             "first": self._first,
             "best": self._best,
             "best_step": self._best_step,
