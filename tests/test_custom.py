@@ -503,6 +503,17 @@ def test_what_a_stretch_sounds_like(cli: Cli, tmp_path: Path, folder: Path) -> N
     np.testing.assert_allclose(part, expected, atol=1e-3)
 
 
+def test_what_is_whole_of_segments_is_recovered(cli: Cli, tmp_path: Path, folder: Path) -> None:
+    with_mine = ("--weights", weights(folder, "segments"), "--engine", "torch")
+    make(tmp_path / "in.wav", 30)
+    assert_done(cli("encode", "-b", "custom", *with_mine, "in.wav", "-o", "a.nac"))
+    path = tmp_path / "a.nac"
+    path.write_bytes(path.read_bytes()[:-500])  # the last blocks and the index
+    run = cli("decode", "a.nac", *with_mine, "-o", "a.wav", "--recover")
+    assert "nothing can be read" in run.err, run
+    assert 10 < read_audio(tmp_path / "a.wav").duration < 30
+
+
 def test_the_commands_say_what_custom_is(cli: Cli, speech: Path) -> None:
     assert_refused(cli("encode", speech, "-b", "custom"), "custom", "--weights")
     assert_refused(cli("models", "fetch", "custom"), "custom")

@@ -219,7 +219,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple
     return folder, command
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
     uninterrupted: tuple[Path, tuple[Any, ...]], end: signal.Signals
 ) -> None:

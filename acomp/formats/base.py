@@ -156,15 +156,17 @@ def block_frames(info: CodesInfo) -> int:
     return max(1, BLOCK_BYTES * 8 // (info.codes_per_frame * info.bits))
 
 
-def natural_length(info: CodesInfo, frames: int, segments: int = 0, last: int = 0) -> int:
+def natural_length(
+    info: CodesInfo, frames: int, segments: int = 0, longest: int = 0, last: int = 0
+) -> int:
     """Samples at `info.source_rate` that the frames stand for, where the true length is not known.
 
-    `segments` is the number of segments, `last` the frames of the last one.
+    `segments` is the number of segments, `longest` and `last` are frames of one.
     """
     samples = frames * info.hop_length
-    if segments > 1 and info.codec in _IN_SEGMENTS:
-        whole = (frames - last) // (segments - 1) * info.hop_length
-        samples = (segments - 1) * int(0.99 * whole) + last * info.hop_length
+    if segments and info.codec in _IN_SEGMENTS:
+        stride = int(0.99 * longest * info.hop_length)
+        samples = (segments - 1) * stride + last * info.hop_length
     return min(samples * info.source_rate // info.sample_rate, MAX_LENGTH)
 
 

@@ -416,7 +416,7 @@ class NacReader(CodesReader):
             expected = header.first + header.frames
             last = header.last
         self.frames = expected
-        natural = natural_length(self.info, expected, segments, last_segment)
+        natural = natural_length(self.info, expected, segments, segment_frames, last_segment)
         in_pipe = self._source.size is None
         index = self._salvage_index() if in_pipe and last else self._index
         if index is None:

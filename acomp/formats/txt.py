@@ -209,8 +209,9 @@ def _plain_codes(lines: _Lines) -> Codes:
         return Codes(info, data, natural_length(info, frames))
     # The layout has lost the scales; 1 leaves the loudness as the codec normalised it.
     segments = Segments(counts, np.ones(len(counts), np.float32)) if len(counts) else None
-    final = int(counts[-1]) if len(counts) else 0
-    return Codes(info, data, natural_length(info, frames, len(counts), final), segments)
+    longest, last = (int(counts.max()), int(counts[-1])) if len(counts) else (0, 0)
+    length = natural_length(info, frames, len(counts), longest, last)
+    return Codes(info, data, length, segments)
 
 
 def _plain_info(lines: _Lines) -> CodesInfo:
