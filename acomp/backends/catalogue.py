@@ -68,7 +68,7 @@ _ALL = (
         licence="MIT",
         page="ships with acomp",
         size=10_824_672,
-        sha256="cd43521f67f76459eac3d212fa09a20f7704f6118987a30156c15b03859c11c3",
+        sha256="3ff514eba57bf667ef372262cd6768834bda5bcb17f51031cc71949b3ed2df44",
     ),
     # The digits in the file names of `encodec` are the beginning of the SHA-256.
     _encodec(
