@@ -116,7 +116,8 @@ def _settled(
     if sources:
         shares = {str(source.path): source.share for source in sources}
         settings = merge(settings, {"data": {"sources": shares}})
-    if not settings["data"].get("sources"):
+    chosen = settings.get("data")
+    if isinstance(chosen, Mapping) and not chosen.get("sources"):
         raise typer.BadParameter("name a folder of audio to train on", param_hint="--data")
     return parse(merge(settings, {"backend": _resolved(name), **given}))
 

@@ -287,6 +287,9 @@ def _check(config: Config) -> None:
         "data.segment": config.data.segment,
         "data.validation": config.data.validation,
         "optimiser.rate": config.optimiser.rate,
+        "optimiser.clip": config.optimiser.clip or 1.0,
+        "adversary.rate": config.adversary.rate,
+        "adversary.clip": config.adversary.clip or 1.0,
     }
     for name, value in positive.items():
         _expect(0 < value < float("inf"), name, "more than 0", value)
@@ -297,7 +300,25 @@ def _check(config: Config) -> None:
     }
     for name, value in shares.items():
         _expect(0 <= value <= 1, name, "between 0 and 1", value)
-    _expect(config.seed >= 0, "seed", "0 or more", config.seed)
+    not_negative = {
+        "optimiser.encoder": config.optimiser.encoder,
+        "optimiser.weight_decay": config.optimiser.weight_decay,
+        "optimiser.warm_up": config.optimiser.warm_up,
+        "adversary.start": config.adversary.start,
+        **{f"losses.{name}": weight for name, weight in config.losses.items()},
+    }
+    for name, value in not_negative.items():
+        _expect(0 <= value < float("inf"), name, "0 or more", value)
+    _expect(0 <= config.seed < 1 << 63, "seed", "from 0 to 2^63 - 1", config.seed)
+    for beta in config.optimiser.betas:
+        _expect(0 <= beta < 1, "optimiser.betas", "from 0 to less than 1", beta)
+    _expect(0 < config.optimiser.decay <= 1, "optimiser.decay", "0 to 1", config.optimiser.decay)
+    _expect(
+        config.data.gain is None or all(abs(level) < 200 for level in config.data.gain),
+        "data.gain",
+        "two levels in dB",
+        config.data.gain,
+    )
     _expect(0 < config.data.held_out < 1, "data.held_out", "between 0 and 1", config.data.held_out)
     if config.from_scratch and config.weights:
         raise TrainingError("a run from scratch begins from no weights: leave one of them out")

@@ -31,7 +31,7 @@ from acomp.training.losses import RECONSTRUCTION
 
 Losses = dict[str, Tensor]
 
-EXPLODED = 10.0
+EXPLODED = 100.0
 """Times that the losses may exceed the least they were before a run is given up."""
 
 
