@@ -60,7 +60,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
             url=server.url,
             sha256=SUM,
         )
-        for name in list(catalogue.CATALOGUE):
+        for name in reversed(list(catalogue.CATALOGUE)):  # what is undone comes back in order
             monkeypatch.delitem(catalogue.CATALOGUE, name)
         monkeypatch.setitem(catalogue.CATALOGUE, "toy", toy)
         yield server
