@@ -57,7 +57,7 @@ $(VENV)/small: pyproject.toml constraints.txt
 
 # One of the packages of [eval], pesq, is built from source: this needs a C compiler.
 $(VENV)/ready: $(VENV)/small
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev,eval,fast,train]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev,eval,fast,mimi,snac,soundstream,train]"
 	touch $@
 
 # The same tests beside other versions of torch: gigabytes of download, so not part of `test`.
@@ -66,7 +66,7 @@ torch-versions:
 	for version in $(TORCH); do \
 	    $(PYTHON) -m venv build/torch-$$version && \
 	    build/torch-$$version/bin/pip install --quiet torch==$$version && \
-	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev,eval,fast,train]" && \
+	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev,eval,fast,mimi,snac,soundstream,train]" && \
 	    build/torch-$$version/bin/python -m pytest || exit 1; \
 	done
 

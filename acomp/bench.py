@@ -39,8 +39,8 @@ from acomp.backends import load, resolve
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.catalogue import CATALOGUE
 from acomp.backends.checkpoint import load_weights
-from acomp.backends.encodec import SPECS
 from acomp.backends.shapes import SHAPES
+from acomp.backends.specs import SPECS
 from acomp.backends.weights import find
 from acomp.codes import Codes
 from acomp.engines import pick_engine

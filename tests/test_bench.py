@@ -17,8 +17,7 @@ from torch import nn
 import acomp
 import acomp.backends
 from acomp import bench
-from acomp.backends.dac import SPECS as DAC_SPECS
-from acomp.backends.encodec import SPECS
+from acomp.backends.specs import SPECS
 from acomp.bench import Case, Machine, parse_case
 
 
@@ -159,7 +158,7 @@ def test_random_weights_give_each_frame_codes_of_its_own(name: str) -> None:
     if name.startswith("dac"):
         pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
     model = bench._random_model(name)
-    spec = {**SPECS, **DAC_SPECS}[name]
+    spec = SPECS[name]
     x = torch.from_numpy(bench._audio(spec, 2).samples)[None]
     with torch.no_grad():
         codes = model.encode(x)[1] if name.startswith("dac") else model.encode(x)[0][0]

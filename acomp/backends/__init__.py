@@ -35,7 +35,12 @@ BUILT_IN = {
     "dac-24khz": "acomp.backends.dac",
     "dac-44khz": "acomp.backends.dac",
     "dac-44khz-16kbps": "acomp.backends.dac",
+    "mimi": "acomp.backends.mimi",
     "nano": "acomp.backends.nano",
+    "snac-24khz": "acomp.backends.snac",
+    "snac-32khz": "acomp.backends.snac",
+    "snac-44khz": "acomp.backends.snac",
+    "soundstream": "acomp.backends.soundstream",
     CUSTOM: "acomp.backends.custom",
 }
 """Each codec's module; its function `load(name, weights, engine)` takes a file of weights."""

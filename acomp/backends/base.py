@@ -54,6 +54,9 @@ class CodecSpec:
     delay: float = 0.0
     """Algorithmic delay of a stream in seconds: the most sound that encoder and decoder together
     hold back, beside the frame that is filling."""
+    levels: tuple[int, ...] = ()
+    """Where its levels run at several rates, the codes that each has in a frame; together they are
+    `codebooks`, and only whole levels can be taken. Otherwise empty."""
 
     @property
     def frame_rate(self) -> float:

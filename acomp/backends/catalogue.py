@@ -8,6 +8,8 @@ from typing import Literal
 from acomp.errors import WeightsError
 
 _ENCODEC = "https://dl.fbaipublicfiles.com/encodec/v0"
+_LYRA = "https://github.com/google/lyra/raw/v1.3.2/lyra/model_coeffs"
+_HUGGING_FACE = "https://huggingface.co"
 _DAC = "https://github.com/descriptinc/descript-audio-codec/releases/download"
 
 
@@ -16,9 +18,10 @@ class Weights:
     """One published weights file."""
 
     name: str
-    """The codec that the weights belong to, for example `encodec-24khz`."""
+    """The codec that the weights belong to, for example `encodec-24khz`, and where they are not
+    all of it, or its language model's, what they are of it."""
     file: str
-    """Name of the file: the same in acomp's cache and in the official package's."""
+    """Name of the file in acomp's cache, and in the official package's; may lie in a folder."""
     licence: str
     page: str
     """Page that the weights are published on."""
@@ -29,8 +32,9 @@ class Weights:
     sha256: str | None = None
     """SHA-256 of the file, 64 hexadecimal digits, or the first 8 or more of them; None where it
     is not known."""
-    package: Literal["encodec", "dac"] | None = None
-    """Official package that keeps the file in a cache of its own."""
+    package: Literal["encodec", "dac", "huggingface"] | None = None
+    """Official package that keeps the file in a cache of its own; Hugging Face's by the repository
+    that `page` names."""
 
 
 def _encodec(name: str, file: str, *, sha256: str, size: int | None = None) -> Weights:
@@ -58,6 +62,29 @@ def _dac(
         size=size,
         sha256=sha256,
         package="dac",
+    )
+
+
+def _hugging_face(name: str, file: str, repository: str, *, licence: str) -> Weights:
+    return Weights(
+        name=name,
+        file=f"{repository.replace('/', '--')}/{file}",
+        licence=licence,
+        page=f"{_HUGGING_FACE}/{repository}",
+        url=f"{_HUGGING_FACE}/{repository}/resolve/main/{file}",
+        package="huggingface",
+    )
+
+
+def _lyra(part: str, file: str, *, sha256: str, size: int) -> Weights:
+    return Weights(
+        name=f"soundstream-{part}",
+        file=f"lyra-1.3.2/{file}",
+        licence="Apache-2.0",
+        page="https://github.com/google/lyra",
+        url=f"{_LYRA}/{file}",
+        size=size,
+        sha256=sha256,
     )
 
 
@@ -103,9 +130,44 @@ _ALL = (
         "1.0.0/weights_44khz_16kbps.pth",
         size=256_984_809,
     ),
+    *(
+        _hugging_face(
+            f"snac-{rate}khz",
+            "pytorch_model.bin",
+            f"hubertsiuzdak/snac_{rate}khz",
+            licence="MIT",
+        )
+        for rate in (24, 32, 44)
+    ),
+    _lyra(
+        "encoder",
+        "soundstream_encoder.tflite",
+        sha256="237da0b16226fb0a68d49551c81bebf614e42142af72764448359f68581e88f1",
+        size=1_779_200,
+    ),
+    _lyra(
+        "quantizer",
+        "quantizer.tflite",
+        sha256="841ee05989687d32d1f616a8ad1419fc7eda37599d3c05c7cf5a0d60ccf8ac5c",
+        size=329_012,
+    ),
+    _lyra(
+        "decoder",
+        "lyragan.tflite",
+        sha256="50e7839cda4f30599a3a34cfaddcd9c98449b049eee884e1a74295780448ad06",
+        size=1_475_160,
+    ),
+    _hugging_face("mimi", "model.safetensors", "kyutai/mimi", licence="CC-BY-4.0"),
+    _encodec("encodec-24khz-lm", "encodec_lm_24khz-1608e3c0.th", sha256="1608e3c0"),
+    _encodec("encodec-48khz-lm", "encodec_lm_48khz-7add9fc3.th", sha256="7add9fc3"),
 )
 
 CATALOGUE = {weights.name: weights for weights in _ALL}
+
+FOLDERS = {
+    "soundstream": ("soundstream-encoder", "soundstream-quantizer", "soundstream-decoder"),
+}
+"""Codecs whose weights are several files of one folder, and the names of those in the catalogue."""
 
 
 def lookup(name: str) -> Weights:
@@ -117,5 +179,5 @@ def lookup(name: str) -> Weights:
     try:
         return CATALOGUE[name]
     except KeyError:
-        known = ", ".join(CATALOGUE)
+        known = ", ".join([*CATALOGUE, *FOLDERS])
         raise WeightsError(f"no weights are called {name!r}; there are {known}") from None

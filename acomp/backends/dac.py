@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.checkpoint import load_module
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, SHAPES, DacShape, Shape
+from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.blocks import InBlocks
@@ -33,19 +34,9 @@ from acomp.engines.torch import TorchEngine
 EXAMPLE_STEPS = 320
 """Length of the example that a part is converted by, or a frame, where that is longer."""
 
-# A model is published for one bandwidth; the others are what its quantiser dropout was trained
-# for, rounded down to whole codebooks.
-_BANDWIDTHS: dict[str, dict[float, int]] = {
-    "dac-16khz": {1: 2, 2: 4, 3: 6, 4: 8, 6: 12},
-    "dac-24khz": {1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32},
-    "dac-44khz": {1: 1, 2: 2, 4: 4, 6: 6, 8: 9},
-    "dac-44khz-16kbps": {2: 2, 4: 4, 8: 9, 12: 13, 16: 18},
-}
-SPECS = {name: SHAPES[name].spec(name, bandwidths) for name, bandwidths in _BANDWIDTHS.items()}
-
 
 def load(name: str, weights: Path, engine: Engine) -> Codec:
-    """The codec `name` of SPECS with the weights of a file in the official or acomp's own layout.
+    """The codec `name` with the weights of a file in the official or acomp's own layout.
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than this codec's.

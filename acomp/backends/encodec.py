@@ -29,6 +29,7 @@ from acomp.backends.checkpoint import load_module
 from acomp.backends.rvq import Quantiser
 from acomp.backends.seanet import AsConvolutions, AsProducts, Stack, stack_of
 from acomp.backends.shapes import SHAPES, EncodecShape, Shape
+from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.rewriting import (
@@ -39,13 +40,6 @@ from acomp.engines.rewriting import (
 )
 from acomp.engines.torch import MIN_ROWS, TorchEngine
 from acomp.errors import CodecError
-
-SPECS = {
-    "encodec-24khz": SHAPES["encodec-24khz"].spec(
-        "encodec-24khz", {1.5: 2, 3: 4, 6: 8, 12: 16, 24: 32}
-    ),
-    "encodec-48khz": SHAPES["encodec-48khz"].spec("encodec-48khz", {3: 2, 6: 4, 12: 8, 24: 16}),
-}
 
 LSTM_FRAMES = 600
 """Frames that the LSTM takes at a time, at most: torch arranges its weights anew for each call."""
@@ -58,7 +52,7 @@ PREROLL_FRAMES = 75
 
 
 def load(name: str, weights: Path, engine: Engine) -> Codec:
-    """The codec `name` of SPECS with the weights of a file in the official or acomp's own layout.
+    """The codec `name` with the weights of a file in the official or acomp's own layout.
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than this codec's.

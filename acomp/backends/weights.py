@@ -11,12 +11,12 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from acomp.backends.catalogue import Weights, lookup
+from acomp.backends.catalogue import FOLDERS, Weights, lookup
 from acomp.backends.checkpoint import MAX_SIZE
 from acomp.backends.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
@@ -37,7 +37,8 @@ class Status:
 
 
 def find(name: str) -> Path | None:
-    """The weights file of `name` if it is here: in acomp's cache or an official package's.
+    """The weights file of `name` if it is here: in acomp's cache or an official package's; the
+    folder, where they are several files.
 
     What is known of a file (size, SHA-256) is checked before it is returned. A file in an official
     package's cache that fails is passed over.
@@ -48,7 +49,7 @@ def find(name: str) -> Path | None:
     here = status(name)
     if here.problem is None:
         return here.path
-    if here.path == _own_path(lookup(name)):
+    if name in FOLDERS or here.path == _own_path(lookup(name)):
         raise WeightsError(
             f"{here.path} is not the published file: {here.problem}; "
             f"replace it with: acomp models fetch {name}"
@@ -68,8 +69,8 @@ def status(name: str) -> Status:
 def verify(name: str) -> Status:
     """As `status`, with every file hashed anew.
 
-    Where the catalogue has no SHA-256 (dac-44khz-16kbps: its size alone is known), the one that
-    was seen when acomp downloaded the file must still hold.
+    Where the catalogue has no SHA-256, the one that was seen when acomp downloaded the file must
+    still hold.
 
     Raises:
         WeightsError: there are no such weights.
@@ -78,10 +79,11 @@ def verify(name: str) -> Status:
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
-    """The weights file of `name`, downloaded if it is not here.
+    """The weights file of `name`, or the folder of its files, downloaded if it is not here.
 
     A download is checked for all that is known: size and SHA-256, whole or its beginning. Where no
-    SHA-256 is known (dac-44khz-16kbps) only the size is checked. Where the catalogue lacks the
+    SHA-256 is known (dac-44khz-16kbps, and what comes from Hugging Face) there is the size, or that
+    it came whole. Where the catalogue lacks the
     whole SHA-256, the one seen is kept beside the file, so that a later change is noticed. A
     damaged file in acomp's cache is replaced. A download that breaks off is resumed by the next.
 
@@ -89,6 +91,9 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         WeightsError: there are no such weights, or they cannot be fetched, or ACOMP_OFFLINE is set
             and they are not here.
     """
+    if name in FOLDERS:
+        first, *_ = [fetch(part, progress) for part in FOLDERS[name]]
+        return first.parent
     weights = lookup(name)
     found = _find_sound(name)
     if found:
@@ -153,7 +158,20 @@ def _paths(weights: Weights) -> list[Path]:
         paths.append(_torch_home() / "hub" / "checkpoints" / weights.file)
     elif weights.package == "dac":
         paths.append(Path.home() / ".cache" / "descript" / "dac" / weights.file)
+    elif weights.package == "huggingface":
+        paths.extend(_hugging_face_paths(weights))
     return paths
+
+
+def _hugging_face_paths(weights: Weights) -> list[Path]:
+    """Where Hugging Face's packages keep the file, in each revision that is here.
+
+    See https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+    """
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    folder, file = weights.file.split("/")
+    return sorted(hub.glob(f"models--{folder}/snapshots/*/{file}"))
 
 
 def _torch_home() -> Path:
@@ -177,6 +195,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _status(name: str, *, rehash: bool) -> Status:
+    if name in FOLDERS:
+        return _together(name, [_status(part, rehash=rehash) for part in FOLDERS[name]])
     weights = lookup(name)
     own, *others = (
         _inspect(weights, path, rehash=rehash) if _is_file(path) else Status(name, None)
@@ -187,6 +207,15 @@ def _status(name: str, *, rehash: bool) -> Status:
     here = [other for other in others if other.path]
     sound = [other for other in here if other.problem is None]
     return next(iter(sound + here), own)
+
+
+def _together(name: str, parts: list[Status]) -> Status:
+    """The status of a folder: none is here unless all are, and one bad file spoils it."""
+    bad = next((part for part in parts if part.problem), None)
+    if bad is not None:
+        return replace(bad, name=name)
+    paths = [part.path for part in parts]
+    return Status(name, None if None in paths or not paths[0] else paths[0].parent)
 
 
 def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:

@@ -231,11 +231,11 @@ def fetched(name: str) -> Path | None:
     Raises:
         WeightsError: they are neither here nor to be had.
     """
-    from acomp.backends.catalogue import CATALOGUE
+    from acomp.backends.catalogue import CATALOGUE, FOLDERS
     from acomp.backends.weights import fetch
     from acomp.cli.models import download_bar
 
-    if name not in CATALOGUE:
+    if name not in CATALOGUE and name not in FOLDERS:
         return None
     with download_bar(name) as progress:
         return fetch(name, progress)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from acomp.backends import weights
-from acomp.backends.catalogue import CATALOGUE, Weights, lookup
+from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.backends.download import Progress
 from acomp.errors import WeightsError
 from acomp.files import cache_folder
@@ -44,7 +44,8 @@ def list_models(
 def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
     """Download weights that are not here yet, and replace damaged ones."""
     for name in names:
-        lookup(name)
+        if name not in FOLDERS:
+            lookup(name)
     for name in names:
         with download_bar(name) as progress:
             path = weights.fetch(name, progress)

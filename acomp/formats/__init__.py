@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.files import atomic_write, reason_of
-from acomp.formats.base import CodesReader, CodesWriter, info_to_dict, naming
+from acomp.formats.base import CodesReader, CodesWriter, Reading, Writing, info_to_dict, naming
 from acomp.formats.registry import (
     FORMS,
     MAGIC_BYTES,
@@ -46,11 +46,14 @@ __all__ = [
 PathOrStream = str | os.PathLike[str] | BinaryIO
 
 
-def open_codes(source: PathOrStream, *, recover: bool = False) -> CodesReader:
+def open_codes(
+    source: PathOrStream, *, recover: bool = False, language_model: Path | None = None
+) -> CodesReader:
     """Open a file or a binary stream of codes; its form is found by its first bytes or its suffix.
 
     With `recover`, damaged blocks of a `.nac` file are passed over, and `damage` of the reader
-    names them.
+    names them. `language_model` is the file of the one that the codes were entropy-coded with,
+    where it is not the codec's own.
 
     Raises:
         FormatError: it cannot be read, is of no known form, or is damaged.
@@ -62,7 +65,7 @@ def open_codes(source: PathOrStream, *, recover: bool = False) -> CodesReader:
             form = form_by_magic(opened.peek(MAGIC_BYTES)) or form_by_suffix(Path(name).suffix)
             if form is None:
                 raise FormatError(f"it is not a file of codes ({form_names()})")
-            return form.read(opened, name, recover)
+            return form.read(opened, name, Reading(recover, language_model))
         except BaseException:
             opened.close()
             raise
@@ -70,12 +73,19 @@ def open_codes(source: PathOrStream, *, recover: bool = False) -> CodesReader:
 
 @contextmanager
 def create_codes(
-    target: PathOrStream, info: CodesInfo, *, form: str | None = None, live: bool = False
+    target: PathOrStream,
+    info: CodesInfo,
+    *,
+    form: str | None = None,
+    live: bool = False,
+    entropy: str = "none",
+    language_model: Path | None = None,
 ) -> Iterator[CodesWriter]:
     """Give a writer of codes to a file or a binary stream; the body must call its `finish`.
 
     A file appears when the body ends, and not at all if it fails. `form` is needed where no suffix
-    tells it. With `live` each block is written and flushed at once, for a pipe.
+    tells it. With `live` each block is written and flushed at once, for a pipe. The entropy coding
+    `lm` makes the file smaller by the codec's language model, or by that of a file.
 
     Raises:
         FormatError: the form is unknown, the target cannot be written, or `finish` was not called.
@@ -83,12 +93,18 @@ def create_codes(
     """
     name = name_of(target)
     chosen = _target_form(target, name, form)
+    if entropy not in chosen.entropies:
+        offered = " or ".join(chosen.entropies)
+        raise FormatError(
+            f"{name}: the form {chosen.name} has the entropy coding {offered}, not {entropy!r}"
+        )
+    how = Writing(live, entropy, language_model)
     if isinstance(target, str | os.PathLike):
         with atomic_write(Path(target), FormatError) as stream:
-            yield from _writing(chosen, stream, name, info, live)
+            yield from _writing(chosen, stream, name, info, how)
         return
     try:
-        yield from _writing(chosen, target, name, info, live)
+        yield from _writing(chosen, target, name, info, how)
     except BrokenPipeError:
         raise
     except OSError as failure:
@@ -107,23 +123,25 @@ def _target_form(target: PathOrStream, name: str, form: str | None) -> Form:
 
 
 def _writing(
-    form: Form, stream: BinaryIO, name: str, info: CodesInfo, live: bool
+    form: Form, stream: BinaryIO, name: str, info: CodesInfo, how: Writing
 ) -> Iterator[CodesWriter]:
-    writer = form.write(stream, name, info, live)
-    if live:
+    writer = form.write(stream, name, info, how)
+    if how.live:
         stream.flush()  # the header says which codec to load: its reader need not wait for codes
     yield writer
     if not writer.finished:
         raise FormatError(f"{name}: the codes were not finished")
 
 
-def read_codes(source: PathOrStream, *, recover: bool = False) -> Codes:
+def read_codes(
+    source: PathOrStream, *, recover: bool = False, language_model: Path | None = None
+) -> Codes:
     """Read all codes of a file or a binary stream.
 
     Raises:
         FormatError: it cannot be read, is of no known form, or is damaged.
     """
-    with open_codes(source, recover=recover) as reader:
+    with open_codes(source, recover=recover, language_model=language_model) as reader:
         blocks = [block for _, block in reader.blocks()]
         return Codes.from_blocks(reader.info, blocks, reader.length or 0)
 

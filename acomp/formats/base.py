@@ -6,7 +6,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import BinaryIO
 
 from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
@@ -23,6 +24,33 @@ _LONGEST_MESSAGE = 300
 
 # What codes in segments of one length that overlap by 1 % (EnCodec's `segment` and `overlap`).
 _IN_SEGMENTS = ("custom", "encodec-48khz")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read."""
+
+    recover: bool = False
+    """Whether to pass over what is damaged, where the form allows it."""
+    language_model: Path | None = None
+    """File of the language model that the codes were entropy-coded with, instead of the one that
+    belongs to the codec."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How codes are written."""
+
+    live: bool = False
+    """Whether each block is written and flushed at once, for a pipe."""
+    entropy: str = "none"
+    """One of `ENTROPIES`."""
+    language_model: Path | None = None
+    """As of `Reading`."""
+
+
+ENTROPIES = ("none", "lm")
+"""How codes become bits: all of one width, or by the probabilities of a language model."""
 
 
 class CodesReader(Closing):
@@ -84,12 +112,12 @@ class WholeReader(CodesReader):
 class CodesWriter(ABC):
     """Codes that are being written: `write` each block in order, then `finish`."""
 
-    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, live: bool) -> None:
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
         self.info = info
         self.finished = False
         self._stream = stream
         self._name = name
-        self._live = live
+        self._live = how.live
         self._frames = 0
         self._segmented: bool | None = None
 

@@ -30,6 +30,8 @@ from acomp.formats.base import (
     MAX_METADATA,
     CodesReader,
     CodesWriter,
+    Reading,
+    Writing,
     block_frames,
     info_from_dict,
     info_to_dict,
@@ -144,8 +146,8 @@ class _Index:
 class NacWriter(CodesWriter):
     """Writes `.nac` version 1."""
 
-    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, live: bool) -> None:
-        super().__init__(stream, name, info, live)
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
+        super().__init__(stream, name, info, how)
         self._pending: list[Block] = []
         self._pending_frames = 0
         self._emitted = 0
@@ -225,7 +227,7 @@ def _runs(block: Block) -> Iterator[Block]:
             begin = end
 
 
-def open_nac(source: Source, name: str, recover: bool) -> CodesReader:
+def open_nac(source: Source, name: str, how: Reading) -> CodesReader:
     """A reader for any version of `.nac`."""
     start = source.peek(HEADER.size)
     if start[:3] != b"NAC":
@@ -234,9 +236,9 @@ def open_nac(source: Source, name: str, recover: bool) -> CodesReader:
         raise FormatError("ends in the middle of the header")
     version = start[3]
     if version == 0:
-        return Nac0Reader(source, name, recover)
+        return Nac0Reader(source, name, how)
     if version == 1:
-        return NacReader(source, name, recover)
+        return NacReader(source, name, how)
     raise FormatError(f"is .nac version {version}; this acomp reads versions 0 and 1")
 
 
@@ -245,9 +247,9 @@ class NacReader(CodesReader):
 
     form = "nac"
 
-    def __init__(self, source: Source, name: str, recover: bool) -> None:
+    def __init__(self, source: Source, name: str, how: Reading) -> None:
         super().__init__(source, name)
-        self._recover = recover
+        self._recover = how.recover
         self._spent = False
         self._segmented: bool | None = None
         self._scan_budget = _SCAN_BUDGET

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from acomp.codes import Block, CodesInfo
 from acomp.errors import FormatError
-from acomp.formats.base import MAX_METADATA, CodesReader, parse_json
+from acomp.formats.base import MAX_METADATA, CodesReader, Reading, parse_json
 from acomp.formats.bits import unpack
 from acomp.formats.source import Source
 
@@ -29,9 +29,9 @@ class Nac0Reader(CodesReader):
 
     form = "nac"
 
-    def __init__(self, source: Source, name: str, recover: bool) -> None:
+    def __init__(self, source: Source, name: str, how: Reading) -> None:
         super().__init__(source, name)
-        self._recover = recover
+        self._recover = how.recover
         self._spent = False
         _, _, size, bit_rate = HEADER.unpack(source.read(HEADER.size))
         if size > MAX_METADATA:

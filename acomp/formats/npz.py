@@ -18,7 +18,9 @@ from acomp.errors import FormatError
 from acomp.formats.base import (
     MAX_METADATA,
     CodesWriter,
+    Reading,
     WholeReader,
+    Writing,
     info_from_dict,
     info_to_dict,
     parse_json,
@@ -32,8 +34,8 @@ MAX_SIZE = 1 << 28
 class NpzWriter(CodesWriter):
     """Gathers all codes in memory and writes them at the end."""
 
-    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, live: bool) -> None:
-        super().__init__(stream, name, info, live)
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
+        super().__init__(stream, name, info, how)
         self._blocks: list[Block] = []
 
     def _write(self, block: Block) -> None:
@@ -73,7 +75,7 @@ class _Sink:
     def flush(self) -> None: ...
 
 
-def open_npz(source: Source, name: str, recover: bool) -> WholeReader:  # noqa: ARG001
+def open_npz(source: Source, name: str, how: Reading) -> WholeReader:  # noqa: ARG001
     """A reader for numpy's archives; a damaged one cannot be recovered."""
     data = source.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:

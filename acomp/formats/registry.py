@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from acomp.codes import CodesInfo
 from acomp.errors import FormatError
-from acomp.formats.base import CodesReader, CodesWriter
+from acomp.formats.base import ENTROPIES, CodesReader, CodesWriter, Reading, Writing
 from acomp.formats.nac import NacWriter, open_nac
 from acomp.formats.npz import NpzWriter, open_npz
 from acomp.formats.source import Source
@@ -24,15 +24,17 @@ class Form:
     suffixes: tuple[str, ...]
     magic: re.Pattern[bytes]
     """What the first `MAGIC_BYTES` bytes begin with."""
-    read: Callable[[Source, str, bool], CodesReader]
-    """Opens a source, given the name for messages and whether to recover."""
-    write: Callable[[BinaryIO, str, CodesInfo, bool], CodesWriter]
-    """Begins a stream, given the name for messages, what is written and whether it is live."""
+    read: Callable[[Source, str, Reading], CodesReader]
+    """Opens a source, given the name for messages."""
+    write: Callable[[BinaryIO, str, CodesInfo, Writing], CodesWriter]
+    """Begins a stream, given the name for messages and what is written."""
+    entropies: tuple[str, ...] = ("none",)
+    """What entropy codings it has; see `ENTROPIES`."""
 
 
 MAGIC_BYTES = 8
 FORMS = (
-    Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter),
+    Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter, ENTROPIES),
     Form("txt", (".txt",), re.compile(rb"[0-9]{1,2}[ \t]*\r?\n"), open_txt, TxtWriter),
     Form("npz", (".npz",), re.compile(rb"PK\x03\x04"), open_npz, NpzWriter),
 )

@@ -15,7 +15,9 @@ from acomp.codes import Block, Codes, CodesInfo, Segments
 from acomp.errors import FormatError
 from acomp.formats.base import (
     CodesWriter,
+    Reading,
     WholeReader,
+    Writing,
     info_from_dict,
     info_to_dict,
     natural_length,
@@ -42,8 +44,8 @@ _PLAIN_SEGMENT = 150
 class TxtWriter(CodesWriter):
     """Writes one line per frame, and what else decoding needs as trailing lines."""
 
-    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, live: bool) -> None:
-        super().__init__(stream, name, info, live)
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
+        super().__init__(stream, name, info, how)
         self._segments: list[str] = []
         self._put(f"{info.channels}\n{info.bandwidth:.9g}\n".encode())
 
@@ -86,7 +88,7 @@ class _Lines:
         return np.array(self.widths, np.int64)
 
 
-def open_txt(source: Source, name: str, recover: bool) -> WholeReader:  # noqa: ARG001
+def open_txt(source: Source, name: str, how: Reading) -> WholeReader:  # noqa: ARG001
     """A reader for text embeddings; there is nothing to recover where nothing has a checksum."""
     lines = _read_lines(source)
     codes = _own_codes(lines) if "codec" in lines.fields else _plain_codes(lines)

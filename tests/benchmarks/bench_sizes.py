@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 
-from acomp.backends.encodec import SPECS
+from acomp.backends.specs import SPECS
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.formats import write_codes
 
@@ -43,8 +43,8 @@ def codes_of(name: str, codebooks: int) -> Codes:
 
 def main() -> None:
     print("codec           kbps   bare bytes  .nac bytes  allowed (1.01 x bare + 200)")
-    for name, spec in SPECS.items():
-        for bandwidth, codebooks in spec.bandwidths.items():
+    for name in ("encodec-24khz", "encodec-48khz"):
+        for bandwidth, codebooks in SPECS[name].bandwidths.items():
             codes = codes_of(name, codebooks)
             file = io.BytesIO()
             write_codes(file, codes, form="nac")

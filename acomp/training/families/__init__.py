@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +26,10 @@ def build(config: Config) -> tuple[Trainee, Shape | None]:
     if config.backend == "custom":
         return _custom(config)
     from acomp.backends.shapes import SHAPES
+    from acomp.backends.specs import SPECS
 
     shape = SHAPES[config.backend]
-    specs = import_module(f"acomp.backends.{shape.family}").SPECS
-    return _trainee(shape, specs[config.backend], config), None
+    return _trainee(shape, SPECS[config.backend], config), None
 
 
 def _nano(config: Config) -> Trainee:
