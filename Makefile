@@ -9,8 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo
 
+# Two at a time, each on one thread, whatever the machine: a worker takes up to 4 GB.
+WORKERS ?= 2
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -20,6 +20,9 @@ MAX_CODEBOOKS = 256
 MAX_CODEBOOK_SIZE = 1 << 16
 MAX_SAMPLE_RATE = 1 << 20
 MAX_LENGTH = 1 << 48
+MAX_CHUNK = 1 << 32
+MAX_LOUDNESS = 200.0
+"""In LUFS, above and below zero; full scale is about zero."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
@@ -50,6 +53,12 @@ class CodesInfo:
     """Sample rate in Hz of the audio that was encoded, which decoding returns to."""
     fingerprint: str | None = None
     """First 16 hexadecimal digits of the SHA-256 of the weights; None where it is not known."""
+    loudness: tuple[float, ...] | None = None
+    """Loudness that decoding gives each channel, in LUFS (ITU-R BS.1770); None leaves the level as
+    it was coded."""
+    chunk: int | None = None
+    """Frames that were coded at a time with nothing around them, not even silence, and are decoded
+    so (DAC's chunks); None where all were coded as one."""
 
     def __post_init__(self) -> None:
         whole = {
@@ -76,6 +85,22 @@ class CodesInfo:
             not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint)
         ):
             raise FormatError(f"fingerprint is {fingerprint!r}, not 16 hexadecimal digits")
+        self._check_optional()
+
+    def _check_optional(self) -> None:
+        chunk, loudness = self.chunk, self.loudness
+        if chunk is not None and (type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK):
+            raise FormatError(f"chunk is {chunk!r}, not a whole number from 1 to {MAX_CHUNK}")
+        if loudness is None:
+            return
+        if not isinstance(loudness, tuple) or len(loudness) != self.channels:
+            raise FormatError(f"loudness is {loudness!r}, not one number for each channel")
+        for value in loudness:
+            if type(value) is not float or not abs(value) <= MAX_LOUDNESS:
+                raise FormatError(
+                    f"loudness is {value!r}, not a number from {-MAX_LOUDNESS:g} to "
+                    f"{MAX_LOUDNESS:g} LUFS"
+                )
 
     @property
     def bits(self) -> int:

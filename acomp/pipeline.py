@@ -13,14 +13,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil, gcd, isfinite, lcm
 from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import BinaryIO, ParamSpec, TypeVar
+
+import numpy as np
 
 from acomp.audio import AudioReader, AudioWriter, Pcm, PcmFormat, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.errors import AudioError, CodecError
-from acomp.formats import CodesReader, CodesWriter, create_codes, open_codes
+from acomp.files import reason_of
+from acomp.formats import CodecFacts, CodesReader, CodesWriter, create_codes, open_codes
 
 Source = str | PathLike[str] | BinaryIO
 Target = str | PathLike[str] | BinaryIO
@@ -56,6 +61,8 @@ def encode_file(
     codebooks: int | None = None,
     channels: str = "auto",
     form: str | None = None,
+    entropy: str = "none",
+    language_model: Path | None = None,
     raw: Pcm | None = None,
     check: Target | None = None,
     live: bool = False,
@@ -70,7 +77,9 @@ def encode_file(
         bandwidth: in kbps, of one stream.
         codebooks: instead of a bandwidth.
         channels: auto, mono or stereo.
-        form: nac, txt or npz, where the suffix of the target does not say it.
+        form: nac, txt, npz or dac, where the suffix of the target does not say it.
+        entropy: `lm` for entropy coding by a language model, the codec's own or that of a file.
+        language_model: that file.
         raw: what the source holds, where it is PCM without a header.
         check: where to write the decoded codes as audio, to listen to.
         live: write each block of codes at once, for a reader at the other end of a pipe.
@@ -85,8 +94,12 @@ def encode_file(
             raise AudioError(f"{_name(source)} holds no samples: there is nothing to encode")
         codec = codec_for(_coded_channels(reader, channels))
         info = codec.info(reader, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
-        encoder = Encoder(codec, info)
-        writer = files.enter_context(create_codes(target, info, form=form, live=live))
+        writer = files.enter_context(
+            create_codes(
+                target, info, form=form, live=live, entropy=entropy, language_model=language_model
+            )
+        )
+        encoder = Encoder(codec, info, measure=writer.wants_loudness)
         sinks: list[CodesWriter | _Listener] = [writer]
         if check is not None:
             decoder = Decoder(codec, info)
@@ -97,7 +110,7 @@ def encode_file(
             for sink in sinks:
                 sink.write(block)
         for sink in sinks:
-            sink.finish(encoder.length)
+            sink.finish(encoder.length, encoder.loudness)
     return Result(info, encoder.length / info.source_rate, clock.seconds)
 
 
@@ -111,9 +124,14 @@ def decode_file(
     recover: bool = False,
     sample_rate: int | None = None,
     raw: PcmFormat | None = None,
+    codec: CodecFacts | None = None,
+    language_model: Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Decode one file of codes into an audio file.
+
+    Where the codes name a loudness, all of them are decoded, whatever stretch is asked for, and the
+    audio waits in a temporary file: only the whole tells how loud it is.
 
     Args:
         codec_for: gives the codec that decodes such codes.
@@ -124,6 +142,9 @@ def decode_file(
         recover: pass over what is damaged and decode the rest.
         sample_rate: in Hz; that of the encoded audio by default.
         raw: write PCM of this format with no header, whatever the target.
+        codec: the one that made the codes, for files that do not say it.
+        language_model: file of the one that the codes were entropy-coded with, where it is not the
+            codec's own.
         progress: told how far it is.
 
     Raises:
@@ -133,19 +154,42 @@ def decode_file(
         if seconds is not None and not (isfinite(seconds) and 0 <= seconds <= MAX_SECONDS):
             raise AudioError(f"{option} is {seconds:g} s, which no audio lasts")
     with _naming(source), ExitStack() as files:
-        reader = files.enter_context(open_codes(source, recover=recover))
-        codec = codec_for(reader.info)
-        decoder = Decoder(codec, reader.info, sample_rate)
+        reader = files.enter_context(
+            open_codes(source, recover=recover, codec=codec, language_model=language_model)
+        )
+        loaded = codec_for(reader.info)
+        decoder = Decoder(loaded, reader.info, sample_rate)
         clock = _Clock()
-        stretch = _Stretch(codec, reader, decoder, clock, start, duration)
+        stretch = _Stretch(loaded, reader, decoder, clock, start, duration)
         layout = (decoder.sample_rate, reader.info.channels)
         sink = files.enter_context(AudioWriter(target, *layout, raw=raw))
-        for samples in stretch.samples(progress):
-            sink.write(samples)
+        samples = stretch.samples(progress)
+        if reader.info.loudness is not None:
+            samples = _levelled(samples, decoder)
+        for part in samples:
+            sink.write(part)
         if stretch.written == 0 and start > 0 and duration != 0:
             raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
     seconds = stretch.written / decoder.sample_rate
     return Result(reader.info, seconds, clock.seconds, tuple(reader.damage))
+
+
+def _levelled(samples: Iterator[Samples], decoder: Decoder) -> Iterator[Samples]:
+    """`samples`, by the end of which the decoder has its gains, at the loudness that is due."""
+    channels = decoder.info.channels
+    with TemporaryFile() as waiting:
+        try:
+            for part in samples:
+                waiting.write(part.T.tobytes())
+            waiting.seek(0)
+        except OSError as failure:
+            raise AudioError(
+                "the decoded audio, which waits until its loudness is known, cannot be kept in "
+                f"the folder for temporary files: {reason_of(failure)}"
+            ) from failure
+        assert decoder.gains is not None
+        while data := waiting.read(BLOCK_VALUES // channels * channels * 4):
+            yield np.frombuffer(data, np.float32).reshape(-1, channels).T * decoder.gains
 
 
 class _Listener:
@@ -158,7 +202,7 @@ class _Listener:
     def write(self, block: Block) -> None:
         self._audio.write(self._decoder.push(block))
 
-    def finish(self, length: int) -> None:
+    def finish(self, length: int, loudness: tuple[float, ...] | None = None) -> None:  # noqa: ARG002
         self._audio.write(self._decoder.finish(length))
 
 
@@ -212,6 +256,8 @@ class _Stretch:
         duration: float | None,
     ) -> None:
         rate = decoder.sample_rate
+        self._whole = reader.info.loudness is not None
+        """Whether all must be decoded, to know how loud it is."""
         self._reader = reader
         self._decoder = decoder
         self._clock = clock
@@ -233,13 +279,13 @@ class _Stretch:
             begin = max(0, self._begin - position)
             position += decoded.shape[1]
             past_end = 0 if self._end is None else max(0, position - self._end)
-            wanted = decoded[:, begin : decoded.shape[1] - past_end]
+            wanted = decoded[:, begin : max(0, decoded.shape[1] - past_end)]
             if wanted.shape[1]:
                 self.written += wanted.shape[1]
                 yield wanted
             if progress is not None:
                 progress(self.written / rate, self._total(rate))
-            if self._end is not None and position >= self._end:
+            if self._end is not None and position >= self._end and not self._whole:
                 return
 
     def _decoded(self) -> Iterator[Samples]:
@@ -263,7 +309,7 @@ class _Stretch:
         """Frames to decode next: no more than memory holds, and not far beyond the end."""
         frame_rate = self._reader.info.frame_rate
         most = max(1, int(BLOCK_SECONDS * frame_rate))
-        if self._end is None:
+        if self._end is None or self._whole:
             return most
         due = ceil(self._end * frame_rate / self._decoder.sample_rate) - self._pushed
         # The decoder and the resampler keep the last few frames back: the end takes some more.
@@ -283,8 +329,11 @@ class _Stretch:
 def _seek(codec: Codec, info: CodesInfo, rate: int, start: float) -> tuple[int, int]:
     """As `codec.seek`, for `start` seconds, to a sample that is a whole one at the other rates too.
 
-    A resampler that began between two samples would shift the sound by less than a sample.
+    A resampler that began between two samples would shift the sound by less than a sample. Where a
+    loudness is to be restored, all is decoded; and chunks hold fewer samples than their frames say.
     """
+    if info.loudness is not None or info.chunk is not None:
+        return 0, 0
     due = codec.spec.sample_rate
     whole = lcm(due // gcd(due, rate), due // gcd(due, info.source_rate))
     sample = int(start * due)

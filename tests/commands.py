@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -130,15 +126,12 @@ def make_home(folder: Path) -> Path:
     home = folder / ".home"
     if not home.exists():
         home.mkdir()
-        (home / "compiled").symlink_to(_compiled())
+        (home / "compiled").symlink_to(os.environ[COMPILED])
     return home
 
 
-@cache
-def _compiled() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="acomp-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+COMPILED = "ACOMP_TESTS_COMPILED"
+"""A variable: the folder of the networks that this run of the tests has compiled."""
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import Cli, Run, make, make_home
+from commands import COMPILED, Cli, Run, make, make_home
 
 from acomp.cli import main
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for compiled networks, which the workers of pytest-xdist inherit: an entry is
+    written under another name first, so that no worker reads a half.
+    """
+    if COMPILED not in os.environ:
+        os.environ[COMPILED] = folder = tempfile.mkdtemp(prefix="acomp-tests-")
+        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 @pytest.fixture

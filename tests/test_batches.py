@@ -39,22 +39,6 @@ def clips(codec: Codec) -> list[acomp.Audio]:
     ]
 
 
-def test_each_clip_gets_the_codes_it_gets_alone(codec: Codec) -> None:
-    batch = codec.encode_batch(clips(codec), bandwidth=6)
-    alone = [codec.encode(clip, bandwidth=6) for clip in clips(codec)]
-    for one, other in zip(batch, alone, strict=True):
-        assert one.info == other.info
-        assert one.length == other.length
-        np.testing.assert_array_equal(one.data, other.data)
-    for sound, codes in zip(codec.decode_batch(batch), alone, strict=True):
-        np.testing.assert_array_equal(sound.samples, codec.decode(codes).samples)
-
-
-def test_an_empty_batch(codec: Codec) -> None:
-    assert codec.encode_batch([]) == []
-    assert codec.decode_batch([]) == []
-
-
 def test_a_clip_that_cannot_be_coded_is_an_error(codec: Codec) -> None:
     silence = acomp.Audio(np.zeros((1, 0), np.float32), 24_000)
     with pytest.raises(acomp.AudioError, match="no samples"):

@@ -15,13 +15,12 @@ import torch
 from agreement import assert_official_codes, dac_distances, encodec_distances
 from checkpoints import SMALL, lively
 from commands import Cli, assert_done, assert_refused, make
-from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 import acomp
 from acomp.audio import read_audio
-from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.backends.base import Codec, Decoder
 from acomp.backends.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape, shape_from
 from acomp.backends.specs import SPECS
@@ -140,18 +139,6 @@ def test_short_sounds_have_the_official_codes(on_torch: Codec, frames: float) ->
     assert_official(on_torch, noise(on_torch, max(1, int(frames * on_torch.spec.hop_length))))
 
 
-@settings(deadline=None, max_examples=6)
-@given(data=st.data())
-def test_pushes_of_any_size_give_the_same_codes(on_torch: Codec, data: st.DataObject) -> None:
-    sound = noise(on_torch, 150 * on_torch.spec.hop_length + 3)
-    whole = on_torch.encode(sound, codebooks=on_torch.spec.codebooks)
-    cuts = data.draw(st.lists(st.integers(0, sound.length), max_size=30))
-    encoder = Encoder(on_torch, whole.info)
-    parts = [encoder.push(part) for part in np.split(sound.samples, sorted(cuts), axis=1)]
-    pushed = Codes.from_blocks(whole.info, [*parts, encoder.finish()], encoder.length)
-    np.testing.assert_array_equal(pushed.data, whole.data)
-
-
 @pytest.mark.parametrize("frames", [1, 7, 50])
 def test_blocks_of_any_size_give_the_same_samples(codec: Codec, frames: int) -> None:
     whole = codec.encode(noise(codec, 120 * codec.spec.hop_length + 3))
@@ -159,22 +146,6 @@ def test_blocks_of_any_size_give_the_same_samples(codec: Codec, frames: int) -> 
     parts = [decoder.push(block) for block in split(whole.block, frames)]
     samples = np.concatenate([*parts, decoder.finish(whole.length)], axis=1)
     np.testing.assert_allclose(samples, codec.decode(whole).samples, atol=1e-4)
-
-
-def test_the_delay_is_what_the_spec_says(on_torch: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acomp.backends.dac.SAMPLE_BLOCK", 32)
-    monkeypatch.setattr("acomp.backends.dac.LATENT_BLOCK", 128)
-    spec = on_torch.spec
-    sound = noise(on_torch, max(int(2.2 * spec.delay * spec.sample_rate), 60 * spec.hop_length))
-    info = on_torch.info(sound)
-    encoder, decoder = on_torch.stream_encoder(info), on_torch.stream_decoder(info)
-    step, given_back, worst = spec.hop_length // 2, 0, 0
-    for taken in range(step, sound.length, step):
-        block = encoder.push(sound.samples[:, taken - step : taken])
-        given_back += decoder.push(block).shape[1] if block.frames else 0
-        worst = max(worst, taken - given_back if given_back else 0)
-    assert given_back > 0
-    assert worst <= spec.delay * spec.sample_rate + spec.hop_length + step
 
 
 # Shapes

@@ -73,7 +73,8 @@ ROOMS = {
     "codes": {"errors"},
     "audio": {"errors", "files"},
     "engines": {"errors", "files"},
-    "formats": {"errors", "files", "codes"},
+    "formats": {"errors", "files", "codes", "entropy"},
+    "entropy": {"errors", "files", "codes", "engines", "backends"},
     "backends": {"errors", "files", "codes", "audio", "engines"},
     "packages": {"errors"},
     "metrics": {"errors", "audio", "engines"},
@@ -88,7 +89,7 @@ ROOMS = {
     },
     "training": {
         *{"errors", "files", "packages", "codes", "audio", "engines", "backends"},
-        *{"metrics", "plots"},
+        *{"entropy", "metrics", "plots"},
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""

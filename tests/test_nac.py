@@ -242,7 +242,7 @@ def metadata(**changes: object) -> dict[str, object]:
     ("data", "message"),
     [
         (b"NAC\1", "middle of the header"),
-        (header({}, version=2), "version 2"),
+        (header({}, version=3), "version 3"),
         (header({}, claimed=1 << 30), "more than the 65536"),
         (header({}, claimed=4000), "middle of the metadata"),
         (header({})[:-1] + b"\0", "CRC"),

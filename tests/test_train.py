@@ -275,7 +275,7 @@ def digest(
     """Train, and return what each process's weights add up to."""
     session = open_session(fabric, config, collection, folder, 0)
     session.run(Quiet)
-    state = session.loop.trainee.state_dict()
+    state = session.loop.weights()
     sums = torch.stack([value.double().sum() for _, value in sorted(state.items())])
     gathered = fabric.all_gather(sums)
     assert isinstance(gathered, torch.Tensor)

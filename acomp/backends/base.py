@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio import Audio, Resampler, to_channels
+from acomp.audio.loudness import LoudnessMeter, gains
 from acomp.codes import Block, Codes, CodesInfo, join, split
 from acomp.engines import Engine
 from acomp.errors import AudioError, CodecError
@@ -75,6 +77,12 @@ class CodecSpec:
         if bandwidth is not None and codebooks is not None:
             raise CodecError("give a bandwidth or a number of codebooks, not both")
         if codebooks is not None:
+            whole = list(accumulate(self.levels))
+            if whole and codebooks not in whole:
+                raise CodecError(
+                    f"{self.name} codes in whole levels: it takes "
+                    f"{', '.join(map(str, whole[:-1]))} or {whole[-1]} codebooks, not {codebooks}"
+                )
             if not 1 <= codebooks <= self.codebooks:
                 raise CodecError(
                     f"{self.name} has 1 to {self.codebooks} codebooks, not {codebooks}"
@@ -158,6 +166,10 @@ class Codec(ABC):
 
     preroll = 1.0
     """Seconds of codes to decode before a point in the middle for the sound there to be right."""
+    unit = 1
+    """Frames that codes hold a multiple of: the encoder pads the end to that."""
+    decodes_chunks = False
+    """Whether it decodes what was coded in chunks of their own; see `CodesInfo.chunk`."""
 
     def __init__(
         self, spec: CodecSpec, fingerprint: str | None, engine: Engine | None = None
@@ -264,7 +276,10 @@ class Codec(ABC):
         frames = max(1, int(BLOCK_SECONDS * self.spec.frame_rate))
         parts = [decoder.push(block) for block in split(codes.block, frames)]
         parts.append(decoder.finish(codes.length))
-        return Audio(np.concatenate(parts, axis=1), decoder.sample_rate)
+        samples = np.concatenate(parts, axis=1)
+        if decoder.gains is not None:
+            samples *= decoder.gains
+        return Audio(samples, decoder.sample_rate)
 
     def warm_up(self, bandwidth: float | None = None) -> None:
         """Code a second of silence: the first run of a network takes longer than the next.
@@ -335,18 +350,28 @@ class Codec(ABC):
             fits = info.streams == info.channels <= (2 if spec.stereo_streams else 1)
         if info != due or not fits or info.codebooks > spec.codebooks:
             raise CodecError(f"these codes do not have the shape of {spec.name}'s")
+        if info.chunk is not None and not self.decodes_chunks:
+            raise CodecError(f"these codes are in chunks, which {spec.name} does not decode")
 
 
 class Encoder:
     """Encodes a stream of audio of any rate; `Codec.encode` block by block.
 
     Push samples as they come, write each block, then finish.
+
+    Args:
+        codec: what encodes.
+        info: as `codec.info` gives it.
+        measure: whether to measure the loudness, for a file form that keeps it.
     """
 
-    def __init__(self, codec: Codec, info: CodesInfo) -> None:
+    def __init__(self, codec: Codec, info: CodesInfo, *, measure: bool = False) -> None:
         self.info = info
         self.length = 0
         """Samples per channel taken so far, at `info.source_rate`."""
+        self.loudness: tuple[float, ...] | None = None
+        """Loudness in LUFS of each channel that was coded, once finished, if it is measured."""
+        self._meter = LoudnessMeter(info.sample_rate, info.channels) if measure else None
         self._resampler = Resampler(info.source_rate, info.sample_rate, info.channels)
         self._stream = codec.stream_encoder(info)
 
@@ -354,7 +379,7 @@ class Encoder:
         """Take samples `[channels, time]` at `info.source_rate`; give the frames that are ready."""
         self.length += samples.shape[1]
         mixed = to_channels(samples, self.info.channels)
-        return self._stream.push(self._resampler.push(mixed))
+        return self._coded(self._resampler.push(mixed))
 
     def finish(self) -> Block:
         """Give the last frames.
@@ -364,20 +389,37 @@ class Encoder:
         """
         if self.length == 0:
             raise AudioError("the audio holds no samples: there is nothing to encode")
-        rest = self._stream.push(self._resampler.finish())
+        rest = self._coded(self._resampler.finish())
+        if self._meter is not None:
+            self.loudness = self._meter.finish()
         return join(self.info, [rest, self._stream.finish()])
+
+    def _coded(self, samples: Samples) -> Block:
+        if self._meter is not None:
+            self._meter.push(samples)
+        return self._stream.push(samples)
 
 
 class Decoder:
-    """Decodes a stream of blocks; `Codec.decode` block by block."""
+    """Decodes a stream of blocks; `Codec.decode` block by block.
+
+    It leaves the level as it was coded. Where `info` names a loudness, `gains` restore it.
+    """
 
     def __init__(self, codec: Codec, info: CodesInfo, sample_rate: int | None = None) -> None:
         codec.check(info)
         self.info = info
         self.sample_rate = sample_rate or info.source_rate
         """Rate of the samples it gives, in Hz."""
-        # The last frame is padded, and only the end tells by how much.
-        hold = -(-info.hop_length * self.sample_rate // info.sample_rate)
+        self.gains: Samples | None = None
+        """What to multiply all samples by for `info.loudness`, `[channels, 1]`, once finished: only
+        the whole tells how loud it is. None where there is no loudness to restore."""
+        self._meter = None
+        if info.loudness is not None:
+            self._meter = LoudnessMeter(info.sample_rate, info.channels)
+        # The last frame, or chunk, is padded, and only the end tells by how much.
+        padded = info.hop_length * (info.chunk or codec.unit)
+        hold = -(-padded * self.sample_rate // info.sample_rate)
         self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
         self._stream = codec.stream_decoder(info)
         self._decoded = 0
@@ -397,6 +439,8 @@ class Decoder:
         """
         info = self.info
         rest = self._resample(self._stream.finish())
+        if self._meter is not None and info.loudness is not None:
+            self.gains = gains(info.loudness, self._meter.finish())
         expected = -(-length * info.sample_rate // info.source_rate)
         if expected > self._decoded + info.hop_length:
             raise CodecError(
@@ -408,4 +452,6 @@ class Decoder:
 
     def _resample(self, samples: Samples) -> Samples:
         self._decoded += samples.shape[1]
+        if self._meter is not None:
+            self._meter.push(samples)
         return self._resampler.push(samples)

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,13 +129,21 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def save_weights(path: Path, state: Mapping[str, torch.Tensor], shape: Shape | None = None) -> None:
+class Described(Protocol):
+    """What a file of weights can name as its shape."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def save_weights(
+    path: Path, state: Mapping[str, torch.Tensor], shape: Described | None = None
+) -> None:
     """Write weights as safetensors, each tensor of the type it has; `path` ends in `.safetensors`.
 
     Args:
         path: the file, which appears whole or not at all.
         state: tensors by their name in the module.
-        shape: what the module is, where it is a codec of one's own; None for a published one.
+        shape: what the module is, where it is one's own; None for a published one.
 
     Raises:
         WeightsError: the file cannot be written.

@@ -5,12 +5,16 @@ stretch on both sides, so it is run in blocks with that much context, and the co
 `DAC.encode` on the whole file. The layers next to the samples see little of that stretch and are
 most of the work, those next to the latents see the rest; so each half is run in two parts with
 blocks and context of their own. The audio is coded at the level it has.
+
+The official tool codes long audio in chunks, with no padding in any layer, so that a chunk stands
+for fewer samples than it sees. Such codes are decoded as it decodes them; acomp makes none.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -21,15 +25,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.base import Codec, CodecSpec, Samples
+from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder
 from acomp.backends.checkpoint import load_module
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, SHAPES, DacShape, Shape
 from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.blocks import InBlocks
-from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
+from acomp.engines.rewriting import (
+    TransposedConv,
+    fold_weight_norm,
+    replace_parts,
+    without_transposed,
+)
 from acomp.engines.torch import TorchEngine
+from acomp.errors import CodecError
 
 EXAMPLE_STEPS = 320
 """Length of the example that a part is converted by, or a frame, where that is longer."""
@@ -59,6 +69,8 @@ def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> 
 class Dac(Codec):
     """DAC in any shape."""
 
+    decodes_chunks = True
+
     def __init__(
         self,
         spec: CodecSpec,
@@ -85,6 +97,8 @@ class Dac(Codec):
         self._prepare = partial(torch_engine.prepare, inputs=(), key="", precise=True)
         self.quantiser = cache(self._quantiser_of)
         self.dequantiser = self._prepare(lambda: _Dequantiser(network.quantizer))
+        self.unpadded = cache(lambda: Unpadded(network.decoder))
+        self.chunk_decoder = cache(lambda: self._prepare(self.unpadded))
 
     @property
     def module(self) -> nn.Module:
@@ -105,8 +119,8 @@ class Dac(Codec):
     def stream_encoder(self, info: CodesInfo) -> DacEncoder:
         return DacEncoder(self, info)
 
-    def stream_decoder(self, info: CodesInfo) -> DacDecoder:
-        return DacDecoder(self, info)
+    def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
+        return DacDecoder(self, info) if info.chunk is None else DacChunkDecoder(self, info)
 
     def _quantiser_of(self, codebooks: int) -> Runner:
         return self._prepare(lambda: _Quantiser(self._network.quantizer, codebooks))
@@ -157,6 +171,44 @@ class _Dequantiser(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         latents: Tensor = self._quantiser.from_codes(codes)[0]
         return latents
+
+
+class Unpadded(nn.Module):
+    """The decoder with no padding in any layer. What comes out is put where it would be with
+    padding, between zeros, so that a frame still is a hop of samples.
+
+    A transposed convolution gives more than with padding, and its ends are sums of fewer frames; so
+    this is not a part of what the padded decoder gives.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        # The copy has layers of its own and the same weights.
+        shared: dict[int, Any] = {id(weight): weight for weight in decoder.parameters()}
+        self._decoder = deepcopy(decoder, shared)
+        self.before = self.after = 0
+        """Samples that are missing at the beginning and at the end."""
+        self.shortest = 1
+        """Frames that there must be for every layer to give something."""
+        steps = 1
+        for layer in self._decoder.modules():
+            if isinstance(layer, TransposedConv):
+                stride = layer.stride[0]
+                steps *= stride
+                self.before = self.before * stride - layer.cut
+                self.after = self.after * stride - stride + layer.cut
+                layer.cut = 0
+            elif isinstance(layer, nn.Conv1d):
+                padding = int(layer.padding[0])
+                self.before += padding
+                self.after += padding
+                layer.padding = (0,)
+            self.shortest = max(self.shortest, (self.before + self.after) // steps + 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """`[batch, latent, frames]` to `[batch, 1, frames * hop]`."""
+        audio: Tensor = self._decoder(latents)
+        return nn.functional.pad(audio, (self.before, self.after))
 
 
 class _Half:
@@ -260,5 +312,67 @@ class DacDecoder:
         return self._samples(_finish(*self._parts))
 
     def _samples(self, parts: Iterator[Array]) -> Samples:
+        empty = np.zeros((self._channels, 0), np.float32)
+        return np.concatenate([empty, *(audio[:, 0] for audio in parts)], axis=1)
+
+
+class DacChunkDecoder:
+    """Streaming decoder of codes in chunks; the streams are the batch."""
+
+    def __init__(self, codec: Dac, info: CodesInfo) -> None:
+        assert info.chunk is not None
+        self._codec = codec
+        self._channels = info.channels
+        self._chunk = info.chunk
+        self._begin()
+
+    def push(self, block: Block) -> Samples:
+        (latents,) = self._codec.dequantiser(block.data.astype(np.int64))
+        parts = []
+        while latents.shape[2]:
+            part = latents[..., : self._chunk - self._frames]
+            latents = latents[..., part.shape[2] :]
+            self._frames += part.shape[2]
+            parts += [self._without_start(audio) for audio in self._blocks.push(part)]
+            if self._frames == self._chunk:
+                parts.append(self._end())
+        return self._joined(parts)
+
+    def finish(self) -> Samples:
+        return self._joined([self._end()] if self._frames else [])
+
+    def _begin(self) -> None:
+        """Begin a chunk."""
+        codec = self._codec
+        # Twice the context, so that even a last piece of one frame is long enough for the layers.
+        self._blocks = InBlocks(
+            codec.chunk_decoder(),
+            inputs=1,
+            outputs=codec.spec.hop_length,
+            context=2 * sum(codec.shape.decoder_contexts),
+            block=LATENT_BLOCK,
+        )
+        self._frames = 0
+        """Of the chunk, so far."""
+        self._missing = codec.unpadded().before
+        """Samples at its beginning that are none."""
+
+    def _end(self) -> Array:
+        """The last samples of a chunk."""
+        network = self._codec.unpadded()
+        if self._frames < network.shortest:
+            raise CodecError(
+                f"a chunk of {self._frames} frames is too short for {self._codec.spec.name}, "
+                f"which needs {network.shortest}"
+            )
+        parts = [self._without_start(audio) for audio in self._blocks.finish()]
+        self._begin()
+        return np.concatenate(parts, axis=-1)[..., : -network.after]
+
+    def _without_start(self, audio: Array) -> Array:
+        missing, self._missing = self._missing, 0
+        return audio[..., missing:]
+
+    def _joined(self, parts: list[Array]) -> Samples:
         empty = np.zeros((self._channels, 0), np.float32)
         return np.concatenate([empty, *(audio[:, 0] for audio in parts)], axis=1)

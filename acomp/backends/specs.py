@@ -18,8 +18,13 @@ _SHAPED: dict[str, dict[float, int]] = {
 }
 
 
-def _snac(name: str, rate: int, hop: int, levels: int, bandwidths: dict[float, int]) -> CodecSpec:
-    """A SNAC (https://arxiv.org/abs/2410.14411), each level at twice the rate of the one before."""
+def _snac(
+    name: str, rate: int, hop: int, levels: int, bandwidths: dict[float, int], held: int
+) -> CodecSpec:
+    """A SNAC (https://arxiv.org/abs/2410.14411), each level at twice the rate of the one before.
+
+    `held` is how many latents, the finest level's steps, a stream holds back: `SnacShape.held`.
+    """
     rates = tuple(1 << level for level in range(levels))
     return CodecSpec(
         name=name,
@@ -31,6 +36,7 @@ def _snac(name: str, rate: int, hop: int, levels: int, bandwidths: dict[float, i
         codebook_dim=8,
         bandwidths=bandwidths,
         stereo_streams=True,
+        delay=held * hop / rates[-1] / rate,
         levels=rates,
     )
 
@@ -38,9 +44,9 @@ def _snac(name: str, rate: int, hop: int, levels: int, bandwidths: dict[float, i
 _ALL = (
     NANO,
     *(SHAPES[name].spec(name, bandwidths) for name, bandwidths in _SHAPED.items()),
-    _snac("snac-24khz", 24_000, 2048, 3, {0.14: 1, 0.42: 3, 0.98: 7}),
-    _snac("snac-32khz", 32_000, 3072, 4, {0.13: 1, 0.38: 3, 0.88: 7, 1.9: 15}),
-    _snac("snac-44khz", 44_100, 3072, 4, {0.17: 1, 0.52: 3, 1.2: 7, 2.6: 15}),
+    _snac("snac-24khz", 24_000, 2048, 3, {0.14: 1, 0.42: 3, 0.98: 7}, held=340),
+    _snac("snac-32khz", 32_000, 3072, 4, {0.13: 1, 0.38: 3, 0.88: 7, 1.9: 15}, held=474),
+    _snac("snac-44khz", 44_100, 3072, 4, {0.17: 1, 0.52: 3, 1.2: 7, 2.6: 15}, held=474),
     CodecSpec(
         name="soundstream",
         sample_rate=16_000,

@@ -105,7 +105,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         find(name)  # where a file is here but damaged, that is the thing to say
         raise WeightsError(
             f"weights of {name} are not here and ACOMP_OFFLINE is set: "
-            f"unset it, put the file at {target} or pass --weights FILE"
+            f"unset it, put the file at {target} or pass {_option(name)} FILE"
         )
     from filelock import FileLock
 
@@ -119,14 +119,19 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     except DownloadError as error:
         raise WeightsError(
             f"cannot fetch the weights of {name} from {urlsplit(weights.url).netloc}: {error}; "
-            f"put the file at {target} or pass --weights FILE"
+            f"put the file at {target} or pass {_option(name)} FILE"
         ) from error
     except OSError as error:
         raise WeightsError(
             f"cannot keep weights in {target.parent}: {reason_of(error)}; "
-            "name another folder in ACOMP_CACHE or pass --weights FILE"
+            f"name another folder in ACOMP_CACHE or pass {_option(name)} FILE"
         ) from error
     return found or target
+
+
+def _option(name: str) -> str:
+    """What another file is named by on the command line."""
+    return "--language-model" if name.endswith("-lm") else "--weights"
 
 
 def _find_sound(name: str) -> Path | None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
 
-from acomp.errors import AcompError, AudioError
+from acomp.errors import AcompError, AudioError, CodecError
 from acomp.files import reason_of
 
 if TYPE_CHECKING:
-    from acomp.backends.base import Codec
+    from acomp.backends.base import Codec, CodecSpec
     from acomp.pipeline import Progress
 
 PIPE = "-"
@@ -40,6 +40,21 @@ Precision = Annotated[
 ]
 Backend = Annotated[
     str, typer.Option("--backend", "-b", help="Codec; `acomp models list` names them.")
+]
+Entropy = Annotated[
+    Literal["none", "lm"], typer.Option(help="lm: smaller files, by the codec's language model.")
+]
+LanguageModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--language-model", help="File of the language model, where it is not the codec's own."
+    ),
+]
+MadeBy = Annotated[
+    str | None,
+    typer.Option(
+        "--backend", "-b", help="Codec that made the codes, for files that do not say it (.dac)."
+    ),
 ]
 Output = Annotated[
     str | None, typer.Option("--output", "-o", help="Output file; - is standard output.")
@@ -223,6 +238,28 @@ def codec_loader(
         return load(resolved, weights=file, engine=engine, precision=precision, device=device)
 
     return lambda channels: load_resolved(resolve(name, channels))
+
+
+def spec_of(name: str | None, weights: Path | None = None) -> CodecSpec | None:
+    """What is fixed about a codec, without loading it; `custom` is told by its file of weights.
+
+    Raises:
+        CodecError: there is no such codec, or it is not one of acomp's own.
+        WeightsError: the file cannot be read, or names no shape.
+    """
+    from acomp.backends import CUSTOM, resolve
+    from acomp.backends.specs import SPECS
+
+    if name is None:
+        return None
+    resolved = resolve(name)
+    if resolved in SPECS:
+        return SPECS[resolved]
+    if resolved != CUSTOM or weights is None:
+        raise CodecError(f"what {name} is is not known without its file of weights")
+    from acomp.backends.custom import shape_of
+
+    return shape_of(weights).spec(CUSTOM)
 
 
 def fetched(name: str) -> Path | None:

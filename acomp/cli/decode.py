@@ -10,6 +10,8 @@ import typer
 from acomp.cli.common import (
     Device,
     Engine,
+    LanguageModel,
+    MadeBy,
     Output,
     OutputDir,
     Precision,
@@ -18,6 +20,7 @@ from acomp.cli.common import (
     jobs,
     one_line,
     progress_bar,
+    spec_of,
     stream_or_path,
     usage_of,
 )
@@ -29,6 +32,8 @@ def decode(
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
+    backend: MadeBy = None,
+    language_model: LanguageModel = None,
     weights: Weights = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
@@ -76,6 +81,7 @@ def decode(
         form = None if raw is None else parse_format(raw)
     suffix = ".wav" if raw is None else ".raw"
     work = jobs(inputs or [], output, output_dir, suffix, is_codes_name)
+    made_by = spec_of(backend, weights)
     loaders = {}
 
     def codec_for(info: CodesInfo) -> Codec:
@@ -94,6 +100,8 @@ def decode(
                 recover=recover,
                 sample_rate=sample_rate,
                 raw=form,
+                codec=made_by,
+                language_model=language_model,
                 progress=progress,
             )
         for loss in result.damage:

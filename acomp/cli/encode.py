@@ -12,6 +12,8 @@ from acomp.cli.common import (
     Backend,
     Device,
     Engine,
+    Entropy,
+    LanguageModel,
     Output,
     OutputDir,
     Precision,
@@ -46,7 +48,7 @@ def encode(
         typer.Option(help="What to code; auto keeps what the codec can keep."),
     ] = "auto",
     form: Annotated[
-        Literal["nac", "txt", "npz"] | None,
+        Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
         typer.Option("--format", help="Form of the codes where no suffix says it."),
     ] = None,
     raw: Annotated[
@@ -56,6 +58,8 @@ def encode(
             help="The input is PCM without a header, for example 44100:2:s16le.",
         ),
     ] = None,
+    entropy: Entropy = "none",
+    language_model: LanguageModel = None,
     weights: Weights = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
@@ -83,6 +87,8 @@ def encode(
         acomp encode speech.wav -b nano -k 6
 
         acomp encode music.flac -o music.txt -k 12
+
+        acomp encode speech.wav -b nano -k 6 --entropy lm
 
         acomp encode clips/ --output-dir codes/ -b nano
 
@@ -119,13 +125,15 @@ def encode(
                     codebooks=codebooks,
                     channels=channels,
                     form=form or ("nac" if target == PIPE else None),
+                    entropy=entropy,
+                    language_model=language_model,
                     raw=pcm,
                     check=output_file,
                     live=target == PIPE,
                     progress=progress,
                 )
             except WeightsError as error:
-                if weights is not None or backend == "nano":
+                if weights is not None or backend == "nano" or language_model is not None:
                     raise
                 raise WeightsError(f"{error}; or take -b nano, which is built in") from error
         info = result.info

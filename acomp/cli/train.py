@@ -46,6 +46,13 @@ def train(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Begin from no weights at all.")
     ] = False,
+    language_model: Annotated[
+        bool,
+        typer.Option(
+            "--language-model",
+            help="Train a language model of the codec's codes, for `encode --entropy lm`.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
@@ -70,10 +77,13 @@ def train(
     """Train a codec on your own audio, from its published weights on or from scratch.
 
     The run's folder gets the weights, metrics, plots and audio samples; the
-    weights work wherever the codec does. Example:
+    weights work wherever the codec does. Examples:
 
         acomp train -b nano --data my_audio/ --out runs/voice
         acomp encode -b nano --weights runs/voice/best.safetensors speech.wav
+
+        acomp train -b nano --language-model --data my_audio/ --out runs/lm
+        acomp encode -b nano --entropy lm --language-model runs/lm/best.safetensors speech.wav
     """
     require_packages("train", *TRAINING, extra="train")
     options: dict[str, Any] = {
@@ -88,9 +98,9 @@ def train(
     }
     given = {name: value for name, value in options.items() if value is not None}
     if resume:
-        settled = _resumed(output, given, bool(backend or data or config))
+        settled = _resumed(output, given, bool(backend or data or config or language_model))
     else:
-        settled = _settled(backend, data or [], config, given)
+        settled = _settled(backend, data or [], config, given, language_model)
     if check:
         _check(settled)
         return
@@ -100,18 +110,27 @@ def train(
 
 
 def _settled(
-    backend: str | None, data: list[str], file: Path | None, given: Mapping[str, Any]
+    backend: str | None,
+    data: list[str],
+    file: Path | None,
+    given: Mapping[str, Any],
+    language_model: bool,
 ) -> Config:
-    """The codec's recipe, under the file's settings, under the options."""
-    from acomp.training.config import merge, parse, read_yaml, recipe
+    """The recipe of the codec or of its language model, under the file's settings, under the
+    options.
+    """
+    from acomp.training.config import language_model_recipe, merge, parse, read_yaml, recipe
     from acomp.training.segments import parse_source
 
     own = {} if file is None else read_yaml(file)
     name = backend or own.get("backend") or ("custom" if "shape" in own else None)
     if not isinstance(name, str):
         raise typer.BadParameter("name the codec to train", param_hint="--backend")
-    family = _family(own.get("shape"), given.get("weights")) if name == "custom" else None
-    settings = merge(recipe(_resolved(name), family), own)
+    if language_model or "language_model" in own:
+        settings = merge(language_model_recipe(_resolved(name)), own)
+    else:
+        family = _family(own.get("shape"), given.get("weights")) if name == "custom" else None
+        settings = merge(recipe(_resolved(name), family), own)
     sources = [parse_source(text) for text in data]
     if sources:
         shares = {str(source.path): source.share for source in sources}

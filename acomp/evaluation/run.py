@@ -153,7 +153,11 @@ def _version_of(path: Path) -> tuple[int, int]:
 
 
 def _hash_of(path: Path) -> str:
+    """SHA-256 of a file, or of the SHA-256s of a folder's files."""
     try:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.is_file())
+            return hashlib.sha256("".join(map(_hash_of, files)).encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Codes in files and pipes: `.nac`, `.txt` and `.npz`, read and written block by block.
+"""Codes in files and pipes: `.nac`, `.txt`, `.npz` and `.dac`, read and written block by block.
 
 with open_codes("speech.nac") as reader, create_codes("speech.txt", reader.info) as writer:
     for _, block in reader.blocks():
@@ -11,13 +11,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.files import atomic_write, reason_of
-from acomp.formats.base import CodesReader, CodesWriter, Reading, Writing, info_to_dict, naming
+from acomp.formats.base import (
+    CodecFacts,
+    CodesReader,
+    CodesWriter,
+    Reading,
+    Writing,
+    info_to_dict,
+    naming,
+)
 from acomp.formats.registry import (
     FORMS,
     MAGIC_BYTES,
@@ -31,6 +40,7 @@ from acomp.formats.source import Source, name_of
 
 __all__ = [
     "FORMS",
+    "CodecFacts",
     "CodesReader",
     "CodesWriter",
     "Form",
@@ -47,16 +57,21 @@ PathOrStream = str | os.PathLike[str] | BinaryIO
 
 
 def open_codes(
-    source: PathOrStream, *, recover: bool = False, language_model: Path | None = None
+    source: PathOrStream,
+    *,
+    recover: bool = False,
+    language_model: Path | None = None,
+    codec: CodecFacts | None = None,
 ) -> CodesReader:
     """Open a file or a binary stream of codes; its form is found by its first bytes or its suffix.
 
     With `recover`, damaged blocks of a `.nac` file are passed over, and `damage` of the reader
     names them. `language_model` is the file of the one that the codes were entropy-coded with,
-    where it is not the codec's own.
+    where it is not the codec's own. `codec`, for example the `spec` of a `Codec`, is the one that
+    made the codes, for files that do not say it (`.dac`).
 
     Raises:
-        FormatError: it cannot be read, is of no known form, or is damaged.
+        FormatError: it cannot be read, is of no known form, is damaged, or is of another codec.
     """
     name = name_of(source)
     with naming(name):
@@ -65,10 +80,17 @@ def open_codes(
             form = form_by_magic(opened.peek(MAGIC_BYTES)) or form_by_suffix(Path(name).suffix)
             if form is None:
                 raise FormatError(f"it is not a file of codes ({form_names()})")
-            return form.read(opened, name, Reading(recover, language_model))
+            reader = form.read(opened, name, Reading(recover, language_model, codec))
+            _check_codec(reader, codec)
+            return reader
         except BaseException:
             opened.close()
             raise
+
+
+def _check_codec(reader: CodesReader, codec: CodecFacts | None) -> None:
+    if codec is not None and reader.info.codec != codec.name:
+        raise FormatError(f"its codes are of {reader.info.codec}, not of {codec.name}")
 
 
 @contextmanager
@@ -134,61 +156,91 @@ def _writing(
 
 
 def read_codes(
-    source: PathOrStream, *, recover: bool = False, language_model: Path | None = None
+    source: PathOrStream,
+    *,
+    recover: bool = False,
+    language_model: Path | None = None,
+    codec: CodecFacts | None = None,
 ) -> Codes:
-    """Read all codes of a file or a binary stream.
+    """Read all codes of a file or a binary stream; settings as for `open_codes`.
 
     Raises:
         FormatError: it cannot be read, is of no known form, or is damaged.
     """
-    with open_codes(source, recover=recover, language_model=language_model) as reader:
+    with open_codes(source, recover=recover, language_model=language_model, codec=codec) as reader:
         blocks = [block for _, block in reader.blocks()]
         return Codes.from_blocks(reader.info, blocks, reader.length or 0)
 
 
-def write_codes(target: PathOrStream, codes: Codes, *, form: str | None = None) -> None:
+def write_codes(
+    target: PathOrStream,
+    codes: Codes,
+    *,
+    form: str | None = None,
+    entropy: str = "none",
+    language_model: Path | None = None,
+) -> None:
     """Write all codes to a file or a binary stream, in the form of its suffix or in `form`.
+
+    `entropy` and `language_model` are as for `create_codes`.
 
     Raises:
         FormatError: the form is unknown, or the target cannot be written.
     """
-    with create_codes(target, codes.info, form=form) as writer:
+    how = partial(create_codes, form=form, entropy=entropy, language_model=language_model)
+    with how(target, codes.info) as writer:
         writer.write(codes.block)
         writer.finish(codes.length)
 
 
-def convert(source: PathOrStream, target: PathOrStream, form: str | None = None) -> None:
+def convert(
+    source: PathOrStream,
+    target: PathOrStream,
+    form: str | None = None,
+    *,
+    codec: CodecFacts | None = None,
+    entropy: str = "none",
+    language_model: Path | None = None,
+) -> None:
     """Copy codes into another form, block by block.
+
+    `codec` is as for `open_codes`, `entropy` as for `create_codes`, and `language_model` is for
+    both.
 
     Raises:
         FormatError: the source is damaged, or the target cannot be written.
     """
     with (
-        open_codes(source) as reader,
-        create_codes(target, reader.info, form=form) as writer,
+        open_codes(source, codec=codec, language_model=language_model) as reader,
+        create_codes(
+            target, reader.info, form=form, entropy=entropy, language_model=language_model
+        ) as writer,
     ):
         for _, block in reader.blocks():
             writer.write(block)
         writer.finish(reader.length or 0)
 
 
-def describe(source: PathOrStream) -> dict[str, Any]:
+def describe(source: PathOrStream, *, codec: CodecFacts | None = None) -> dict[str, Any]:
     """What a file of codes holds, all of it read and checked; plain values, as JSON has them.
+
+    `codec` is as for `open_codes`.
 
     Raises:
         FormatError: as `open_codes`, or the codes are damaged.
     """
     segments = frames = 0
     segmented = False
-    with open_codes(source) as reader:
-        for _, block in reader.blocks():
-            frames += block.frames
-            if block.segments is not None:
+    with open_codes(source, codec=codec) as reader:
+        for of_block, in_segments in reader.counts():
+            frames += of_block
+            if in_segments is not None:
                 segmented = True
-                segments += len(block.segments)
+                segments += in_segments
         info, length = reader.info, reader.length or 0
     return {
         "form": reader.form,
+        "language_model": reader.language_model,
         **info_to_dict(info),
         "length": length,
         "duration": length / info.source_rate,

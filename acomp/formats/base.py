@@ -6,9 +6,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar, Protocol
 
 from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
 from acomp.errors import FormatError
@@ -22,8 +22,28 @@ MAX_METADATA = 1 << 16
 
 _LONGEST_MESSAGE = 300
 
+# Fields of CodesInfo that most codes lack: left out of the metadata, as they were before they were
+# thought of.
+_OPTIONAL = ("loudness", "chunk")
+
 # What codes in segments of one length that overlap by 1 % (EnCodec's `segment` and `overlap`).
 _IN_SEGMENTS = ("custom", "encodec-48khz")
+
+
+class CodecFacts(Protocol):
+    """As much of a codec as a reader needs for codes that do not say it; a `CodecSpec` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def codebook_size(self) -> int: ...
+
+    @property
+    def hop_length(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,8 @@ class Reading:
     language_model: Path | None = None
     """File of the language model that the codes were entropy-coded with, instead of the one that
     belongs to the codec."""
+    codec: CodecFacts | None = None
+    """The codec that made the codes, for files that do not say it (`.dac`)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,8 @@ class CodesReader(Closing):
     """Frames in all; None as long as `length` is."""
     form: str
     """Name of the file form."""
+    language_model: str | None = None
+    """Fingerprint of the language model that the codes are coded with, where one is named."""
     damage: list[str]
     """What recovery has passed over so far, one line each."""
 
@@ -89,6 +113,16 @@ class CodesReader(Closing):
     @abstractmethod
     def _blocks(self, start_frame: int) -> Iterator[tuple[int, Block]]: ...
 
+    def counts(self) -> Iterator[tuple[int, int | None]]:
+        """Of each block its frames, and its segments where it has such; all of it is checked, but
+        entropy-coded codes need not be decoded.
+
+        Raises:
+            FormatError: as `blocks`.
+        """
+        for _, block in self.blocks():
+            yield block.frames, None if block.segments is None else len(block.segments)
+
     def close(self) -> None:
         self._source.close()
 
@@ -111,6 +145,9 @@ class WholeReader(CodesReader):
 
 class CodesWriter(ABC):
     """Codes that are being written: `write` each block in order, then `finish`."""
+
+    wants_loudness: ClassVar[bool] = False
+    """Whether the form cannot do without the loudness of the audio; see `finish`."""
 
     def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
         self.info = info
@@ -140,15 +177,22 @@ class CodesWriter(ABC):
             if self._live:
                 self._stream.flush()
 
-    def finish(self, length: int) -> None:
-        """Complete the file; `length` is in samples per channel at `info.source_rate`.
+    def finish(self, length: int, loudness: tuple[float, ...] | None = None) -> None:
+        """Complete the file.
+
+        Args:
+            length: in samples per channel at `info.source_rate`.
+            loudness: of the audio that was encoded, in the place of `info.loudness`, where the
+                form wants it: an encoder knows it only now.
 
         Raises:
-            FormatError: `length` is no number of samples.
+            FormatError: `length` is no number of samples, or the form lacks something.
         """
         with naming(self._name):
             if type(length) is not int or not 0 <= length <= MAX_LENGTH:
                 raise FormatError(f"length is {length!r}, not a number of samples")
+            if loudness is not None:
+                self.info = replace(self.info, loudness=loudness)
             self._finish(length)
             self._stream.flush()
             self.finished = True
@@ -199,8 +243,13 @@ def natural_length(
 
 
 def info_to_dict(info: CodesInfo) -> dict[str, object]:
-    """The fields of `info` under their own names."""
-    return asdict(info)
+    """The fields of `info` under their own names; the optional ones where they say something."""
+    values = asdict(info)
+    return {key: value for key, value in values.items() if not _is_left_out(key, value)}
+
+
+def _is_left_out(key: str, value: object) -> bool:
+    return key in _OPTIONAL and value is None
 
 
 def info_from_dict(values: Mapping[str, object]) -> CodesInfo:
@@ -210,10 +259,13 @@ def info_from_dict(values: Mapping[str, object]) -> CodesInfo:
         FormatError: a field is missing or of the wrong type.
     """
     names = [field.name for field in fields(CodesInfo)]
-    missing = [name for name in names if name not in values]
+    missing = [name for name in names if name not in values and name not in _OPTIONAL]
     if missing:
         raise FormatError(f"the metadata lacks {', '.join(missing)}")
-    return CodesInfo(**{name: values[name] for name in names})  # type: ignore[arg-type]
+    given = {name: values[name] for name in names if name in values}
+    if isinstance(given.get("loudness"), list):
+        given["loudness"] = tuple(given["loudness"])  # type: ignore[arg-type]
+    return CodesInfo(**given)  # type: ignore[arg-type]
 
 
 def parse_json(text: bytes | str) -> object:

@@ -1,30 +1,19 @@
-"""`.nac` version 1: blocks of bit-packed codes, each with a checksum, and an index at the end.
+"""`.nac`: blocks of codes, each with a checksum, and an index at the end.
 
-docs/nac.md specifies every byte.
+Version 1 has packed codes, version 2 entropy-coded ones. docs/nac.md specifies every byte.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
-from acomp.codes import (
-    MAX_LENGTH,
-    Block,
-    CodesInfo,
-    Segments,
-    check_block,
-    empty_block,
-    join,
-    split,
-)
+from acomp.codes import Block, CodesInfo, Segments, check_block, join, split
 from acomp.errors import FormatError
 from acomp.formats.base import (
     MAX_METADATA,
@@ -35,25 +24,39 @@ from acomp.formats.base import (
     block_frames,
     info_from_dict,
     info_to_dict,
+    naming,
     natural_length,
     parse_json,
 )
-from acomp.formats.bits import pack, packed_size, unpack
+from acomp.formats.bits import packed_size
 from acomp.formats.nac0 import HEADER, Nac0Reader
+from acomp.formats.nac_layout import (
+    CODED,
+    CONTINUES,
+    CRC,
+    LAST,
+    MAX_BLOCK,
+    MAX_BLOCKS,
+    PACKED,
+    SCALE,
+    TAIL,
+    Header,
+    Index,
+    Layout,
+    has_right_crc,
+)
+from acomp.formats.nac_payload import MAX_PACKED_FRAMES, Coded, Packed, Part, Payload
 from acomp.formats.source import Source
 
-MAX_BLOCK = 1 << 24
-MAX_FRAMES = (1 << 32) - 1
-MAX_BLOCK_FRAMES = (1 << 16) - 1
-MAX_BLOCKS = 1 << 24
-END_MAGIC = b"NACE"
+if TYPE_CHECKING:
+    from acomp.entropy.coding import BlockCoder
 
-_BLOCK = struct.Struct("!BIHH")
-_CRC = struct.Struct("!I")
-_ENTRY = struct.Struct("!HH")
-_TAIL = struct.Struct("!QII4s")
-_SCALE = np.dtype(">f4")
-_LAST = 1
+LAYOUTS = {layout.version: layout for layout in (PACKED, CODED)}
+LANGUAGE_MODEL = "language_model"
+"""What the metadata calls the fingerprint of the language model."""
+MAX_FRAMES = (1 << 32) - 1
+MAX_SEQUENCES = 64
+"""Segments and streams of the blocks that are decoded at once, at most: bounds memory."""
 
 # Recovery: bytes looked through at a time, bytes checksummed in vain before it gives up, and packed
 # bytes of silence it puts in beyond what the bytes it passed over could have held.
@@ -62,89 +65,8 @@ _SCAN_BUDGET = 1 << 28
 _SILENCE_BUDGET = 1 << 24
 
 
-class _Header(NamedTuple):
-    """The fixed part of a block."""
-
-    flags: int
-    first: int
-    frames: int
-    segment: int
-    """Frames of each segment, of which the last may have fewer; 0 without segments."""
-
-    @property
-    def last(self) -> bool:
-        return bool(self.flags & _LAST)
-
-    @property
-    def segments(self) -> int:
-        return -(-self.frames // self.segment) if self.segment else 0
-
-    @property
-    def entry(self) -> bytes:
-        """What the index says of the block."""
-        return _ENTRY.pack(self.frames, self.segment)
-
-    def size(self, info: CodesInfo) -> int:
-        """Bytes of the whole block."""
-        codes = packed_size(self.frames * info.codes_per_frame, info.bits)
-        return _BLOCK.size + self.segments * _SCALE.itemsize + codes + _CRC.size
-
-
-@dataclass(frozen=True)
-class _Index:
-    """What stands after the last block."""
-
-    entries: bytes
-    length: int
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Frames of each block and of its segments: `[blocks, 2]`."""
-        return np.frombuffer(self.entries, ">u2").reshape(-1, 2).astype(np.int64)
-
-    @property
-    def frames(self) -> int:
-        return int(self.counts[:, 0].sum())
-
-    def sizes(self, info: CodesInfo) -> NDArray[np.int64]:
-        """Bytes of each block: `[blocks]`."""
-        frames, segment = self.counts.T
-        segments = np.where(segment > 0, -(-frames // np.maximum(segment, 1)), 0)
-        codes = (frames * (info.codes_per_frame * info.bits) + 7) // 8
-        sizes: NDArray[np.int64] = codes + segments * _SCALE.itemsize + _BLOCK.size + _CRC.size
-        return sizes
-
-    def to_bytes(self) -> bytes:
-        count = len(self.entries) // _ENTRY.size
-        body = self.entries + struct.pack("!QI", self.length, count)
-        return body + _CRC.pack(crc32(body)) + END_MAGIC
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> _Index:
-        """The index that `data` ends with.
-
-        Raises:
-            FormatError: it does not end with one.
-        """
-        if len(data) < _TAIL.size:
-            raise FormatError("ends in the middle of the index")
-        length, count, crc, magic = _TAIL.unpack(data[-_TAIL.size :])
-        size = count * _ENTRY.size + _TAIL.size
-        if magic != END_MAGIC:
-            raise FormatError("does not end with an index: it is cut short or damaged")
-        if (
-            not 1 <= count <= MAX_BLOCKS
-            or size > len(data)
-            or crc32(data[-size : -_CRC.size - len(END_MAGIC)]) != crc
-        ):
-            raise FormatError("the index at the end is damaged")
-        if length > MAX_LENGTH:
-            raise FormatError(f"length is {length}, not a number of samples")
-        return cls(data[-size : -_TAIL.size], length)
-
-
 class NacWriter(CodesWriter):
-    """Writes `.nac` version 1."""
+    """Writes `.nac`: version 1, or 2 where codes are entropy-coded."""
 
     def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
         super().__init__(stream, name, info, how)
@@ -152,17 +74,24 @@ class NacWriter(CodesWriter):
         self._pending_frames = 0
         self._emitted = 0
         self._entries = bytearray()
-        self._block_frames = min(block_frames(info), MAX_BLOCK_FRAMES)
-        metadata = json.dumps(info_to_dict(info), separators=(",", ":")).encode()
+        metadata = info_to_dict(info)
+        if how.entropy == "none":
+            self._payload: Payload = Packed(info)
+        else:
+            coder = _coder(info, how.language_model)
+            self._payload = Coded(lambda: coder)
+            metadata[LANGUAGE_MODEL] = coder.model.fingerprint
+        self._layout = self._payload.layout
+        text = json.dumps(metadata, separators=(",", ":")).encode()
         rate = min(max(round(info.bandwidth), 1), 255)
-        header = HEADER.pack(b"NAC", 1, len(metadata), rate) + metadata
-        self._put(header + _CRC.pack(crc32(header)))
+        header = HEADER.pack(b"NAC", self._layout.version, len(text), rate) + text
+        self._put(header + CRC.pack(crc32(header)))
 
     def _write(self, block: Block) -> None:
         self._pending.append(block)
         self._pending_frames += block.frames
-        if self._live or self._pending_frames > self._block_frames:
-            blocks = list(split(self._take_pending(), self._block_frames))
+        if self._live or self._pending_frames > self._payload.block_frames:
+            blocks = list(split(self._take_pending(), self._payload.block_frames))
             # The last one waits, so that the file need not end with an empty block.
             kept = [] if self._live else [blocks.pop()]
             for whole in blocks:
@@ -171,7 +100,7 @@ class NacWriter(CodesWriter):
 
     def _finish(self, length: int) -> None:
         self._emit(self._take_pending(), last=True)
-        self._put(_Index(bytes(self._entries), length).to_bytes())
+        self._put(Index(self._layout, bytes(self._entries), length).to_bytes())
 
     def _take_pending(self) -> Block:
         block = join(self.info, self._pending)
@@ -179,31 +108,50 @@ class NacWriter(CodesWriter):
         return block
 
     def _emit(self, block: Block, last: bool = False) -> None:
-        *runs, end = _runs(block)
+        *runs, end = _runs(block, self._payload.max_frames)
         for run in runs:
             self._emit_run(run, 0)
-        self._emit_run(end, _LAST if last else 0)
+        self._emit_run(end, LAST if last else 0)
 
     def _emit_run(self, block: Block, flags: int) -> None:
         segments = block.segments
         segment = 0 if segments is None else int(segments.frames[0])
-        if segment > MAX_BLOCK_FRAMES:
+        if segment > self._payload.block_frames and self._layout.coded:
+            raise FormatError(
+                f"a segment of {segment} frames is too long for entropy coding: take entropy none"
+            )
+        if segment > self._payload.max_frames:
             raise FormatError(f"a segment of {segment} frames is too large for a .nac file")
-        header = _Header(flags, self._emitted, block.frames, segment)
+        more, codes = self._payload.encode(block)
+        header = Header(flags | more, self._emitted, block.frames, segment, len(codes) - CRC.size)
         self._emitted += block.frames
-        if header.size(self.info) > MAX_BLOCK:
+        if header.size(self.info, self._layout) > MAX_BLOCK:
             raise FormatError(f"a segment of {block.frames} frames is too large for a .nac file")
-        if self._emitted > MAX_FRAMES or len(self._entries) == MAX_BLOCKS * _ENTRY.size:
+        entry = header.entry(self._layout)
+        if self._emitted > MAX_FRAMES or len(self._entries) == MAX_BLOCKS * len(entry):
             raise FormatError("the codes are too many for a .nac file")
-        data = _BLOCK.pack(*header)
+        data = header.to_bytes(self._layout)
         if segments is not None:
-            data += segments.scales.astype(_SCALE).tobytes()
-        data += pack(block.data.transpose(2, 0, 1).reshape(-1), self.info.bits)
-        self._put(data + _CRC.pack(crc32(data)))
-        self._entries += header.entry
+            data += segments.scales.astype(SCALE).tobytes()
+        data += codes
+        self._put(data + CRC.pack(crc32(data)))
+        self._entries += entry
 
 
-def _runs(block: Block) -> Iterator[Block]:
+def _coder(info: CodesInfo, file: Path | None) -> BlockCoder:
+    """The entropy coder of a codec's codes, with its language model or with that of a file.
+
+    Raises:
+        FormatError: there is none, or it is of other codes.
+        WeightsError: its weights cannot be had.
+    """
+    # The one thing in formats that needs a model, and only for files that are made with one.
+    from acomp.entropy.loading import load_coder
+
+    return load_coder(info, file)
+
+
+def _runs(block: Block, max_frames: int) -> Iterator[Block]:
     """Cut `block` where a segment is longer than the first, or follows a shorter one.
 
     So one number says how long a block's segments are. Real codecs never need the cut: only the
@@ -220,7 +168,7 @@ def _runs(block: Block) -> Iterator[Block]:
             end == len(frames)
             or frames[end] > frames[begin]
             or frames[end - 1] < frames[begin]
-            or ends[end + 1] - ends[begin] > MAX_BLOCK_FRAMES
+            or ends[end + 1] - ends[begin] > max_frames
         ):
             data = block.data[:, :, ends[begin] : ends[end]]
             yield Block(data, Segments(frames[begin:end], scales[begin:end]))
@@ -237,28 +185,44 @@ def open_nac(source: Source, name: str, how: Reading) -> CodesReader:
     version = start[3]
     if version == 0:
         return Nac0Reader(source, name, how)
-    if version == 1:
-        return NacReader(source, name, how)
-    raise FormatError(f"is .nac version {version}; this acomp reads versions 0 and 1")
+    if version in LAYOUTS:
+        return NacReader(source, name, how, LAYOUTS[version])
+    raise FormatError(f"is .nac version {version}; this acomp reads versions 0 to {max(LAYOUTS)}")
 
 
 class NacReader(CodesReader):
-    """Reads `.nac` version 1."""
+    """Reads `.nac` versions 1 and 2."""
 
     form = "nac"
 
-    def __init__(self, source: Source, name: str, how: Reading) -> None:
+    def __init__(self, source: Source, name: str, how: Reading, layout: Layout) -> None:
         super().__init__(source, name)
         self._recover = how.recover
+        self._layout = layout
         self._spent = False
         self._segmented: bool | None = None
         self._scan_budget = _SCAN_BUDGET
         self._silence_budget = _SILENCE_BUDGET
-        self._index: _Index | None = None
+        self._index: Index | None = None
         self._index_damage: list[str] = []
-        self.info, self._begin = _read_metadata(source)
+        self.info, self.language_model, self._begin = _read_metadata(source, layout)
+        self._payload: Payload = Packed(self.info)
+        self._flags = LAST
+        """Those that a block can have."""
+        if layout.coded:
+            self._flags |= CONTINUES
+            self._payload = Coded(lambda: self._make_coder(how.language_model))
         if source.size is not None:
             self._open_index(source.size)
+
+    def _make_coder(self, file: Path | None) -> BlockCoder:
+        coder = _coder(self.info, file)
+        if coder.model.fingerprint != self.language_model:
+            raise FormatError(
+                f"is coded with the language model {self.language_model}, and this one is "
+                f"{coder.model.fingerprint}: give the right one (--language-model FILE)"
+            )
+        return coder
 
     def _open_index(self, size: int) -> None:
         try:
@@ -271,120 +235,163 @@ class NacReader(CodesReader):
                 raise
             self._index_damage = [str(error)]
         if self._index and not self._recover:
-            self.length, self.frames = self._index.length, self._index.frames
+            self.length, self.frames = self._index.length, int(self._index.frames.sum())
 
-    def _find_index(self, size: int) -> _Index:
-        start = max(self._begin, size - _TAIL.size)
+    def _find_index(self, size: int) -> Index:
+        start = max(self._begin, size - TAIL.size)
         self._source.seek(start)
-        tail = self._source.read(_TAIL.size)
-        if len(tail) == _TAIL.size:
+        tail = self._source.read(TAIL.size)
+        if len(tail) == TAIL.size:
             # No more than the file holds, whatever the count claims.
-            _, count, _, _ = _TAIL.unpack(tail)
-            start = max(self._begin, start - min(count, MAX_BLOCKS) * _ENTRY.size)
+            _, count, _, _ = TAIL.unpack(tail)
+            start = max(self._begin, start - min(count, MAX_BLOCKS) * self._layout.entry.itemsize)
         self._source.seek(start)
-        return _Index.from_bytes(self._source.read(size - start))
+        return Index.from_bytes(self._source.read(size - start), self._layout)
 
     def _blocks(self, start_frame: int) -> Iterator[tuple[int, Block]]:
-        if self._source.size is not None:
-            self._source.seek(self._begin)
-        elif self._spent:
-            raise FormatError("comes through a pipe, which can be read only once")
-        self._spent = True
+        self._rewind()
         blocks = self._recovered() if self._recover else self._checked(*self._seek(start_frame))
         for first, block in blocks:
             if block.frames and first + block.frames > start_frame:
                 yield first, block
 
+    def _rewind(self) -> None:
+        if self._source.size is not None:
+            self._source.seek(self._begin)
+        elif self._spent:
+            raise FormatError("comes through a pipe, which can be read only once")
+        self._spent = True
+
     def _seek(self, start_frame: int) -> tuple[int, int]:
-        """Go to the block that holds `start_frame`, if the source can.
+        """Go to the last block from which on `start_frame` can be read, if the source can.
 
         Returns the number of the block where the reading begins, and its first frame.
         """
         if self._index is None:
             return 0, 0
-        ends = np.cumsum(self._index.counts[:, 0])
-        number = min(int(np.searchsorted(ends, start_frame, side="right")), len(ends) - 1)
+        frames = self._index.frames
+        holder = np.searchsorted(np.cumsum(frames), start_frame, side="right")
+        entrances = self._index.entrances
+        number = int(entrances[entrances <= holder].max(initial=0))
         sizes = self._index.sizes(self.info)
         self._source.seek(self._begin + int(sizes[:number].sum()))
-        return number, int(ends[number] - self._index.counts[number, 0])
+        return number, int(frames[:number].sum())
 
     def _checked(self, number: int, first: int) -> Iterator[tuple[int, Block]]:
         """The blocks from block `number` on, which begins with frame `first`."""
+        for group in self._groups(self._parts(number, first)):
+            for part, block in zip(group, self._unpack(group), strict=True):
+                yield part.header.first, block
+
+    def _parts(self, number: int, first: int) -> Iterator[Part]:
         entries = bytearray()
         last = False
         while not last:
-            header, block = self._take_block(first, first)
-            entries += header.entry
-            yield first, block
+            part = self._take_part(first, first)
+            header = part.header
+            entries += header.entry(self._layout)
+            yield part
             first += header.frames
             last = header.last
         index = self._index or self._take_index(len(entries))
-        if index.entries[number * _ENTRY.size :] != entries:
+        if index.entries[number * self._layout.entry.itemsize :] != entries:
             raise FormatError("the index at the end and the blocks differ")
-        self.length, self.frames = index.length, index.frames
+        self.length, self.frames = index.length, int(index.frames.sum())
 
-    def _take_index(self, entries: int) -> _Index:
-        size = entries + _TAIL.size
+    def _groups(self, parts: Iterator[Part]) -> Iterator[list[Part]]:
+        """Blocks that are decoded at once: 1, 2, 4, ..., as only the first may be wanted.
+
+        One by one in a pipe, where the next may not be there yet, and where one goes on from
+        another.
+        """
+        most = 1
+        if self._index is not None and len(self._index.entrances) == len(self._index.frames):
+            most = self._payload.side_by_side
+        size, group = 1, list[Part]()
+        for part in parts:
+            group.append(part)
+            sequences = sum(max(1, each.header.segments) for each in group) * self.info.streams
+            if len(group) == size or sequences >= MAX_SEQUENCES:
+                yield group
+                size, group = min(2 * size, most), []
+        if group:
+            yield group
+
+    def _take_index(self, entries: int) -> Index:
+        size = entries + TAIL.size
         data = self._source.read(size + 1)
         if len(data) > size:
             raise FormatError("has bytes after its end")
-        return _Index.from_bytes(data)
+        return Index.from_bytes(data, self._layout)
 
-    def _take_block(self, lowest: int, highest: int) -> tuple[_Header, Block]:
+    def _take_part(self, lowest: int, highest: int) -> Part:
         """Take the next block, whose first frame must be `lowest` to `highest`.
 
         Raises:
             FormatError: it is damaged; the source then still stands before it.
         """
-        start = self._source.peek(_BLOCK.size)
-        if len(start) < _BLOCK.size:
+        fixed = self._layout.block
+        start = self._source.peek(fixed.size)
+        if len(start) < fixed.size:
             raise FormatError(f"ends after {lowest} frames, before the last block")
-        header = _Header(*_BLOCK.unpack(start))
-        size = header.size(self.info)
+        header = Header(*fixed.unpack(start))
+        size = header.size(self.info, self._layout)
         if not lowest <= header.first <= highest or not self._is_plausible(header):
             raise FormatError(f"the block that begins with frame {lowest} is damaged")
         data = self._source.peek(size)
         if len(data) < size:
             raise FormatError(f"ends in the middle of the block that begins with frame {lowest}")
-        if not _has_right_crc(data):
+        if not has_right_crc(data):
             raise FormatError(f"the block that begins with frame {lowest} is damaged (CRC)")
-        block = self._unpack(header, data)
+        shell, codes = self._cut(header, data)
         if header.frames:
-            self._segmented = block.segments is not None
+            self._segmented = shell.segments is not None
         self._source.read(size)
-        return header, block
+        return Part(header, codes, shell)
 
-    def _is_plausible(self, header: _Header) -> bool:
+    def _is_plausible(self, header: Header) -> bool:
         return (
-            header.flags in (0, _LAST)
-            and header.segment <= header.frames
+            header.flags & ~self._flags == 0
+            and header.segment <= header.frames <= self._payload.max_frames
             and (header.frames > 0 or header.last)
-            and header.size(self.info) <= MAX_BLOCK
+            and header.size(self.info, self._layout) <= MAX_BLOCK
             and (not header.frames or self._segmented in (None, header.segment > 0))
         )
 
-    def _unpack(self, header: _Header, data: bytes) -> Block:
-        if not header.frames:
-            return empty_block(self.info)
+    def _cut(self, header: Header, data: bytes) -> tuple[Block, bytes]:
+        """A block of codes of 0 with its segments, and the bytes that stand for its codes."""
+        begin = self._layout.block.size
+        scales = np.frombuffer(data, SCALE, header.segments, begin)
+        codes = data[begin + scales.nbytes : -CRC.size]
         info = self.info
-        scales = np.frombuffer(data, _SCALE, header.segments, _BLOCK.size)
-        codes_start = _BLOCK.size + scales.nbytes
-        count = header.frames * info.codes_per_frame
-        try:
-            codes = unpack(data[codes_start : -_CRC.size], info.bits, count)
-        except ValueError as error:
-            raise FormatError(
-                f"the block that begins with frame {header.first}: {error}"
-            ) from error
-        shape = (header.frames, info.streams, info.codebooks)
-        segments = None
-        if header.segment:
-            frames = np.full(header.segments, header.segment, np.int64)
-            frames[-1] = header.frames - int(frames[:-1].sum())
-            segments = Segments(frames, scales.astype(np.float32))
-        block = Block(np.ascontiguousarray(codes.reshape(shape).transpose(1, 2, 0)), segments)
-        check_block(info, block)
-        return block
+        empty = np.zeros((info.streams, info.codebooks, header.frames), np.uint16)
+        if not header.segment:
+            return Block(empty), codes
+        frames = np.full(header.segments, header.segment, np.int64)
+        frames[-1] = header.frames - int(frames[:-1].sum())
+        return Block(empty, Segments(frames, scales.astype(np.float32))), codes
+
+    def _unpack(self, group: list[Part]) -> list[Block]:
+        there = [part for part in group if part.header.frames]
+        decoded = iter(self._payload.decode(there) if there else [])
+        blocks = [
+            Block(next(decoded), part.shell.segments) if part.header.frames else part.shell
+            for part in group
+        ]
+        for block in blocks:
+            check_block(self.info, block)
+        return blocks
+
+    def counts(self) -> Iterator[tuple[int, int | None]]:
+        """As `CodesReader.counts`; checksums tell that the codes are whole, undecoded."""
+        if not self._layout.coded:
+            yield from super().counts()
+            return
+        with naming(self._name):
+            self._rewind()
+            for part in self._parts(*self._seek(0)):
+                segments = part.shell.segments
+                yield part.header.frames, None if segments is None else len(segments)
 
     def _recovered(self) -> Iterator[tuple[int, Block]]:
         """All blocks that are whole, with silence in the place of those that are not."""
@@ -394,7 +401,9 @@ class NacReader(CodesReader):
         self._scan_budget, self._silence_budget = _SCAN_BUDGET, _SILENCE_BUDGET
         while not last:
             try:
-                header, block = self._take_block(expected, MAX_FRAMES if reason else expected)
+                part = self._take_part(expected, MAX_FRAMES if reason else expected)
+                header = part.header
+                (block,) = self._unpack([part])
             except FormatError as error:
                 reason = reason or str(error)
                 if self._resynchronise(expected):
@@ -423,7 +432,7 @@ class NacReader(CodesReader):
         index = self._salvage_index() if in_pipe and last else self._index
         if index is None:
             self.length = natural
-        elif index.frames == expected:
+        elif int(index.frames.sum()) == expected:
             self.length = index.length
         else:
             self.length = min(natural, index.length)
@@ -435,7 +444,7 @@ class NacReader(CodesReader):
         codec has for zeros, and the frames that follow keep their place in time all the same.
         """
         info = self.info
-        step = segment or min(block_frames(info), MAX_BLOCK_FRAMES)
+        step = segment or min(block_frames(info), MAX_PACKED_FRAMES)
         for first in range(begin, end, step):
             frames = min(step, end - first)
             data = np.zeros((info.streams, info.codebooks, frames), np.uint16)
@@ -445,15 +454,16 @@ class NacReader(CodesReader):
     def _resynchronise(self, lowest: int) -> bool:
         """Go on to the next place where a whole block stands; False where there is none."""
         self._silence_budget += len(self._source.read(1))
-        while len(window := self._source.peek(_WINDOW + _BLOCK.size - 1)) >= _BLOCK.size:
-            for offset in _candidates(window, lowest):
-                header = _Header(*_BLOCK.unpack_from(window, offset))
+        fixed = self._layout.block
+        while len(window := self._source.peek(_WINDOW + fixed.size - 1)) >= fixed.size:
+            for offset in _candidates(window, lowest, fixed.size):
+                header = Header(*fixed.unpack_from(window, offset))
                 silence = self._packed(header.first - lowest)
                 if not self._is_plausible(header) or silence > self._silence_budget + offset:
                     continue
-                end = offset + header.size(self.info)
+                end = offset + header.size(self.info, self._layout)
                 data = self._source.peek(end)
-                if len(data) == end and _has_right_crc(data[offset:]):
+                if len(data) == end and has_right_crc(data[offset:]):
                     self._silence_budget += len(self._source.read(offset))
                     return True
                 self._scan_budget -= len(data)
@@ -465,45 +475,50 @@ class NacReader(CodesReader):
     def _packed(self, frames: int) -> int:
         return packed_size(frames * self.info.codes_per_frame, self.info.bits)
 
-    def _salvage_index(self) -> _Index | None:
+    def _salvage_index(self) -> Index | None:
         """The index behind the last block, in a pipe; None where it is damaged."""
         try:
-            return _Index.from_bytes(self._source.read(MAX_BLOCKS * _ENTRY.size + _TAIL.size))
+            size = MAX_BLOCKS * self._layout.entry.itemsize + TAIL.size
+            return Index.from_bytes(self._source.read(size), self._layout)
         except FormatError as error:
             self.damage.append(str(error))
             return None
 
 
-def _read_metadata(source: Source) -> tuple[CodesInfo, int]:
-    """Take the header and the metadata; what they say, and their size in bytes."""
+def _read_metadata(source: Source, layout: Layout) -> tuple[CodesInfo, str | None, int]:
+    """Take the header and the metadata.
+
+    Returns what they say, the fingerprint of the language model and their size in bytes.
+    """
     start = source.read(HEADER.size)
     _, _, size, _ = HEADER.unpack(start)
     if size > MAX_METADATA:
         raise FormatError(f"claims {size} bytes of metadata, more than the {MAX_METADATA} allowed")
-    rest = source.read(size + _CRC.size)
-    if len(rest) < size + _CRC.size:
+    rest = source.read(size + CRC.size)
+    if len(rest) < size + CRC.size:
         raise FormatError("ends in the middle of the metadata")
-    if not _has_right_crc(start + rest):
+    if not has_right_crc(start + rest):
         raise FormatError("the header is damaged (CRC), and nothing can be read without it")
     metadata = parse_json(rest[:size])
     if not isinstance(metadata, dict):
         raise FormatError("the metadata is not a JSON object")
-    return info_from_dict(metadata), len(start) + len(rest)
+    model = metadata.get(LANGUAGE_MODEL)
+    if layout.coded and not isinstance(model, str):
+        raise FormatError(f"the metadata lacks {LANGUAGE_MODEL}")
+    return info_from_dict(metadata), model, len(start) + len(rest)
 
 
-def _has_right_crc(data: bytes) -> bool:
-    """Whether `data` ends in the CRC-32 of the bytes before."""
-    return _CRC.pack(crc32(data[: -_CRC.size])) == data[-_CRC.size :]
+def _candidates(window: bytes, lowest: int, size: int) -> list[int]:
+    """Places in `window` where a block could begin, by its flags, first frame and frames.
 
-
-def _candidates(window: bytes, lowest: int) -> list[int]:
-    """Places in `window` where a block could begin, by its flags, first frame and frames."""
+    `size` is that of a block's fixed part. A block that goes on from a lost one is of no use.
+    """
     data = np.frombuffer(window, np.uint8).astype(np.int64)
-    count = len(data) - _BLOCK.size + 1
+    count = len(data) - size + 1
     flags = data[:count]
     first = np.zeros(count, np.int64)
     for byte in range(1, 5):
         first = first << 8 | data[byte : byte + count]
     frames = data[5 : 5 + count] << 8 | data[6 : 6 + count]
-    found = (flags <= _LAST) & (first >= lowest) & ((frames > 0) | (flags == _LAST))
+    found = (flags <= LAST) & (first >= lowest) & ((frames > 0) | (flags == LAST))
     return [int(place) for place in np.flatnonzero(found)]

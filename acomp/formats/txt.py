@@ -59,11 +59,15 @@ class TxtWriter(CodesWriter):
 
     def _finish(self, length: int) -> None:
         fields = info_to_dict(self.info)
-        lines = [f"# {key}: {value}\n" for key, value in fields.items() if value is not None]
+        lines = [f"# {key}: {_text(value)}\n" for key, value in fields.items() if value is not None]
         lines += self._segments
         # The number of frames comes last: whatever is cut off the end then shows.
         lines += [f"# length: {length}\n", f"# frames: {self._frames}\n"]
         self._put("".join(lines).encode())
+
+
+def _text(value: object) -> str:
+    return " ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
 
 
 @dataclass
@@ -170,11 +174,12 @@ def _own_codes(lines: _Lines) -> Codes:
     numbers = {
         key: int(value) if _NUMBER.fullmatch(value) else value
         for key, value in lines.fields.items()
-        if key not in ("codec", "fingerprint")
+        if key not in ("codec", "fingerprint", "loudness")
     }
     texts = {
         "codec": lines.fields["codec"],
         "fingerprint": lines.fields.get("fingerprint"),
+        "loudness": _loudness(lines.fields.get("loudness")),
     }
     info = info_from_dict({**numbers, **texts})
     length, frames = numbers.get("length"), numbers.get("frames")
@@ -193,6 +198,15 @@ def _own_codes(lines: _Lines) -> Codes:
         with np.errstate(over="ignore"):
             segments = Segments(np.array(counts, np.int64), np.array(scales, np.float32))
     return Codes(info, _frame_lines(lines, info), length, segments)
+
+
+def _loudness(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(map(float, text.split()))
+    except ValueError as error:
+        raise FormatError(f"loudness is {text!r}, not one number for each channel") from error
 
 
 def _plain_codes(lines: _Lines) -> Codes:

@@ -96,8 +96,12 @@ class Config:
     balance: bool = False
     """Whether the losses of the output are weighed by EnCodec's balancer."""
     weights: str | None = None
-    """File of the weights to begin from; null stands for the published ones."""
+    """File of the codec's weights, to begin from or to code with; null stands for the published
+    ones."""
     from_scratch: bool = False
+    language_model: dict[str, Any] | None = None
+    """Instead of the codec a language model of its codes is trained, of this shape: what
+    `acomp.entropy.cascade.CascadeShape` has beside the codec's own numbers."""
     shape: dict[str, Any] | None = None
     """What the backend `custom` is built as: `family` and the fields of that family's shape."""
     steps: int = 10_000
@@ -137,6 +141,12 @@ def recipe(backend: str, family: object = None) -> dict[str, Any]:
     path = files("acomp.training") / "recipes" / f"{name}.yaml"
     if not path.is_file():
         raise TrainingError(f"{backend} cannot be trained; codecs of EnCodec, DAC and nano can")
+    return dict(yaml.safe_load(path.read_text()), backend=backend)
+
+
+def language_model_recipe(backend: str) -> dict[str, Any]:
+    """The default settings of training a language model of a codec's codes."""
+    path = files("acomp.training") / "recipes" / "language-model.yaml"
     return dict(yaml.safe_load(path.read_text()), backend=backend)
 
 
@@ -261,8 +271,14 @@ def _expect(right: bool, name: str, what: str, value: Any) -> None:
         raise TrainingError(f"{name} is to be {what}, not {value!r}")
 
 
-def _check(config: Config) -> None:
-    """Raise TrainingError where a value makes no sense."""
+def _check_losses(config: Config) -> None:
+    if config.language_model is not None:
+        if config.losses or config.from_scratch or config.shape:
+            raise TrainingError(
+                "a language model has no `losses` and no `shape` of a codec, and always begins "
+                "from scratch: leave them out"
+            )
+        return
     known = (*RECONSTRUCTION, *PENALTIES, *AGAINST_DISCRIMINATORS)
     for name in config.losses:
         if name not in known:
@@ -271,6 +287,11 @@ def _check(config: Config) -> None:
         raise TrainingError(
             f"losses name none that compares sounds; such are {', '.join(RECONSTRUCTION)}"
         )
+
+
+def _check(config: Config) -> None:
+    """Raise TrainingError where a value makes no sense."""
+    _check_losses(config)
     for name in config.adversary.discriminators:
         if name not in NAMES:
             raise TrainingError(f"there is no discriminator {name!r}; there are {', '.join(NAMES)}")

@@ -7,14 +7,18 @@ goes on from a checkpoint does what it would have done uninterrupted: on a CPU t
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from acomp.backends.base import CodecSpec
 from acomp.errors import DivergenceError, TrainingError
 from acomp.training import checkpoints
 from acomp.training.balancer import Balancer
@@ -35,19 +39,118 @@ EXPLODED = 100.0
 """Times that the losses may exceed the least they were before a run is given up."""
 
 
-class Loop:
-    """Networks, optimisers, and what a step does with them."""
+class Loop(ABC):
+    """A network, its optimiser, and what a step does with them."""
 
-    def __init__(self, fabric: Fabric, config: Config, trainee: Trainee) -> None:
+    spec: CodecSpec
+    """Of the codec."""
+
+    def __init__(
+        self, fabric: Fabric, config: Config, network: nn.Module, groups: list[dict[str, Any]]
+    ) -> None:
+        """`groups` are the optimiser's, each with `params` and, as `peak`, its learning rate."""
         self.fabric = fabric
         self.config = config
         self.step = 0
         """Steps done."""
+        self._network, self._optimiser = fabric.setup(network, _optimiser(groups, config))
+        # What checkpoints hold, by name.
+        self._networks: dict[str, nn.Module] = {"network": self._network.module}
+        self._others: dict[str, Any] = {"optimiser": self._optimiser}
+
+    @abstractmethod
+    def train(self, samples: Tensor) -> dict[str, Tensor]:
+        """One step on `[batch, channels, time]`; returns what it measured.
+
+        Raises:
+            DivergenceError: the gradient is not finite; the networks are as they were.
+        """
+
+    @abstractmethod
+    def validate(self, samples: Tensor) -> dict[str, float]:
+        """Measures on held-out segments `[n, channels, time]`, and `validation`, one figure that is
+        least for the best.
+        """
+
+    @abstractmethod
+    def total(self, measured: Mapping[str, float]) -> float:
+        """Of what training steps measured, the one figure that must not explode."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors of the weights file, by name."""
+
+    @abstractmethod
+    def decoded(self, samples: Tensor) -> dict[str, list[NDArray[np.float32]]]:
+        """What coding makes of `[n, channels, time]`, by setting, to listen to."""
+
+    def _begin(self) -> None:
+        """Set all that a step draws, and the learning rate."""
+        torch.manual_seed(_seed(self.config.seed, self.step, self.fabric.global_rank))
+        self._network.train()
+        factor = rate_factor(self.config, self.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    def _autocast(self) -> torch.autocast:
+        """Networks run in bf16 where that is asked for. Fabric's own way would round the samples
+        that go in and come out, too.
+        """
+        enabled = self.config.precision == "bf16"
+        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=enabled)
+
+    def _descend(self, optimiser: Any, network: nn.Module, clip: float | None) -> Tensor:
+        """Make the step, unless the gradient is no number; returns its norm."""
+        parameters = [p for p in network.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+        if not torch.isfinite(norm):
+            raise DivergenceError(f"the gradient of step {self.step + 1} is not finite")
+        optimiser.step()
+        optimiser.zero_grad()
+        return norm
+
+    # Checkpoints
+
+    def save(self, folder: Path, extra: dict[str, Any]) -> None:
+        """Write a checkpoint; only the first process does."""
+        networks = {name: network.state_dict() for name, network in self._networks.items()}
+        others = {name: other.state_dict() for name, other in self._others.items()}
+        checkpoints.save(folder, self.step, networks, {"step": self.step, "extra": extra, **others})
+
+    def load(self, folder: Path, step: int) -> dict[str, Any]:
+        """Go on from the checkpoint of a step; returns its `extra`.
+
+        Raises:
+            TrainingError: it is damaged or of another configuration.
+        """
+        networks, state = checkpoints.load(folder, step)
+        try:
+            for name, network in self._networks.items():
+                network.load_state_dict(networks[name])
+            for name, other in self._others.items():
+                other.load_state_dict(state[name])
+            self.step = int(state["step"])
+            extra: dict[str, Any] = state["extra"]
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise TrainingError(
+                f"the checkpoint of step {step} does not fit the run's config.yaml; was that file "
+                "changed?"
+            ) from error
+        return extra
+
+
+class CodecLoop(Loop):
+    """Training of a codec: its network, and discriminators."""
+
+    def __init__(self, fabric: Fabric, config: Config, trainee: Trainee) -> None:
         self.trainee = trainee
+        self.spec = trainee.spec
         if config.optimiser.encoder == 0:
             trainee.freeze()
-        self._network, self._optimiser = fabric.setup(trainee, _optimiser(trainee, config))
+        super().__init__(fabric, config, trainee, _groups(trainee, config))
         self._balancer = Balancer(self._weights(_of_output(config))) if config.balance else None
+        if self._balancer is not None:
+            self._others["balancer"] = self._balancer
         self._adversary, self._adversary_optimiser = self._set_up_adversary()
         offered = sorted(set(trainee.spec.bandwidths.values()))
         self._offered = torch.tensor(offered)
@@ -62,6 +165,8 @@ class Loop:
         rate, betas = adversary.rate, self.config.optimiser.betas
         optimiser = torch.optim.AdamW(network.parameters(), rate, betas, weight_decay=0.0)
         wrapped: tuple[Any, Any] = self.fabric.setup(network, optimiser)
+        self._networks["discriminators"] = wrapped[0].module
+        self._others["adversary"] = wrapped[1]
         return wrapped
 
     def _weights(self, names: list[str]) -> dict[str, float]:
@@ -70,15 +175,9 @@ class Loop:
     # A step
 
     def train(self, samples: Tensor) -> dict[str, Tensor]:
-        """One step on `[batch, channels, time]`; returns what it measured.
-
-        Raises:
-            DivergenceError: the gradient is not finite; the networks are as they were.
-        """
+        """As `Loop.train`."""
         config = self.config
-        torch.manual_seed(_seed(config.seed, self.step, self.fabric.global_rank))
-        self._network.train()
-        self._set_rates()
+        self._begin()
         with self._autocast():
             coded: Coded = self._network(samples, self._draw_codebooks(len(samples)))
         measured: dict[str, Tensor] = {}
@@ -90,18 +189,6 @@ class Loop:
         measured["gradient"] = self._descend(self._optimiser, self._network, config.optimiser.clip)
         self.step += 1
         return {name: value.detach() for name, value in measured.items()}
-
-    def _autocast(self) -> torch.autocast:
-        """Networks run in bf16 where that is asked for. Fabric's own way would round the samples
-        that go in and come out, too.
-        """
-        enabled = self.config.precision == "bf16"
-        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=enabled)
-
-    def _set_rates(self) -> None:
-        factor = rate_factor(self.config, self.step)
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["peak"] * factor
 
     def _draw_codebooks(self, batch: int) -> Tensor:
         """How many codebooks each example is coded with."""
@@ -170,30 +257,19 @@ class Loop:
         balanced = {name: loss for name, loss in losses.items() if name in of_output}
         self._balancer.backward(balanced, output, penalties)
 
-    def _descend(self, optimiser: Any, network: nn.Module, clip: float | None) -> Tensor:
-        """Make the step, unless the gradient is no number; returns its norm."""
-        parameters = [p for p in network.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
-        if not torch.isfinite(norm):
-            raise DivergenceError(f"the gradient of step {self.step + 1} is not finite")
-        optimiser.step()
-        optimiser.zero_grad()
-        return norm
-
     # Validation
 
     @torch.no_grad()
     def validate(self, samples: Tensor) -> dict[str, float]:
-        """Measures on held-out segments `[n, channels, time]`, by bandwidth: each loss that
-        compares sounds as `loss@kbps`, SI-SDR in dB, the utilisation of the codebooks; and
-        `validation`, the weighted sum of the losses averaged over the bandwidths, which is least
-        for the best.
+        """As `Loop.validate`, by bandwidth: each loss that compares sounds as `loss@kbps`, SI-SDR
+        in dB, the utilisation of the codebooks; and the weighted sum of the losses averaged over
+        the bandwidths.
         """
         measures: dict[str, float] = {}
         total = 0.0
         for kbps, codebooks in sorted(self.trainee.spec.bandwidths.items()):
             measured = self._measure(samples, codebooks)
-            total += sum(self.config.losses[name] * measured[name] for name in self.compared)
+            total += self.total(measured)
             measures |= {f"{name}@{kbps:g}": value for name, value in measured.items()}
         return {"validation": total / len(self.trainee.spec.bandwidths), **measures}
 
@@ -211,53 +287,28 @@ class Loop:
         size = self.trainee.spec.codebook_size
         return {**sums, "utilisation": _utilisation(torch.cat(codes), size)}
 
+    def total(self, measured: Mapping[str, float]) -> float:
+        """The weighted sum of the losses that compare sounds."""
+        return sum(self.config.losses[name] * measured[name] for name in self.compared)
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.trainee.weights()
+
     @torch.no_grad()
-    def decode(self, samples: Tensor, codebooks: int) -> Tensor:
-        """What coding makes of `[n, channels, time]`, on the CPU."""
-        return self._code(samples.to(self.fabric.device), codebooks).output.cpu()
+    def decoded(self, samples: Tensor) -> dict[str, list[NDArray[np.float32]]]:
+        """As `Loop.decoded`, at each bandwidth."""
+        return {
+            f"{self.spec.name}@{kbps:g}": list(
+                self._code(samples.to(self.fabric.device), codebooks).output.cpu().numpy()
+            )
+            for kbps, codebooks in sorted(self.spec.bandwidths.items())
+        }
 
     def _code(self, samples: Tensor, codebooks: int) -> Coded:
         self.trainee.eval()
         number = torch.full((len(samples),), codebooks, device=samples.device)
         coded: Coded = self.trainee(samples, number)
         return coded
-
-    # Checkpoints
-
-    def save(self, folder: Path, extra: dict[str, Any]) -> None:
-        """Write a checkpoint; only the first process does."""
-        networks = {"network": self.trainee.state_dict()}
-        state = {"step": self.step, "optimiser": self._optimiser.state_dict(), "extra": extra}
-        if self._adversary is not None:
-            networks["discriminators"] = self._adversary.module.state_dict()
-            state["adversary"] = self._adversary_optimiser.state_dict()
-        if self._balancer is not None:
-            state["balancer"] = self._balancer.state_dict()
-        checkpoints.save(folder, self.step, networks, state)
-
-    def load(self, folder: Path, step: int) -> dict[str, Any]:
-        """Go on from the checkpoint of a step; returns its `extra`.
-
-        Raises:
-            TrainingError: it is damaged or of another configuration.
-        """
-        networks, state = checkpoints.load(folder, step)
-        try:
-            self.trainee.load_state_dict(networks["network"])
-            self._optimiser.load_state_dict(state["optimiser"])
-            if self._adversary is not None:
-                self._adversary.module.load_state_dict(networks["discriminators"])
-                self._adversary_optimiser.load_state_dict(state["adversary"])
-            if self._balancer is not None:
-                self._balancer.load_state_dict(state["balancer"])
-            self.step = int(state["step"])
-            extra: dict[str, Any] = state["extra"]
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise TrainingError(
-                f"the checkpoint of step {step} does not fit the run's config.yaml; was that file "
-                "changed?"
-            ) from error
-        return extra
 
 
 def _seed(*numbers: int) -> int:
@@ -270,11 +321,17 @@ def _of_output(config: Config) -> list[str]:
     return [name for name in config.losses if name in (*RECONSTRUCTION, *AGAINST_DISCRIMINATORS)]
 
 
-def _optimiser(trainee: Trainee, config: Config) -> torch.optim.Optimizer:
+def _groups(trainee: Trainee, config: Config) -> list[dict[str, Any]]:
+    """The decoder's and the encoder's parameters, each at its rate."""
     settings = config.optimiser
     groups = [{"params": trainee.decoder(), "peak": settings.rate}]
     if settings.encoder:
         groups.append({"params": trainee.encoder(), "peak": settings.rate * settings.encoder})
+    return groups
+
+
+def _optimiser(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
+    settings = config.optimiser
     return torch.optim.AdamW(
         groups, settings.rate, settings.betas, weight_decay=settings.weight_decay
     )

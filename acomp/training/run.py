@@ -2,7 +2,7 @@
 
 config.yaml        what was asked for; a resumed run reads it
 metrics.csv        losses and validation, and losses.png and metrics.png drawn of them
-best.safetensors   the codec's weights that validated best
+best.safetensors   the weights that validated best, the codec's or the language model's
 last.safetensors   those of the last checkpoint
 samples/           held-out audio, original and decoded by the best weights
 checkpoints/       what --resume goes on from
@@ -30,13 +30,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from acomp.backends.checkpoint import save_weights
+from acomp.backends.base import CodecSpec
+from acomp.backends.checkpoint import Described, save_weights
 from acomp.errors import DivergenceError, TrainingError
 from acomp.files import reason_of
 from acomp.training import checkpoints
 from acomp.training.config import Config, Data, parse, read_yaml, write_yaml
 from acomp.training.families import build
-from acomp.training.loop import EXPLODED, Loop
+from acomp.training.loop import EXPLODED, CodecLoop, Loop
 from acomp.training.record import Record
 from acomp.training.segments import Collection, Prefetch, Segments, Source, held_out, scan
 
@@ -202,31 +203,55 @@ def open_session(
     if config.devices > 1 and fabric.device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.devices))
     torch.manual_seed(config.seed)  # before the networks are made: they are the same in each
-    trainee, shape = build(config)
-    spec = trainee.spec
-    length = max(1, round(config.data.segment * spec.sample_rate / spec.hop_length))
-    length *= spec.hop_length
-    segments = Segments(
-        collection,
-        spec.sample_rate,
-        spec.channels,
-        length,
-        gain=config.data.gain,
-        mix=config.data.mix,
-        seed=config.seed,
-    )
-    if config.from_scratch and start == 0:
-        count = round(START_SECONDS * spec.sample_rate / length)
-        trainee.start(segments.batch(config.steps, 0, count))
+    if config.language_model is None:
+        loop, shape = _codec_loop(fabric, config, collection, start)
+    else:
+        loop, shape = _language_loop(fabric, config)
+    segments = _segments(config, collection, loop.spec)
     validation = held_out(
-        collection, spec.sample_rate, spec.channels, length, config.data.validation
+        collection,
+        loop.spec.sample_rate,
+        loop.spec.channels,
+        segments.length,
+        config.data.validation,
     )
-    loop = Loop(fabric, config, trainee)
     save = partial(save_weights, shape=shape)
     session = Session(loop, folder, segments, validation, save)
     if start:
         session.resume(start)
     return session
+
+
+def _codec_loop(
+    fabric: Fabric, config: Config, collection: Collection, start: int
+) -> tuple[Loop, Described | None]:
+    """The loop, and the shape of its codec where that is one of the user's own."""
+    trainee, shape = build(config)
+    if config.from_scratch and start == 0:
+        segments = _segments(config, collection, trainee.spec)
+        count = round(START_SECONDS * trainee.spec.sample_rate / segments.length)
+        trainee.start(segments.batch(config.steps, 0, count))
+    return CodecLoop(fabric, config, trainee), shape
+
+
+def _language_loop(fabric: Fabric, config: Config) -> tuple[Loop, Described]:
+    from acomp.training.language_model import LanguageLoop
+
+    loop = LanguageLoop(fabric, config)
+    return loop, loop.shape
+
+
+def _segments(config: Config, collection: Collection, spec: CodecSpec) -> Segments:
+    frames = max(1, round(config.data.segment * spec.sample_rate / spec.hop_length))
+    return Segments(
+        collection,
+        spec.sample_rate,
+        spec.channels,
+        frames * spec.hop_length,
+        gain=config.data.gain,
+        mix=config.data.mix,
+        seed=config.seed,
+    )
 
 
 class Session:
@@ -287,7 +312,7 @@ class Session:
             for path, reason in self._segments.damaged.items():
                 self._display.say(f"left out {path}: {reason}")
         trained = (self.loop.step - self._begun) * config.batch * fabric.world_size
-        audio = trained * self._segments.length / self.loop.trainee.spec.sample_rate
+        audio = trained * self._segments.length / self.loop.spec.sample_rate
         return Outcome(
             step=self.loop.step,
             interrupted=ended,
@@ -349,8 +374,7 @@ class Session:
 
     def _check(self, averages: Mapping[str, float]) -> None:
         """Raise DivergenceError where the losses have grown many times over."""
-        weights = self._config.losses
-        total = sum(weights[name] * averages[name] for name in self.loop.compared)
+        total = self.loop.total(averages)
         if not total <= EXPLODED * self._least:
             raise DivergenceError(
                 f"the losses have grown to {total:.4g} by step {self.loop.step}, from "
@@ -380,7 +404,7 @@ class Session:
         better = value < self._best
         if better:
             self._best, self._best_step = value, loop.step
-            self._save_weights(self._folder / BEST, loop.trainee.weights())
+            self._save_weights(self._folder / BEST, loop.weights())
             self._add_samples()
         mark = ", the best so far" if better else f"; the best was {self._best:.4f}"
         self._display.say(f"step {loop.step}: validation {value:.4f}{mark}")
@@ -388,13 +412,10 @@ class Session:
     def _add_samples(self) -> None:
         assert self._record is not None
         loop = self.loop
-        spec = loop.trainee.spec
         clips = self._validation[:CLIPS]
-        decoded = {
-            f"{spec.name}@{kbps:g}": list(loop.decode(clips, codebooks).numpy())
-            for kbps, codebooks in sorted(spec.bandwidths.items())
-        }
-        self._record.add_samples(loop.step, spec.sample_rate, list(clips.numpy()), decoded)
+        decoded = loop.decoded(clips)
+        if decoded:
+            self._record.add_samples(loop.step, loop.spec.sample_rate, list(clips.numpy()), decoded)
 
     def _save(self) -> None:
         if self._record is None:
@@ -407,7 +428,7 @@ class Session:
             "least": self._least,
         }
         self.loop.save(self._folder / CHECKPOINTS, extra)
-        self._save_weights(self._folder / LAST, self.loop.trainee.weights())
+        self._save_weights(self._folder / LAST, self.loop.weights())
 
 
 class _Silent:

@@ -1,0 +1,251 @@
+"""SoundStream (https://arxiv.org/abs/2107.03312) as Lyra 1.3.2 published it, on LiteRT.
+
+16 kHz mono, 50 frames/s, 46 codebooks of 16 entries; stereo is coded as two streams. The three
+networks (encoder, quantiser, decoder) are compiled for LiteRT, Google's runtime for `.tflite`
+files, and run on one thread of the CPU, whatever engine runs the other codecs. They take a frame
+at a time and keep what they saw of the frames before, so each stream has interpreters of its own.
+A frame's sound lies where it lay in the input: nothing is late.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.backends.base import Codec, Samples
+from acomp.backends.catalogue import FOLDERS, Weights, lookup
+from acomp.backends.specs import SPECS
+from acomp.codes import Block, CodesInfo, empty_block
+from acomp.engines import Engine
+from acomp.errors import CodecError, WeightsError
+from acomp.files import reason_of
+
+if TYPE_CHECKING:
+    import torch
+
+SPEC = SPECS["soundstream"]
+UNUSED = -1
+"""What the quantiser has in place of a code of a codebook that is not used."""
+
+
+def load(name: str, weights: Path, engine: Engine) -> Codec:
+    """SoundStream with the three files of a folder, which must be the published ones.
+
+    Raises:
+        WeightsError: a file is missing, cannot be read, or is not the published one.
+        CodecError: the extra is not installed, or bf16 or a GPU is asked for.
+    """
+    _check_engine(engine)
+    _require_package()
+    encoder, quantiser, decoder = (_read(weights, lookup(part)) for part in FOLDERS[name])
+    return SoundStream(encoder, quantiser, decoder)
+
+
+def _check_engine(engine: Engine) -> None:
+    if engine.precision != "fp32":
+        raise CodecError(
+            f"{SPEC.name} runs on LiteRT in the precision of its files, not in {engine.precision}; "
+            "take precision fp32"
+        )
+    if engine.name == "torch":
+        from acomp.engines.torch import TorchEngine
+
+        if isinstance(engine, TorchEngine) and engine.device.type != "cpu":
+            raise CodecError(f"{SPEC.name} runs on the CPU, not on a GPU; take device cpu")
+
+
+def _require_package() -> None:
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except ImportError as error:
+        raise CodecError(
+            f'the codec {SPEC.name} needs its package ({error}): pip install "acomp[soundstream]"'
+        ) from None
+
+
+def _read(folder: Path, due: Weights) -> bytes:
+    """A file of the folder, seen to be the published one: LiteRT trusts what it is given."""
+    assert due.size is not None
+    path = folder / Path(due.file).name
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise WeightsError(
+                f"{folder} is a file: give the folder that holds {path.name} and the other files "
+                f"of {SPEC.name}"
+            )
+        if path.stat().st_size == due.size:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == due.sha256:
+                return content
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
+    raise WeightsError(
+        f"{path} is not the published file, and {SPEC.name} takes no other: its size or its "
+        f"SHA-256 differs; see {due.page}"
+    )
+
+
+class SoundStream(Codec):
+    """The codec on the bytes of its three files."""
+
+    def __init__(self, encoder: bytes, quantiser: bytes, decoder: bytes) -> None:
+        digest = hashlib.sha256(encoder + quantiser + decoder).hexdigest()
+        super().__init__(SPEC, digest[:16])
+        self.encoder = encoder
+        self.quantiser = quantiser
+        self.decoder = decoder
+        with _without_notice():
+            self._books = _read_codebooks(quantiser)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        raise CodecError(
+            f"{SPEC.name} has no torch module and cannot be trained: its networks are compiled for "
+            "LiteRT; take another codec"
+        )
+
+    def codebooks(self) -> NDArray[np.float32]:
+        return self._books.copy()
+
+    def latents(self, codes: NDArray[np.uint16]) -> Samples:
+        """Codes `[streams, codebooks, frames]` to latents `[streams, frames, dimension]`.
+
+        Added up in the order in which the quantiser's own decoding does, so that they are the same
+        to the last bit.
+        """
+        streams, _, frames = codes.shape
+        total = np.zeros((streams, frames, SPEC.codebook_dim), np.float32)
+        for book, chosen in zip(self._books, codes.transpose(1, 0, 2), strict=False):
+            total += book[chosen]
+        return total
+
+    def stream_encoder(self, info: CodesInfo) -> SoundStreamEncoder:
+        return SoundStreamEncoder(self, info)
+
+    def stream_decoder(self, info: CodesInfo) -> SoundStreamDecoder:
+        return SoundStreamDecoder(self, info)
+
+
+class SoundStreamEncoder:
+    """Streaming encoder; each stream has a network of its own."""
+
+    def __init__(self, codec: SoundStream, info: CodesInfo) -> None:
+        self._info = info
+        self._networks = [_Network(codec.encoder) for _ in range(info.streams)]
+        self._quantise = _open(codec.quantiser).get_signature_runner("encode")
+        self._used = np.array(info.codebooks, np.int32)
+        self._buffer = np.zeros((info.streams, 0), np.float32)
+
+    def push(self, samples: Samples) -> Block:
+        hop = self._info.hop_length
+        samples = np.concatenate([self._buffer, samples], axis=1)
+        count = samples.shape[1] // hop
+        # A copy, for a view would keep the whole block in memory.
+        self._buffer = samples[:, count * hop :].copy()
+        if count == 0:
+            return empty_block(self._info)
+        frames = samples[:, : count * hop].reshape(len(samples), count, 1, hop)
+        codes = [
+            [self._code(network(frame)) for frame in stream]
+            for network, stream in zip(self._networks, frames, strict=True)
+        ]
+        return Block(np.array(codes, np.uint16).transpose(0, 2, 1))
+
+    def finish(self) -> Block:
+        # Silence up to a whole frame.
+        missing = -self._buffer.shape[1] % self._info.hop_length
+        return self.push(np.zeros((self._info.streams, missing), np.float32))
+
+    def _code(self, latent: Samples) -> NDArray[np.int32]:
+        """A latent `[1, 1, dimension]` to its codes `[codebooks]`."""
+        found = self._quantise(input_frames=latent, num_quantizers=self._used)
+        codes: NDArray[np.int32] = found["output_0"][: self._info.codebooks, 0, 0]
+        return codes
+
+
+class SoundStreamDecoder:
+    """Streaming decoder; each stream has a network of its own."""
+
+    def __init__(self, codec: SoundStream, info: CodesInfo) -> None:
+        self._latents = codec.latents
+        self._hop = info.hop_length
+        self._networks = [_Network(codec.decoder) for _ in range(info.streams)]
+
+    def push(self, block: Block) -> Samples:
+        samples = np.zeros((len(self._networks), block.frames, self._hop), np.float32)
+        latents = self._latents(block.data)[:, :, np.newaxis, np.newaxis]
+        for network, stream, frames in zip(self._networks, latents, samples, strict=True):
+            for frame, latent in enumerate(stream):
+                frames[frame] = network(latent)[0]
+        return samples.reshape(len(samples), -1)
+
+    def finish(self) -> Samples:
+        return np.zeros((len(self._networks), 0), np.float32)
+
+
+class _Network:
+    """A network of one input and one output, with the state of one stream."""
+
+    def __init__(self, model: bytes) -> None:
+        # An interpreter cannot be set back: after `reset_all_variables` the encoder gives other
+        # latents than a new one. So each stream opens its own.
+        self._interpreter = _open(model)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def __call__(self, frame: Samples) -> Samples:
+        self._interpreter.set_tensor(self._input, frame)
+        self._interpreter.invoke()
+        result: Samples = self._interpreter.get_tensor(self._output)
+        return result
+
+
+def _open(model: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _read_codebooks(quantiser: bytes) -> NDArray[np.float32]:
+    """What each code adds to a latent: each is decoded alone, all other codebooks unused."""
+    decode = _open(quantiser).get_signature_runner("decode")
+    books = np.zeros((SPEC.codebooks, SPEC.codebook_size, SPEC.codebook_dim), np.float32)
+    codes = np.full((SPEC.codebooks, 1, 1), UNUSED, np.int32)
+    for level, entry in np.ndindex(books.shape[:2]):
+        codes[level] = entry
+        books[level, entry] = decode(encoding_indices=codes)["output_0"][0, 0]
+        codes[level] = UNUSED
+    return books
+
+
+@contextmanager
+def _without_notice() -> Iterator[None]:
+    """Keep LiteRT's notice about its delegate from the terminal.
+
+    The compiled part writes it to the file descriptor of stderr, once in a process, when the first
+    interpreter opens; it has no setting for that. What else is meant for stderr meanwhile, a
+    few hundredths of a second, is lost.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: nothing can be written there
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,7 @@
+"""Entropy coding: fewer bits for codes that a language model expects.
+
+    coder = loading.load_coder(info)        # with the language model of info.codec
+    data = coder.encode(block, anew=True)
+
+Decoding gives the codes that went in, on any machine: see `exact`.
+"""

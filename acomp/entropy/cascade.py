@@ -1,0 +1,184 @@
+"""acomp's own language model of codes: causal convolutions over the frames, and within a frame one
+codebook after the other.
+
+Each frame's codes are added up as vectors, and blocks of dilated convolutions look back over them
+(as in WaveNet, https://arxiv.org/abs/1609.03499). What they tell of the next frame goes through
+its codebooks in turn: each is predicted, and its code's vector is added before the next one is, as
+a residual quantiser's levels depend on one another. `acomp train --language-model` trains it
+(`acomp.training.language_model`); this is how it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.entropy.base import Entries, LanguageModel, Memory
+from acomp.entropy.exact import MAX_INPUTS, Array, LayerNorm, Linear, product, relu, snap
+from acomp.errors import WeightsError
+
+FAMILY = "cascade"
+"""What the files of such models call them."""
+MAX_WEIGHTS = 1 << 28
+
+
+@dataclass(frozen=True)
+class CascadeShape:
+    """All that the layout of the weights depends on.
+
+    Raises:
+        WeightsError: no model can have this shape.
+    """
+
+    codebooks: int
+    codebook_size: int
+    embedding: int = 64
+    """Numbers that stand for a code."""
+    width: int = 256
+    """Numbers that are known of a frame."""
+    hidden: int = 384
+    """Numbers inside a block."""
+    narrow: int = 96
+    """Numbers that the entries of a codebook are told by."""
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    """How many frames each block looks back."""
+
+    def __post_init__(self) -> None:
+        numbers = [getattr(self, field.name) for field in fields(self)[:-1]]
+        whole = [*numbers, *self.dilations]
+        if (
+            any(type(number) is not int or not 1 <= number <= 1 << 16 for number in whole)
+            or max(self.embedding, 2 * self.width, self.hidden, self.narrow) > MAX_INPUTS
+            or len(self.dilations) > 32
+            or max(self.dilations, default=1) > 1024
+            or self.codebooks * self.codebook_size * (2 * self.width + self.narrow) > MAX_WEIGHTS
+        ):
+            raise WeightsError(f"no language model has the shape {self}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON and YAML can hold it."""
+        return {**asdict(self), "family": FAMILY, "dilations": list(self.dilations)}
+
+    def matrices(self) -> dict[str, tuple[int, ...]]:
+        """The weights that are kept in 8 bits, with a scale for each row; by name."""
+        books, depth = self.codebooks, len(self.dilations)
+        return {
+            "embedding": (books, self.codebook_size, self.embedding),
+            "before": (books, self.width, self.embedding),
+            "within": (books, self.width, self.embedding),
+            "first": (depth, self.hidden, 2 * self.width),
+            "second": (depth, self.width, self.hidden),
+            "narrow": (books, self.narrow, self.width),
+            "entries": (books, self.codebook_size, self.narrow),
+        }
+
+    def vectors(self) -> dict[str, tuple[int, ...]]:
+        """The weights that are kept as float32, by name."""
+        books, depth = self.codebooks, len(self.dilations)
+        return {
+            "number": (books, self.width),
+            "norm": (depth + 1, 2, self.width),
+            "first_bias": (depth, self.hidden),
+            "second_bias": (depth, self.width),
+            "narrow_bias": (books, self.narrow),
+            "entries_bias": (books, self.codebook_size),
+        }
+
+
+class Cascade(LanguageModel):
+    """The model on its weights."""
+
+    def __init__(
+        self, shape: CascadeShape, weights: Mapping[str, NDArray[Any]], fingerprint: str
+    ) -> None:
+        """`weights` holds the vectors of `shape`, its matrices as int8, and for each of these
+        the scales of its rows, called as the matrix and `_scale`.
+        """
+        self.codebooks, self.codebook_size = shape.codebooks, shape.codebook_size
+        self.fingerprint = fingerprint
+        self._shape = shape
+        self._before = _vectors(weights, "before")
+        self._within = _vectors(weights, "within")
+        self._number = snap(weights["number"].astype(np.float64))
+        norms = [LayerNorm(*norm) for norm in weights["norm"]]
+        self._blocks = [
+            _Block(dilation, norm, *linears)
+            for dilation, norm, *linears in zip(
+                shape.dilations,
+                norms,
+                _linears(weights, "first"),
+                _linears(weights, "second"),
+                strict=False,
+            )
+        ]
+        self._norm = norms[-1]
+        self._narrow = _linears(weights, "narrow")
+        self._entries = _linears(weights, "entries")
+
+    def stages(self, codebooks: int) -> Sequence[range]:
+        return [range(level, level + 1) for level in range(codebooks)]
+
+    def start(self, sequences: int) -> Memory:
+        width = self._shape.width
+        return [np.zeros((sequences, dilation, width)) for dilation in self._shape.dilations]
+
+    def contexts(self, before: Entries, memory: Memory) -> tuple[Array, Memory]:
+        books = before.shape[1]
+        x = self._number[books - 1] + sum(
+            self._before[level][before[:, level]] for level in range(books)
+        )
+        after = []
+        for block, past in zip(self._blocks, memory, strict=True):
+            x, past = block(x, past)
+            after.append(past)
+        return x, after
+
+    def logits(self, context: Array, stage: range) -> Array:
+        (level,) = stage
+        narrow = relu(self._narrow[level](self._norm(context)))
+        return self._entries[level](narrow)[:, :, np.newaxis]
+
+    def absorb(self, context: Array, stage: range, codes: Entries) -> Array:
+        (level,) = stage
+        return context + self._within[level][codes[:, 0] + 1]
+
+
+class _Block:
+    """One block of convolutions; the memory is what it last looked at."""
+
+    def __init__(self, dilation: int, norm: LayerNorm, first: Linear, second: Linear) -> None:
+        self._dilation = dilation
+        self._norm = norm
+        self._first = first
+        self._second = second
+
+    def __call__(self, x: Array, past: Array) -> tuple[Array, Array]:
+        frames = x.shape[1]
+        seen = np.concatenate([past, self._norm(x)], axis=1)
+        both = np.concatenate([seen[:, self._dilation :], seen[:, :frames]], axis=2)
+        return snap(x + self._second(relu(self._first(both)))), seen[:, frames:]
+
+
+def _linears(weights: Mapping[str, NDArray[Any]], name: str) -> list[Linear]:
+    biases = weights[f"{name}_bias"]
+    scales = weights[f"{name}_scale"].astype(np.float64)
+    return [
+        Linear(matrix.astype(np.float32), scale, bias)
+        for matrix, scale, bias in zip(weights[name], scales, biases, strict=True)
+    ]
+
+
+def _vectors(weights: Mapping[str, NDArray[Any]], name: str) -> list[Array]:
+    """For each codebook the vectors of its codes, `[1 + size, width]`, that of none first: 0."""
+    vectors = []
+    scales = weights["embedding_scale"].astype(np.float64), weights[f"{name}_scale"]
+    for embedding, scale, matrix, rows in zip(
+        weights["embedding"], scales[0], weights[name], scales[1], strict=True
+    ):
+        of_codes = product(embedding * scale, matrix.T.astype(np.float32)) * rows[:, 0]
+        vectors.append(np.concatenate([np.zeros((1, len(matrix))), snap(of_codes)]))
+    return vectors

@@ -1,0 +1,107 @@
+"""Language models by the codec they belong to, or from files."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from acomp.backends.catalogue import CATALOGUE
+from acomp.backends.checkpoint import (
+    MAX_SHAPE,
+    SHAPE_KEY,
+    fingerprint,
+    load_arrays,
+    load_checkpoint,
+)
+from acomp.backends.weights import fetch
+from acomp.codes import CodesInfo
+from acomp.entropy.base import LanguageModel
+from acomp.entropy.cascade import FAMILY, Cascade, CascadeShape
+from acomp.entropy.coding import BlockCoder
+from acomp.entropy.encodec import EncodecLanguageModel
+from acomp.errors import FormatError, WeightsError
+from acomp.files import reason_of
+
+
+def load_coder(info: CodesInfo, file: Path | None = None) -> BlockCoder:
+    """The entropy coder of codes, with their codec's language model or with that of a file.
+
+    Raises:
+        FormatError: the codec has none, or the model is of other codes.
+        WeightsError: the model's weights cannot be had, or the file holds none.
+    """
+    model = _load(file or _published(info.codec), info.frame_rate)
+    if info.codebook_size != model.codebook_size or info.codebooks > model.codebooks:
+        raise FormatError(
+            f"the language model knows {model.codebooks} codebooks of {model.codebook_size} "
+            f"entries, and the codes of {info.codec} have {info.codebooks} of {info.codebook_size}"
+        )
+    return BlockCoder(model, info)
+
+
+def _published(codec: str) -> Path:
+    name = f"{codec}-lm"
+    if name not in CATALOGUE:
+        offered = ", ".join(each.removesuffix("-lm") for each in CATALOGUE if each.endswith("-lm"))
+        raise FormatError(
+            f"there is no language model of {codec}'s codes, as there is of {offered}: train one "
+            "(acomp train --language-model) and name it (--language-model FILE)"
+        )
+    return fetch(name)
+
+
+@cache
+def _load(file: Path, frame_rate: float) -> LanguageModel:
+    shape = _shape_in(file)
+    if shape is not None:
+        return _cascade(file, shape)
+    state = load_checkpoint(file).state
+    try:
+        arrays = {name: tensor.float().numpy() for name, tensor in state.items()}
+        return EncodecLanguageModel(arrays, frame_rate, fingerprint(state))
+    except WeightsError as error:
+        raise WeightsError(f"{file} holds no language model") from error
+
+
+def _shape_in(file: Path) -> CascadeShape | None:
+    """The shape that a file of acomp's own names; None for any other file."""
+    if file.suffix != ".safetensors":
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as opened:
+            text = (opened.metadata() or {}).get(SHAPE_KEY, "null")
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {file}: {reason_of(error)}") from error
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"{file} is not a safetensors file, or it is damaged") from error
+    try:
+        fields = json.loads(text if len(text) <= MAX_SHAPE else "")
+        if not isinstance(fields, dict) or fields.pop("family", None) != FAMILY:
+            return None
+        return CascadeShape(**{**fields, "dilations": tuple(fields["dilations"])})
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise WeightsError(f"{file}: the shape that it names is none") from error
+
+
+def _cascade(file: Path, shape: CascadeShape) -> Cascade:
+    arrays = load_arrays(file)
+    due = _layout(shape)
+    if {name: (array.dtype.name, array.shape) for name, array in arrays.items()} != due:
+        raise WeightsError(f"{file} does not hold the weights of the shape that it names")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise WeightsError(f"{file} holds weights that are no numbers")
+    return Cascade(shape, arrays, fingerprint(arrays))
+
+
+def _layout(shape: CascadeShape) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Types and shapes of the arrays in a file, by name."""
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, size in shape.matrices().items():
+        layout[name] = "int8", size
+        layout[f"{name}_scale"] = "float32", (*size[:-1], 1)
+    return {**layout, **{name: ("float32", size) for name, size in shape.vectors().items()}}

@@ -1,0 +1,183 @@
+"""`.dac`: files of `descript-audio-codec` 1.0.0, the official tool of DAC; see docs/formats.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from acomp.codes import Block, Codes, CodesInfo, join
+from acomp.errors import FormatError
+from acomp.formats.base import CodecFacts, CodesWriter, Reading, WholeReader, Writing
+from acomp.formats.pickled import read_dict
+from acomp.formats.source import Source
+
+MAX_SIZE = 1 << 28
+"""Bytes of a file: two days at 8 kbps; the form is held in memory whole."""
+DAC_VERSION = "1.0.0"
+"""Version of the form, which the official tool compares."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A published DAC, as far as its files can tell it from the others."""
+
+    name: str
+    sample_rate: int
+    hop_length: int
+    codebooks: int
+    margin: int
+    """Samples that a chunk decodes to less than its frames stand for: with no padding, the
+    decoder's convolutions come to an end before their input does."""
+    codebook_size: int = 1024
+
+    def fits(self, codebooks: int, frames: int, chunk: int | None, seconds: float) -> bool:
+        """Whether codes of such a number of frames are what it makes of so much audio."""
+        unit = self.hop_length if chunk is None else chunk * self.hop_length - self.margin
+        units = frames if chunk is None else -(-frames // chunk)
+        samples = seconds * self.sample_rate
+        # A resampler may round the last sample either way.
+        return (
+            codebooks <= self.codebooks
+            and unit > 0
+            and (units - 1) * unit - 1 < samples < units * unit + 1
+        )
+
+
+_MODELS = (
+    _Model("dac-44khz", 44_100, 512, 9, 8342),
+    _Model("dac-24khz", 24_000, 320, 32, 5534),
+    _Model("dac-16khz", 16_000, 320, 12, 5534),
+    _Model("dac-44khz-16kbps", 44_100, 512, 18, 8342),
+)
+"""In the order in which they are taken where several fit; the first is the official default."""
+_NAMES = (*(model.name for model in _MODELS), "custom")
+
+
+class DacWriter(CodesWriter):
+    """Gathers all codes in memory and writes them at the end, for the official tool to decode.
+
+    That tool gives everything that it decodes the loudness that the file names.
+    """
+
+    wants_loudness = True
+
+    def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
+        super().__init__(stream, name, info, how)
+        if info.codec not in _NAMES or info.streams != info.channels:
+            raise FormatError(f"{name}: a .dac file holds codes of DAC, not of {info.codec}")
+        self._blocks: list[Block] = []
+
+    def _write(self, block: Block) -> None:
+        if block.segments is not None:
+            raise FormatError("a .dac file has no segments with a scale each")
+        if self._frames * self.info.codes_per_frame * 2 > MAX_SIZE:
+            raise FormatError(f"a .dac file holds at most {MAX_SIZE >> 20} MiB: write .nac instead")
+        self._blocks.append(block)
+
+    def _finish(self, length: int) -> None:
+        info = self.info
+        if info.loudness is None:
+            raise FormatError(
+                "a .dac file names the loudness of the audio, and these codes do not know it: "
+                "encode the audio into a .dac file"
+            )
+        metadata = {
+            "input_db": np.array(info.loudness, np.float32),
+            "original_length": length,
+            "sample_rate": info.source_rate,
+            "chunk_length": info.chunk or max(1, self._frames),
+            "channels": info.channels,
+            "padding": info.chunk is None,
+            "dac_version": DAC_VERSION,
+        }
+        content: Any = {"codes": join(info, self._blocks).data, "metadata": metadata}
+        file = BytesIO()
+        np.save(file, content)
+        self._put(file.getvalue())
+
+
+def open_dac(source: Source, name: str, how: Reading) -> WholeReader:
+    """A reader for `.dac` files; a damaged one cannot be recovered."""
+    data = source.read(MAX_SIZE + 1)
+    if len(data) > MAX_SIZE:
+        raise FormatError(f"is larger than the {MAX_SIZE >> 20} MiB that a .dac file may have")
+    reader = WholeReader(source, name, _codes_of(read_dict(data), how.codec))
+    reader.form = "dac"
+    return reader
+
+
+def _codes_of(content: dict[str, object], codec: CodecFacts | None) -> Codes:
+    data, metadata = content.get("codes"), content.get("metadata")
+    if not isinstance(data, np.ndarray) or not isinstance(metadata, dict):
+        raise FormatError("is a numpy file, but does not hold codes and metadata, as a .dac does")
+    if data.ndim != 3 or data.dtype != np.uint16:
+        raise FormatError(f"codes are {data.dtype} with {data.ndim} axes, not uint16 with 3")
+    _check_version(metadata)
+    streams, codebooks, frames = data.shape
+    if _whole(metadata, "channels") != streams:
+        raise FormatError(f"{streams} streams of codes do not fit {metadata['channels']} channels")
+    chunk = _chunk_of(metadata, frames)
+    rate, length = _whole(metadata, "sample_rate", least=1), _whole(metadata, "original_length")
+    made_by = codec or _model_of(codebooks, frames, chunk, length / rate)
+    info = CodesInfo(
+        codec=made_by.name,
+        sample_rate=made_by.sample_rate,
+        channels=streams,
+        streams=streams,
+        codebooks=codebooks,
+        codebook_size=made_by.codebook_size,
+        hop_length=made_by.hop_length,
+        source_rate=rate,
+        loudness=_loudness_of(metadata, streams),
+        chunk=chunk,
+    )
+    return Codes(info, data, length)
+
+
+def _check_version(metadata: dict[str, object]) -> None:
+    version = metadata.get("dac_version")
+    if version != DAC_VERSION:
+        shown = version if isinstance(version, str) else "none"
+        raise FormatError(f"is of version {shown!r} of the form; {DAC_VERSION} is known")
+
+
+def _whole(metadata: dict[str, object], key: str, least: int = 0) -> int:
+    value = metadata.get(key)
+    if type(value) is not int or value < least:
+        raise FormatError(f"{key} is missing or no whole number of {least} or more")
+    return value
+
+
+def _chunk_of(metadata: dict[str, object], frames: int) -> int | None:
+    """Frames of a chunk; None where all frames were coded as one, with padding."""
+    padding, chunk = metadata.get("padding"), _whole(metadata, "chunk_length", least=1)
+    if type(padding) is not bool:
+        raise FormatError("padding is missing or neither true nor false")
+    if not padding:
+        return chunk
+    if chunk < frames:
+        raise FormatError("is in chunks with padding, which the official tool does not write")
+    return None
+
+
+def _loudness_of(metadata: dict[str, object], channels: int) -> tuple[float, ...]:
+    """The loudness of each channel: the official tool names one, and gives it to all."""
+    value = metadata.get("input_db")
+    numbers = value.ravel() if isinstance(value, np.ndarray) else np.array([value])
+    if numbers.dtype.kind != "f" or numbers.size not in (1, channels):
+        raise FormatError("input_db is missing or not one number")
+    return tuple(np.broadcast_to(numbers, channels).astype(float).tolist())
+
+
+def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) -> CodecFacts:
+    """The published DAC that makes such a number of frames of so much audio."""
+    for model in _MODELS:
+        if model.fits(codebooks, frames, chunk, seconds):
+            return model
+    raise FormatError(
+        "does not say which DAC made its codes, and it was none of the published ones: name it "
+        "(-b, and --weights for custom)"
+    )

@@ -1,0 +1,400 @@
+"""The tests that every codec must pass."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
+
+import numpy as np
+
+from acomp.audio import Audio
+from acomp.backends.base import Codec, Decoder, Encoder, Samples
+from acomp.codes import Block, Codes, split, tail
+from acomp.errors import AudioError, CodecError
+from acomp.formats import read_codes, write_codes
+from acomp.testing.checks import (
+    bytes_held,
+    check_bandwidths,
+    check_close,
+    check_codes,
+    check_late_seek,
+    check_levels,
+    check_refusal,
+    check_sound,
+    check_they_vary,
+    cuts_of,
+    decode_in,
+    encode_in,
+    is_steady,
+    offered,
+    strangers_to,
+    sweep,
+)
+
+SEEK_TOLERANCE = 1e-3
+"""How far samples may differ behind a `preroll`, of full scale: networks forget slowly."""
+
+
+class CodecConformance:
+    """The tests; a subclass gives the fixture `codec`, and may change what its methods allow."""
+
+    def frames(self, codec: Codec) -> int:
+        """Frames of sound that streams are tried on: several of the blocks a codec works in."""
+        spec = codec.spec
+        return max(40, math.ceil(max(0.25, 1.5 * spec.delay) * spec.frame_rate) + 10)
+
+    def agreement(self, codec: Codec) -> float:
+        """Share of codes that must be the same where one sound is coded in two ways.
+
+        All, but on an engine that is not steady: there sums are rounded in more than one way, and
+        where two entries of a codebook are all but equally near, either is taken.
+        """
+        return 1.0 if is_steady(codec) else 0.99
+
+    def tolerance(self, codec: Codec) -> float:
+        """How far samples may differ where the same codes are decoded in two ways.
+
+        Of full scale, or of the loudest sample where that is louder.
+        """
+        return 1e-5 if is_steady(codec) else 1e-4
+
+    # What the codec says of itself.
+
+    def test_the_spec_is_sound(self, codec: Codec) -> None:
+        spec = codec.spec
+        assert spec.channels in (1, 2), f"{spec.channels} channels: networks have 1 or 2"
+        assert not (spec.channels == 2 and spec.stereo_streams), (
+            "channels that are coded jointly are one stream: stereo_streams is for mono networks"
+        )
+        assert spec.hop_length <= spec.sample_rate, "a frame lasts more than a second"
+        assert spec.codebook_dim >= 1, f"codebook_dim is {spec.codebook_dim}"
+        assert math.isfinite(spec.delay) and spec.delay >= 0, f"delay is {spec.delay} s"
+        assert math.isfinite(codec.preroll) and codec.preroll >= 0, f"preroll: {codec.preroll} s"
+        check_levels(spec)
+        check_bandwidths(spec)
+
+    def test_codes_say_what_the_spec_says(self, codec: Codec) -> None:
+        spec = codec.spec
+        info = codec.info(sweep(codec, 1))
+        for name in ("sample_rate", "hop_length", "codebook_size"):
+            found, due = getattr(info, name), getattr(spec, name)
+            assert found == due, f"{name} is {found} in the codes, {due} in the spec"
+        assert info.codec == spec.name, f"the codes are called {info.codec}, not {spec.name}"
+        default = spec.codebooks_for(None, None)
+        assert info.codebooks == default, f"{info.codebooks} codebooks by default, not {default}"
+
+    def test_the_fingerprint_names_the_weights(self, codec: Codec) -> None:
+        mark = codec.fingerprint
+        assert mark is None or re.fullmatch("[0-9a-f]{16}", mark), (
+            f"fingerprint is {mark!r}, not 16 hexadecimal digits or None"
+        )
+        found = codec.info(sweep(codec, 1)).fingerprint
+        assert found == mark, f"the codes have the fingerprint {found}, the codec {mark}"
+
+    def test_the_codebooks_are_what_the_spec_says(self, codec: Codec) -> None:
+        spec = codec.spec
+        books, latent = codec.codebooks(), codec.latent_codebooks()
+        due = (spec.codebooks, spec.codebook_size, spec.codebook_dim)
+        assert books.shape == due, f"codebooks() is {books.shape}, not {due}"
+        assert latent.shape[:2] == due[:2], f"latent_codebooks() is {latent.shape}"
+        for name, array in (("codebooks", books), ("latent_codebooks", latent)):
+            assert array.dtype == np.float32, f"{name}() is {array.dtype}, not float32"
+            assert np.isfinite(array).all(), f"{name}() has numbers that are not finite"
+
+    # Settings
+
+    def test_every_bandwidth_has_its_codebooks(self, codec: Codec) -> None:
+        spec, sound = codec.spec, sweep(codec, 5)
+        for kbps, codebooks in spec.bandwidths.items():
+            codes = codec.encode(sound, bandwidth=kbps)
+            check_codes(codec, codes, sound, codebooks)
+            again = codec.encode(sound, codebooks=codebooks)
+            self._same_codes(codec, again, codes, f"{kbps:g} kbps and {codebooks} codebooks")
+
+    def test_any_number_of_codebooks_is_taken(self, codec: Codec) -> None:
+        sound, counts = sweep(codec, 5), offered(codec.spec)
+        for codebooks in sorted({counts[0], counts[len(counts) // 2], counts[-1]}):
+            codes = codec.encode(sound, codebooks=codebooks)
+            check_codes(codec, codes, sound, codebooks)
+            check_sound(codec.decode(codes), sound, codes.info.channels)
+
+    def test_settings_that_it_does_not_have_are_refused(self, codec: Codec) -> None:
+        spec, sound = codec.spec, sweep(codec, 1)
+        for kbps in (0.0, -1.0, 1.5 * max(spec.bandwidths), math.nan):
+            check_refusal(CodecError, partial(codec.encode, sound, bandwidth=kbps), f"{kbps} kbps")
+        wrong = sorted({-1, 0, *range(1, spec.codebooks + 2)} - set(offered(spec)))
+        for count in wrong:
+            check_refusal(
+                CodecError, partial(codec.encode, sound, codebooks=count), f"{count} codebooks"
+            )
+        kbps, count = next(iter(spec.bandwidths.items()))
+        both = partial(codec.encode, sound, bandwidth=kbps, codebooks=count)
+        check_refusal(CodecError, both, "both settings at once")
+        check_refusal(CodecError, partial(codec.encode, sound, channels="five"), "channels 'five'")
+
+    # Sounds
+
+    def test_no_samples_are_refused(self, codec: Codec) -> None:
+        for channels in (1, 2):
+            empty = Audio(np.zeros((channels, 0), np.float32), codec.spec.sample_rate)
+            check_refusal(AudioError, partial(codec.encode, empty), "audio of no samples")
+
+    def test_sound_of_any_length_and_rate_comes_back_as_long(self, codec: Codec) -> None:
+        spec, hop = codec.spec, codec.spec.hop_length
+        lengths = {1, 2, hop - 1, hop, hop + 1, 5 * hop // 2} - {0}
+        formats = [(spec.sample_rate, length) for length in sorted(lengths)]
+        formats += [(rate, length) for rate in (22_050, 48_000) for length in (1, 777)]
+        longer = sweep(codec, 3)
+        for rate, length in formats:
+            samples = np.resize(longer.samples[:1], (1, length))
+            sound = Audio(samples, rate)
+            codes = codec.encode(sound)
+            check_codes(codec, codes, sound, codes.info.codebooks)
+            check_sound(codec.decode(codes), sound, codes.info.channels)
+        other = codec.decode(codec.encode(longer), sample_rate=11_025)
+        due = math.ceil(longer.length * 11_025 / longer.sample_rate)
+        assert (other.sample_rate, other.length) == (11_025, due), (
+            f"decoded to 11025 Hz it is {other.length} samples of {other.sample_rate} Hz, not {due}"
+        )
+
+    def test_silence_is_coded(self, codec: Codec) -> None:
+        sound = sweep(codec, 6)
+        silence = Audio(np.zeros_like(sound.samples), sound.sample_rate)
+        codes = codec.encode(silence)
+        check_codes(codec, codes, silence, codes.info.codebooks)
+        check_sound(codec.decode(codes), silence, codes.info.channels)
+
+    def test_channels_are_kept_mixed_or_refused(self, codec: Codec) -> None:
+        spec = codec.spec
+        left, right = (sweep(codec, 5, seed=seed).samples[:1] for seed in (1, 2))
+        mono = Audio(left, spec.sample_rate)
+        stereo = Audio(np.concatenate([left, right]), spec.sample_rate)
+        three = Audio(np.concatenate([left, right, left]), spec.sample_rate)
+        check_refusal(AudioError, partial(codec.encode, three), "three channels")
+        if spec.channels == 2:
+            for sound in (mono, stereo):
+                check_sound(codec.decode(codec.encode(sound)), sound, 2)
+            check_refusal(
+                CodecError, partial(codec.encode, stereo, channels="mono"), "channels mono"
+            )
+            return
+        check_sound(codec.decode(codec.encode(three, channels="mono")), mono, 1)
+        check_sound(codec.decode(codec.encode(mono)), mono, 1)
+        if not spec.stereo_streams:
+            check_sound(codec.decode(codec.encode(stereo)), stereo, 1)
+            check_refusal(
+                CodecError, partial(codec.encode, mono, channels="stereo"), "channels stereo"
+            )
+            return
+        self._check_streams(codec, stereo)
+
+    def _check_streams(self, codec: Codec, stereo: Audio) -> None:
+        """Each channel has the codes and the sound that it has alone."""
+        both = codec.encode(stereo)
+        sound = codec.decode(both)
+        check_sound(sound, stereo, 2)
+        for index, channel in enumerate(("the left channel", "the right channel")):
+            alone = codec.encode(Audio(stereo.samples[index : index + 1], stereo.sample_rate))
+            stream = replace(alone, data=both.data[index : index + 1])
+            self._same_codes(codec, stream, alone, f"{channel} and the same channel alone")
+            self._same_samples(
+                codec, sound.samples[index : index + 1], codec.decode(stream).samples, channel
+            )
+
+    # Streams
+
+    def test_the_same_sound_has_the_same_codes(self, codec: Codec) -> None:
+        """Another sound between leaves nothing behind."""
+        sound, other = (sweep(codec, 12, seed=seed) for seed in (1, 2))
+        first = codec.encode(sound)
+        check_they_vary(first)
+        heard = codec.decode(first)
+        codec.decode(codec.encode(other))
+        self._same_codes(codec, codec.encode(sound), first, "the same sound again")
+        self._same_samples(codec, codec.decode(first).samples, heard.samples, "codes again")
+
+    def test_pushes_of_any_size_give_the_same_codes(self, codec: Codec) -> None:
+        sound = sweep(codec, self.frames(codec))
+        whole = codec.encode(sound, codebooks=codec.spec.codebooks)
+        check_they_vary(whole)
+        for name, cuts in cuts_of(sound.length, codec.spec.hop_length).items():
+            pieces = np.split(sound.samples, cuts, axis=1)
+            self._same_codes(
+                codec, encode_in(codec, whole.info, pieces), whole, f"pushes of {name}"
+            )
+
+    def test_single_samples_of_another_rate_give_the_same_codes(self, codec: Codec) -> None:
+        """Through the resampler, which holds back what its filter sees."""
+        spec, rate = codec.spec, 22_050
+        length = max(2000, math.ceil(2.5 * spec.hop_length * rate / spec.sample_rate))
+        longer = sweep(codec, math.ceil(length / spec.hop_length))
+        sound = Audio(longer.samples[:, :length], rate)
+        whole = codec.encode(sound)
+        pieces = np.split(sound.samples, length, axis=1)
+        self._same_codes(codec, encode_in(codec, whole.info, pieces), whole, "single samples")
+
+    def test_blocks_of_any_size_give_the_same_samples(self, codec: Codec) -> None:
+        whole = codec.encode(sweep(codec, self.frames(codec)))
+        due = codec.decode(whole).samples
+        for frames in (1, 2, 7, 50):
+            found = decode_in(codec, whole, split(whole.block, frames))
+            self._same_samples(codec, found, due, f"blocks of {frames} frames")
+
+    def test_streams_side_by_side_do_not_disturb_each_other(self, codec: Codec) -> None:
+        counts = offered(codec.spec)
+        sounds = [sweep(codec, 12, seed=seed) for seed in (1, 2)]
+        alone = [
+            codec.encode(sound, codebooks=count)
+            for sound, count in zip(sounds, (counts[-1], counts[0]), strict=True)
+        ]
+        encoders = [Encoder(codec, codes.info) for codes in alone]
+        decoders = [Decoder(codec, codes.info) for codes in alone]
+        blocks: list[list[Block]] = [[], []]
+        heard: list[list[Samples]] = [[], []]
+        for pieces in zip(*(np.array_split(s.samples, 9, axis=1) for s in sounds), strict=True):
+            for stream, piece in enumerate(pieces):
+                blocks[stream].append(encoders[stream].push(piece))
+                heard[stream].append(decoders[stream].push(blocks[stream][-1]))
+        for stream, codes in enumerate(alone):
+            blocks[stream].append(encoders[stream].finish())
+            heard[stream].append(decoders[stream].push(blocks[stream][-1]))
+            heard[stream].append(decoders[stream].finish(codes.length))
+            found = Codes.from_blocks(codes.info, blocks[stream], codes.length)
+            self._same_codes(codec, found, codes, "two streams at once")
+            samples = np.concatenate(heard[stream], axis=1)
+            self._same_samples(codec, samples, codec.decode(found).samples, "two streams at once")
+
+    def test_the_delay_is_no_longer_than_the_spec_says(self, codec: Codec) -> None:
+        """In samples of the codec's own rate, once the stream has begun; the frame that is filling
+        comes on top.
+        """
+        spec = codec.spec
+        sound = sweep(codec, self.frames(codec))
+        info = codec.info(sound)
+        encoder, decoder = codec.stream_encoder(info), codec.stream_decoder(info)
+        step = max(1, spec.hop_length // 20)
+        given, worst = 0, 0
+        for taken in range(step, sound.length, step):
+            block = encoder.push(sound.samples[:, taken - step : taken])
+            given += decoder.push(block).shape[1] if block.frames else 0
+            if given:
+                worst = max(worst, taken - given)
+        assert given > 0, f"{sound.duration:.2f} s went in, and nothing came out before the end"
+        most = spec.delay * spec.sample_rate + spec.hop_length + step
+        assert worst <= most, (
+            f"the delay reaches {(worst - spec.hop_length) / spec.sample_rate:.4f} s beside the "
+            f"frame that is filling; the spec says {spec.delay:.4f} s"
+        )
+
+    def test_a_stream_does_not_grow(self, codec: Codec) -> None:
+        """What it holds in the third round of a sound, beside what it held in the first."""
+        sound = sweep(codec, self.frames(codec), channels=1)
+        info = codec.info(sound)
+        encoder, decoder = codec.stream_encoder(info), codec.stream_decoder(info)
+        held = []
+        for _ in range(3):
+            sizes = []
+            for piece in np.array_split(sound.samples, 6, axis=1):
+                block = encoder.push(piece)
+                if block.frames:
+                    decoder.push(block)
+                sizes.append(bytes_held((encoder, decoder)))
+            held.append(max(sizes))
+        growth = held[-1] - held[0]
+        assert growth <= sound.samples.nbytes, (
+            f"the streams hold {growth} bytes more after {3 * sound.duration:.1f} s than after "
+            f"{sound.duration:.1f} s"
+        )
+
+    # Codes
+
+    def test_every_form_of_file_keeps_the_codes(self, codec: Codec) -> None:
+        codes = codec.encode(sweep(codec, 12))
+        due = codec.decode(codes).samples
+        for form in ("nac", "txt", "npz"):
+            file = BytesIO()
+            write_codes(file, codes, form=form)
+            file.seek(0)
+            found = read_codes(file)
+            assert found.info == codes.info, f".{form}: {found.info}, not {codes.info}"
+            assert found.length == codes.length, f".{form}: {found.length} samples"
+            np.testing.assert_array_equal(found.data, codes.data, f"codes of .{form}")
+            assert (found.segments is None) == (codes.segments is None), f"segments of .{form}"
+            if found.segments is not None and codes.segments is not None:
+                np.testing.assert_array_equal(found.segments.frames, codes.segments.frames)
+                np.testing.assert_array_equal(found.segments.scales, codes.segments.scales)
+            self._same_samples(codec, codec.decode(found).samples, due, f"codes of .{form}")
+
+    def test_decoding_from_the_middle_sounds_as_from_the_beginning(self, codec: Codec) -> None:
+        check_late_seek(codec)
+        hop = codec.spec.hop_length
+        frames = math.ceil(codec.preroll * codec.spec.frame_rate) + 5
+        while codec.seek(frames * hop * 9 // 10)[0] == 0:  # as long as it begins at the beginning
+            frames += 5
+        codes = codec.encode(sweep(codec, frames, channels=1))
+        whole = codec.decode(codes).samples
+        for sample in (hop + 1, codes.length * 9 // 10):
+            frame, first = codec.seek(sample)
+            assert 0 <= frame <= codes.frames, f"seek({sample}) is frame {frame}, of {codes.frames}"
+            assert 0 <= first <= sample, f"seek({sample}) begins later, at {first}"
+            decoder = Decoder(codec, codes.info)
+            parts = [decoder.push(tail(codes.block, frame)), decoder.finish(codes.length - first)]
+            found = np.concatenate(parts, axis=1)[:, sample - first :]
+            check_close(found, whole[:, sample:], SEEK_TOLERANCE, f"seek({sample})")
+
+    def test_codes_of_others_are_refused(self, codec: Codec) -> None:
+        codes = codec.encode(sweep(codec, 5), codebooks=codec.spec.codebooks)
+        codec.check(codes.info)
+        codec.check(replace(codes.info, fingerprint=None))
+        for what, info in strangers_to(codec.spec, codes.info).items():
+            check_refusal(CodecError, partial(Decoder, codec, info), f"codes of {what}")
+        claims = replace(codes, length=codes.length + 2 * codes.info.source_rate)
+        check_refusal(CodecError, partial(codec.decode, claims), "codes shorter than they claim")
+        if codes.segments is not None:
+            plain = replace(codes, segments=None)
+            check_refusal(CodecError, partial(codec.decode, plain), "codes without their segments")
+
+    def test_a_batch_gives_what_each_clip_gets_alone(self, codec: Codec) -> None:
+        rate, hop = codec.spec.sample_rate, codec.spec.hop_length
+        longest = sweep(codec, 9).samples
+        clips = [
+            Audio(longest, rate),
+            Audio(longest[:1, : hop + 1], rate),
+            Audio(longest[:, : 2 * hop], 16_000),
+            Audio(longest[:1, :1], rate),
+        ]
+        batch = codec.encode_batch(clips)
+        assert len(batch) == len(clips), f"{len(batch)} codes of {len(clips)} clips"
+        for clip, codes, sound in zip(clips, batch, codec.decode_batch(batch), strict=True):
+            alone = codec.encode(clip)
+            self._same_codes(codec, codes, alone, "a clip in a batch and alone")
+            due = codec.decode(codes)
+            assert sound.sample_rate == due.sample_rate, "another rate in a batch than alone"
+            self._same_samples(codec, sound.samples, due.samples, "in a batch and alone")
+        assert not codec.encode_batch([]) and not codec.decode_batch([]), "an empty batch"
+
+    # Comparisons
+
+    def _same_codes(self, codec: Codec, found: Codes, due: Codes, what: str) -> None:
+        assert found.info == due.info, f"{what}: {found.info}, not {due.info}"
+        assert found.length == due.length, f"{what}: {found.length} samples, not {due.length}"
+        assert found.data.shape == due.data.shape, f"{what}: {found.data.shape}, {due.data.shape}"
+        least = self.agreement(codec)
+        equal = found.data == due.data
+        if not equal.mean() >= least:
+            frame = int((~equal).any(axis=(0, 1)).argmax())
+            raise AssertionError(
+                f"{what}: {equal.mean():.2%} of the codes agree, not {least:.0%}; the first "
+                f"difference is in frame {frame} of {due.frames}"
+            )
+        assert (found.segments is None) == (due.segments is None), f"{what}: segments"
+        if found.segments is not None and due.segments is not None:
+            np.testing.assert_array_equal(found.segments.frames, due.segments.frames, what)
+            slack = 0 if least == 1 else 1e-4
+            np.testing.assert_allclose(found.segments.scales, due.segments.scales, slack)
+
+    def _same_samples(self, codec: Codec, found: Samples, due: Samples, what: str) -> None:
+        check_close(found, due, self.tolerance(codec), what)

@@ -1,0 +1,197 @@
+"""Training of a language model of a codec's codes, which `acomp.entropy.cascade` runs.
+
+Segments of sound are coded by the codec, at a bandwidth drawn for each step, and the network learns
+to predict the codes. What is minimised are the bits that a code takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own habit
+
+from acomp.audio import Audio
+from acomp.backends import load
+from acomp.backends.base import Codec
+from acomp.codes import Codes
+from acomp.entropy.cascade import CascadeShape
+from acomp.entropy.exact import LayerNorm, quantise
+from acomp.errors import TrainingError, WeightsError
+from acomp.training.config import Config
+from acomp.training.loop import Loop
+
+
+class CascadeNetwork(nn.Module):
+    """The network of `acomp.entropy.cascade.Cascade`, in torch, that it may learn."""
+
+    def __init__(self, shape: CascadeShape) -> None:
+        super().__init__()
+        self.shape = shape
+        matrices, vectors = shape.matrices(), shape.vectors()
+        self.embedding = _random(matrices["embedding"])
+        self.before = _random(matrices["before"], 0.3)
+        self.within = _random(matrices["within"], 0.3)
+        # Blocks and what is told of entries begin small: at first all entries are as likely.
+        self.first = _random(matrices["first"])
+        self.second = _random(matrices["second"], 0.2)
+        self.narrow = _random(matrices["narrow"])
+        self.entries = _random(matrices["entries"], 0.2)
+        self.number = nn.Parameter(torch.zeros(vectors["number"]))
+        norm = torch.zeros(vectors["norm"])
+        norm[:, 0] = 1.0
+        self.norm = nn.Parameter(norm)
+        self.first_bias = nn.Parameter(torch.zeros(vectors["first_bias"]))
+        self.second_bias = nn.Parameter(torch.zeros(vectors["second_bias"]))
+        self.narrow_bias = nn.Parameter(torch.zeros(vectors["narrow_bias"]))
+        self.entries_bias = nn.Parameter(torch.zeros(vectors["entries_bias"]))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Codes `[batch, codebooks, frames]` to the mean bits of a code of each codebook,
+        `[codebooks]`.
+        """
+        codebooks = codes.shape[1]
+        vectors = [self.embedding[level][codes[:, level]] for level in range(codebooks)]
+        context = self._contexts(vectors)
+        bits = []
+        for level, vector in enumerate(vectors):
+            narrow = F.relu(
+                F.linear(self._normalised(context, -1), self.narrow[level], self.narrow_bias[level])
+            )
+            logits = F.linear(narrow, self.entries[level], self.entries_bias[level])
+            loss = F.cross_entropy(logits.float().flatten(0, 1), codes[:, level].flatten())
+            bits.append(loss / math.log(2))
+            context = context + F.linear(vector, self.within[level])
+        return torch.stack(bits)
+
+    def _contexts(self, vectors: list[Tensor]) -> Tensor:
+        """Embedded codes, `[batch, frames, embedding]` of each codebook, to what is known of each
+        frame before its own codes are, `[batch, frames, width]`.
+        """
+        sums = torch.stack(
+            [F.linear(vector, self.before[level]) for level, vector in enumerate(vectors)]
+        ).sum(0)
+        x = F.pad(sums[:, :-1], (0, 0, 1, 0)) + self.number[len(vectors) - 1]
+        for block, dilation in enumerate(self.shape.dilations):
+            seen = self._normalised(x, block)
+            past = F.pad(seen, (0, 0, dilation, 0))[:, : seen.shape[1]]
+            inner = F.linear(
+                torch.cat([seen, past], dim=2), self.first[block], self.first_bias[block]
+            )
+            x = x + F.linear(F.relu(inner), self.second[block], self.second_bias[block])
+        return x
+
+    def _normalised(self, x: Tensor, number: int) -> Tensor:
+        weight, bias = self.norm[number]
+        return F.layer_norm(x, x.shape[-1:], weight, bias, LayerNorm.EPSILON)
+
+    def weights(self) -> dict[str, Tensor]:
+        """As `Cascade` takes them."""
+        state = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
+        for name in self.shape.matrices():
+            whole, scale = quantise(state[name])
+            state[name] = whole.astype(np.int8)
+            state[f"{name}_scale"] = scale.astype(np.float32)
+        return {name: torch.from_numpy(array) for name, array in state.items()}
+
+
+def _random(size: tuple[int, ...], factor: float = 1.0) -> nn.Parameter:
+    """A matrix, or a stack of them, that keeps the size of what it takes, times a factor."""
+    return nn.Parameter(torch.randn(size) * (factor / math.sqrt(size[-1])))
+
+
+class LanguageLoop(Loop):
+    """Training of a language model on the codes of a codec."""
+
+    def __init__(self, fabric: Fabric, config: Config) -> None:
+        self._codec = load(
+            config.backend, weights=config.weights, device=str(fabric.device), engine="auto"
+        )
+        self.spec = self._codec.spec
+        self.shape = _shape(self._codec, config)
+        network = CascadeNetwork(self.shape)
+        peak = config.optimiser.rate
+        super().__init__(
+            fabric, config, network, [{"params": list(network.parameters()), "peak": peak}]
+        )
+        self._offered = sorted(set(self.spec.bandwidths.values()))
+
+    def train(self, samples: Tensor) -> dict[str, Tensor]:
+        """As `Loop.train`."""
+        self._begin()
+        codebooks = self._offered[int(torch.randint(len(self._offered), ()))]
+        codes = self._encode(samples, codebooks)
+        with self._autocast():
+            bits = self._network(codes)
+        loss = bits.mean()
+        self.fabric.backward(loss)
+        gradient = self._descend(self._optimiser, self._network, self.config.optimiser.clip)
+        self.step += 1
+        return {"bits": loss.detach(), "gradient": gradient.detach()}
+
+    def _encode(self, samples: Tensor, codebooks: int) -> Tensor:
+        """Codes of `[batch, channels, time]`, `[sequences, codebooks, frames]`: each stream's, or
+        each whole segment's, where the codec has those.
+        """
+        clips = [Audio(clip, self.spec.sample_rate) for clip in samples.cpu().numpy()]
+        coded = self._codec.encode_batch(clips, codebooks=codebooks)
+        sequences = np.concatenate([_sequences(codes) for codes in coded])
+        return torch.from_numpy(sequences.astype(np.int64)).to(self.fabric.device)
+
+    @torch.no_grad()
+    def validate(self, samples: Tensor) -> dict[str, float]:
+        """As `Loop.validate`, by bandwidth: bits of a code, and the share of them that is saved."""
+        self._network.eval()
+        measures, bits = {}, []
+        clips = [_without_padding(clip)[None] for clip in samples]
+        for kbps, codebooks in sorted(self.spec.bandwidths.items()):
+            parts = [
+                self._network(self._encode(clip, codebooks)).mean().item() * clip.shape[2]
+                for clip in clips
+            ]
+            bits.append(sum(parts) / sum(clip.shape[2] for clip in clips))
+            measures[f"bits@{kbps:g}"] = bits[-1]
+            measures[f"saving@{kbps:g}"] = 1 - bits[-1] / math.log2(self.spec.codebook_size)
+        return {"validation": sum(bits) / len(bits), **measures}
+
+    def total(self, measured: Mapping[str, float]) -> float:
+        return measured["bits"]
+
+    def weights(self) -> dict[str, Tensor]:
+        network: CascadeNetwork = self._network.module
+        return network.weights()
+
+    def decoded(self, samples: Tensor) -> dict[str, list[NDArray[np.float32]]]:  # noqa: ARG002
+        """Nothing: a language model does not change the sound."""
+        return {}
+
+
+def _shape(codec: Codec, config: Config) -> CascadeShape:
+    settings: dict[str, Any] = dict(config.language_model or {})
+    if "dilations" in settings:
+        settings["dilations"] = tuple(settings["dilations"])
+    try:
+        return CascadeShape(codec.spec.codebooks, codec.spec.codebook_size, **settings)
+    except (TypeError, WeightsError) as error:
+        raise TrainingError(f"language_model: {error}") from error
+
+
+def _without_padding(clip: Tensor) -> Tensor:
+    """`[channels, time]` without the silence behind a short file, which is all too easy to tell."""
+    return clip[:, : int(clip.any(dim=0).nonzero().max()) + 1]
+
+
+def _sequences(codes: Codes) -> NDArray[np.uint16]:
+    """`[sequences, codebooks, frames]`, all equally long."""
+    if codes.segments is None:
+        return codes.data
+    frames = codes.segments.frames
+    whole = int((frames == frames[0]).sum())
+    parts = np.split(codes.data, np.cumsum(frames)[:-1], axis=2)[:whole]
+    return np.concatenate(parts)
