@@ -20,6 +20,7 @@ from checkpoints import (
     save_dac,
     save_encodec,
 )
+from commands import ROOT
 
 import acomp
 from acomp.backends.base import Codec, CodecSpec, Samples
@@ -65,6 +66,13 @@ def custom(name: str, folder: Path) -> Codec:
     return acomp.load("custom", weights=path, engine="torch")
 
 
+def soundstream(_: Path) -> Codec:
+    weights = ROOT.parent / "shared" / "models" / "lyra-1.3.2"
+    if not weights.exists():
+        pytest.skip("Lyra's weights are not here")
+    return acomp.load("soundstream", weights=weights)
+
+
 def tiny(_: Path | None = None) -> Codec:
     return Tiny(SPEC, None)
 
@@ -81,7 +89,7 @@ CASES = {
     "encodec-24khz": Case(partial(encodec, "encodec-24khz"), 60, ENCODEC_BLOCKS),
     "encodec-48khz": Case(partial(encodec, "encodec-48khz"), 170, ENCODEC_BLOCKS),
     "dac-16khz": Case(
-        partial(dac, "dac-16khz"), 24, {"dac.SAMPLE_BLOCK": 4, "dac.LATENT_BLOCK": 10}, needs="dac"
+        partial(dac, "dac-16khz"), 54, {"dac.SAMPLE_BLOCK": 4, "dac.LATENT_BLOCK": 10}, needs="dac"
     ),
     "custom causal": Case(partial(custom, "causal"), 100, ENCODEC_BLOCKS),
     "custom causal stereo": Case(partial(custom, "causal stereo"), 100, ENCODEC_BLOCKS),
@@ -89,6 +97,7 @@ CASES = {
     # In blocks of the true lengths, for the delay to be the true one.
     "custom dac": Case(partial(custom, "dac"), needs="dac"),
     "custom dac of odd strides": Case(partial(custom, "dac of odd strides"), needs="dac"),
+    "soundstream": Case(soundstream, needs="ai_edge_litert"),
     "somebody else's": Case(tiny),
 }
 """One line for each codec of acomp's."""

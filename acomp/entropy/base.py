@@ -38,8 +38,8 @@ class LanguageModel(ABC):
         """The codebooks that are predicted at once, in the order in which they are."""
 
     @abstractmethod
-    def start(self, sequences: int) -> Memory:
-        """The memory before the first frame."""
+    def start(self, sequences: int, frames: int) -> Memory:
+        """The memory before the first of at most so many frames."""
 
     @abstractmethod
     def contexts(self, before: Entries, memory: Memory) -> tuple[Array, Memory]:
@@ -48,7 +48,7 @@ class LanguageModel(ABC):
         Args:
             before: 1 + the codes of the frame before each of them, 0 where there is none:
                 `[sequences, codebooks, frames]`.
-            memory: what was left by the frames before.
+            memory: what was left by the frames before; may be changed.
 
         Returns:
             `[sequences, frames, width]`, and what the next frames need.

@@ -122,7 +122,7 @@ class Cascade(LanguageModel):
     def stages(self, codebooks: int) -> Sequence[range]:
         return [range(level, level + 1) for level in range(codebooks)]
 
-    def start(self, sequences: int) -> Memory:
+    def start(self, sequences: int, frames: int) -> Memory:  # noqa: ARG002
         width = self._shape.width
         return [np.zeros((sequences, dilation, width)) for dilation in self._shape.dilations]
 

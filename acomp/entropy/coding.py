@@ -16,7 +16,7 @@ from constriction import stream
 from numpy.typing import NDArray
 
 from acomp.codes import Block, CodesInfo
-from acomp.entropy.base import Entries, LanguageModel, Memory
+from acomp.entropy.base import CONTEXT_FRAMES, Entries, LanguageModel, Memory
 from acomp.entropy.exact import frequencies
 from acomp.errors import FormatError
 
@@ -57,7 +57,7 @@ class BlockCoder:
             anew: whether they are coded as though nothing came before them.
         """
         codes, lengths = _sequences(block)
-        past = self._begin(len(codes), anew or block.segments is not None)
+        past = self._begin(len(codes), lengths, anew or block.segments is not None)
         coder = stream.queue.RangeEncoder()
         step = max(1, ROWS // len(codes))
         for first in range(0, codes.shape[2], step):
@@ -90,7 +90,7 @@ class BlockCoder:
         rows = np.repeat(np.arange(len(parts)), [len(codes) for codes, _ in cut])
         lengths = np.concatenate([lengths for _, lengths in cut])
         segmented = parts[0][1].segments is not None
-        past = self._begin(len(rows), anew or segmented)
+        past = self._begin(len(rows), lengths, anew or segmented)
         found = np.zeros((len(rows), self._info.codebooks, int(lengths.max())), np.uint16)
         for frame in range(found.shape[2]):
             there = frame < lengths
@@ -102,11 +102,13 @@ class BlockCoder:
             for codes, (_, own), (_, block) in zip(np.split(found, ends), cut, parts, strict=True)
         ]
 
-    def _begin(self, sequences: int, anew: bool) -> _Past:
+    def _begin(self, sequences: int, lengths: NDArray[np.int64], anew: bool) -> _Past:
         if self._past is not None and not anew:
             return self._past
         none = np.zeros((sequences, self._info.codebooks, 1), np.int64)
-        return _Past(none, self.model.start(sequences))
+        # What one stream or more codes may be gone on from, up to a whole context.
+        frames = int(lengths.max()) if sequences > self._info.streams else CONTEXT_FRAMES
+        return _Past(none, self.model.start(sequences, frames))
 
     def _expect(self, codes: Entries, past: _Past) -> tuple[NDArray[np.float32], _Past]:
         """What is expected of known codes `[sequences, codebooks, frames]`, as
@@ -177,7 +179,7 @@ def _joined(
 ) -> NDArray[np.uint16]:
     """Sequences as the codes of the block, `[streams, codebooks, frames]`."""
     if block.segments is None:
-        return codes
+        return codes[:, :, : block.frames]
     streams = len(block.data)
     segments = [
         codes[first : first + streams, :, : lengths[first]]

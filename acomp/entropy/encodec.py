@@ -8,7 +8,8 @@ that the probabilities, but for rounding the official ones, are the same on ever
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from acomp.entropy.exact import (
     Array,
     LayerNorm,
     Linear,
-    Whole,
     gelu,
     product,
     quantise,
@@ -57,43 +57,74 @@ class EncodecLanguageModel(LanguageModel):
             snap(state[f"emb.{level}.weight"].astype(np.float64)) for level in range(self.codebooks)
         ]
         self._norm = _norm(state, "transformer.norm_in")
+        # A file can name any frame rate, and more than there is to see would be counted with.
+        past_context = min(int(CONTEXT_SECONDS * frame_rate), CONTEXT_FRAMES)
         self._layers = [
-            _Layer(state, f"transformer.layers.{number}", int(CONTEXT_SECONDS * frame_rate))
-            for number in range(LAYERS)
+            _Layer(state, f"transformer.layers.{number}", past_context) for number in range(LAYERS)
         ]
-        self._linears = [_linear(state, f"linears.{level}") for level in range(self.codebooks)]
+        names = [f"linears.{level}" for level in range(self.codebooks)]
+        weights, biases = (
+            np.concatenate([state[f"{name}.{part}"] for name in names])
+            for part in ("weight", "bias")
+        )
+        self._linears = cache(
+            lambda codebooks: Linear.of(
+                weights[: codebooks * CODEBOOK_SIZE], biases[: codebooks * CODEBOOK_SIZE]
+            )
+        )
 
     def stages(self, codebooks: int) -> Sequence[range]:
         return [range(codebooks)]
 
-    def start(self, sequences: int) -> Memory:
-        position = np.zeros((sequences, 1, 1))
-        # Each layer begins with the memory of one frame of zeros.
-        pasts = [layer.start(sequences) for layer in self._layers]
-        return [position, *(array for past in pasts for array in past)]
+    def start(self, sequences: int, frames: int) -> Memory:
+        position = np.zeros((1, 1, 1))
+        return [
+            position,
+            *(array for layer in self._layers for array in layer.start(sequences, frames)),
+        ]
 
     def contexts(self, before: Entries, memory: Memory) -> tuple[Array, Memory]:
-        position, *pasts = memory
+        position, *kept = memory
         frames = before.shape[2]
         first = int(position[0, 0, 0])
         x = sum(self._embeddings[level][before[:, level]] for level in range(before.shape[1]))
         positions = turns(CONTEXT_FRAMES, WIDTH, PERIOD)[first : first + frames]
         x = snap(self._norm(snap(np.asarray(x)))) + positions
-        after = [position + frames]
         for number, layer in enumerate(self._layers):
-            x, past = layer(x, pasts[_KEPT * number : _KEPT * (number + 1)])
-            after.extend(past)
-        return x, after
+            x = layer(x, first, _Kept(*kept[4 * number : 4 * number + 4]))
+        return x, [position + frames, *kept]
 
     def logits(self, context: Array, stage: range) -> Array:
-        return np.stack([self._linears[level](context) for level in stage], axis=2)
+        # All codebooks in one product: it rounds the context but once.
+        logits = self._linears(len(stage))(context)
+        return logits.reshape(*context.shape[:2], len(stage), CODEBOOK_SIZE)
 
     def absorb(self, context: Array, stage: range, codes: Entries) -> Array:  # noqa: ARG002
         return context
 
 
-_KEPT = 4
-"""Arrays that a layer remembers: keys, values, and the scales of either."""
+class _Kept(NamedTuple):
+    """What a layer remembers of `capacity` frames, as whole numbers and their scales. The first
+    frame is one of zeros, which each layer begins with.
+    """
+
+    keys: Any
+    """`[sequences, heads, width / heads, capacity]`."""
+    key_scales: Any
+    """`[sequences, heads, 1, capacity]`."""
+    values: Any
+    """`[sequences, heads, capacity, width / heads]`."""
+    value_scales: Any
+    """As `key_scales`."""
+
+    def put(self, first: int, keys: Array, values: Array) -> None:
+        """Remember consecutive frames, `[sequences, heads, frames, width / heads]`."""
+        here = slice(first, first + keys.shape[2])
+        whole, scales = quantise(keys)
+        self.keys[..., here] = np.swapaxes(whole, 2, 3)
+        self.key_scales[..., here] = np.swapaxes(scales, 2, 3)
+        self.values[:, :, here], scales = quantise(values)
+        self.value_scales[..., here] = np.swapaxes(scales, 2, 3)
 
 
 class _Layer:
@@ -110,54 +141,48 @@ class _Layer:
         self._second = _linear(state, f"{name}.linear2")
         self._norms = _norm(state, f"{name}.norm1"), _norm(state, f"{name}.norm2")
 
-    def start(self, sequences: int) -> list[Any]:
-        _, *kept = self._project(np.zeros((sequences, 1, WIDTH)))
+    def start(self, sequences: int, frames: int) -> _Kept:
+        heads, capacity = (sequences, HEADS), frames + 1
+        kept = _Kept(
+            np.zeros((*heads, WIDTH // HEADS, capacity), np.float32),
+            np.zeros((*heads, 1, capacity)),
+            np.zeros((*heads, capacity, WIDTH // HEADS), np.float32),
+            np.zeros((*heads, 1, capacity)),
+        )
+        _, keys, values = self._project(np.zeros((sequences, 1, WIDTH)))
+        kept.put(0, keys, values)
         return kept
 
-    def __call__(self, x: Array, past: Sequence[Any]) -> tuple[Array, list[Any]]:
-        """`[sequences, frames, width]` to the same shape, and what the next frames see."""
-        gathered, past = self._attend(x, past)
-        x = snap(self._norms[0](snap(x + self._out(gathered))))
-        x = self._norms[1](snap(x + self._second(gelu(self._first(x)))))
-        return snap(x), past
+    def __call__(self, x: Array, first: int, kept: _Kept) -> Array:
+        """`[sequences, frames, width]`, the frames from `first` on, to the same shape."""
+        x = snap(self._norms[0](snap(x + self._out(self._attend(x, first, kept)))))
+        return snap(self._norms[1](snap(x + self._second(gelu(self._first(x))))))
 
-    def _project(self, x: Array) -> tuple[Any, ...]:
-        """Queries, keys and values, `[sequences, heads, frames, width / heads]`; the latter two as
-        whole numbers, and behind them their scales, `[sequences, heads, frames, 1]`.
-        """
+    def _project(self, x: Array) -> Array:
+        """Queries, keys and values, each `[sequences, heads, frames, width / heads]`."""
         sequences, frames, _ = x.shape
-        parts = self._into(x).reshape(sequences, frames, 3, HEADS, -1).transpose(2, 0, 3, 1, 4)
-        queries, keys, values = parts
-        return queries, *quantise(keys), *quantise(values)
+        parts = self._into(x).reshape(sequences, frames, 3, HEADS, -1)
+        return parts.transpose(2, 0, 3, 1, 4)
 
-    def _attend(self, x: Array, past: Sequence[Any]) -> tuple[Array, list[Any]]:
-        queries, *new = self._project(x)
-        keys, key_scales, values, value_scales = (
-            np.concatenate([old, more], axis=2) for old, more in zip(past, new, strict=True)
+    def _attend(self, x: Array, first: int, kept: _Kept) -> Array:
+        frames = x.shape[1]
+        queries, keys, values = self._project(x)
+        kept.put(first + 1, keys, values)
+        seen = slice(max(0, first + 1 - self._past_context), first + 1 + frames)
+        scores = product(queries, kept.keys[..., seen]) * kept.key_scales[..., seen]
+        scores /= np.sqrt(float(queries.shape[-1]))
+        if frames > 1:  # one frame sees all of these
+            scores[..., ~self._sees(frames, scores.shape[-1])] = -np.inf
+        gathered = softmax_product(
+            scores, kept.values[:, :, seen], kept.value_scales[..., seen], self._past_context + 1
         )
-        scores = _scores(queries, keys, key_scales)
-        if x.shape[1] > 1:  # one frame sees all that is kept
-            scores[..., ~self._seen(x.shape[1], keys.shape[2])] = -np.inf
-        gathered = softmax_product(scores, values, _row(value_scales), self._past_context + 1)
-        joined = gathered.transpose(0, 2, 1, 3).reshape(x.shape)
-        kept = (keys, key_scales, values, value_scales)
-        return joined, [array[:, :, -self._past_context :] for array in kept]
+        return gathered.transpose(0, 2, 1, 3).reshape(x.shape)
 
-    def _seen(self, frames: int, keys: int) -> NDArray[np.bool_]:
+    def _sees(self, frames: int, keys: int) -> NDArray[np.bool_]:
         """Which keys, the last of which are the frames' own, each frame sees."""
         distance = np.arange(keys - frames, keys)[:, np.newaxis] - np.arange(keys)
-        return (distance >= 0) & (distance <= self._past_context)
-
-
-def _scores(queries: Array, keys: Whole, scales: Array) -> Array:
-    scaled = product(queries, np.swapaxes(keys, -1, -2)) * _row(scales)
-    scores: Array = scaled / np.sqrt(float(queries.shape[-1]))
-    return scores
-
-
-def _row(scales: Array) -> Array:
-    """`[..., keys, 1]` to `[..., 1, keys]`."""
-    return np.swapaxes(scales, -1, -2)
+        seen: NDArray[np.bool_] = (distance >= 0) & (distance <= self._past_context)
+        return seen
 
 
 def _linear(state: State, name: str) -> Linear:

@@ -35,6 +35,7 @@ TOTAL = 1 << 24
 """What the frequencies of all entries add up to: the range coder's precision."""
 
 _TINY = 1e-30
+_FEW_TERMS, _FEW_ROWS = 1_000_000, 16
 _STEPS = 64
 """Steps in which `powers` halve."""
 _OCTAVES = 30
@@ -60,9 +61,22 @@ def product(x: Array, y: Whole, terms: int | None = None) -> Array:
     """
     limit = (COUNTED - 1) // (WEIGHT_LIMIT * (terms or x.shape[-1]))
     scale = np.maximum(np.abs(x).max(axis=-1, keepdims=True), _TINY) / limit
-    sums = np.rint(x / scale).astype(np.float32) @ y
+    sums = _multiply(np.rint(x / scale).astype(np.float32), y)
     rescaled: Array = sums * scale
     return rescaled
+
+
+def _multiply(x: Whole, y: Whole) -> Whole:
+    """`x @ y`, by parts of `y` where `x` has few rows.
+
+    OpenBLAS, which numpy brings, takes a matrix apart before a product of more than a million
+    terms: for few rows that is most of the time.
+    """
+    columns = _FEW_TERMS // x[..., 0].size // x.shape[-1] // 16 * 16
+    if x.ndim > 2 or len(x) > _FEW_ROWS or columns >= y.shape[1]:
+        return x @ y
+    parts = [x @ y[:, first : first + columns] for first in range(0, y.shape[1], columns)]
+    return np.concatenate(parts, axis=1)
 
 
 class Linear:
@@ -80,9 +94,12 @@ class Linear:
         return cls(*quantise(weight), bias)
 
     def __call__(self, x: Array) -> Array:
-        """`[..., rows, inputs]` to `[..., rows, outputs]`."""
-        y = product(x, self._weight) * self._scale
-        return y if self._bias is None else y + self._bias
+        """`[..., inputs]` to `[..., outputs]`."""
+        # As one matrix: numpy would multiply those of a stack one after the other.
+        y = product(x.reshape(-1, x.shape[-1]), self._weight) * self._scale
+        if self._bias is not None:
+            y += self._bias
+        return y.reshape(*x.shape[:-1], -1)
 
 
 def snap(x: Array) -> Array:

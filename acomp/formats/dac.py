@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -10,7 +10,14 @@ import numpy as np
 
 from acomp.codes import Block, Codes, CodesInfo, join
 from acomp.errors import FormatError
-from acomp.formats.base import CodecFacts, CodesWriter, Reading, WholeReader, Writing
+from acomp.formats.base import (
+    CHUNK_MARGINS,
+    CodecFacts,
+    CodesWriter,
+    Reading,
+    WholeReader,
+    Writing,
+)
 from acomp.formats.pickled import read_dict
 from acomp.formats.source import Source
 
@@ -21,6 +28,17 @@ DAC_VERSION = "1.0.0"
 
 
 @dataclass(frozen=True)
+class _MadeBy:
+    """The codec that made the codes; what acomp adds to a file, under the key `codec`."""
+
+    name: str
+    sample_rate: int
+    hop_length: int
+    codebook_size: int
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
 class _Model:
     """A published DAC, as far as its files can tell it from the others."""
 
@@ -28,14 +46,12 @@ class _Model:
     sample_rate: int
     hop_length: int
     codebooks: int
-    margin: int
-    """Samples that a chunk decodes to less than its frames stand for: with no padding, the
-    decoder's convolutions come to an end before their input does."""
     codebook_size: int = 1024
 
     def fits(self, codebooks: int, frames: int, chunk: int | None, seconds: float) -> bool:
         """Whether codes of such a number of frames are what it makes of so much audio."""
-        unit = self.hop_length if chunk is None else chunk * self.hop_length - self.margin
+        margin = CHUNK_MARGINS[self.name]
+        unit = self.hop_length if chunk is None else chunk * self.hop_length - margin
         units = frames if chunk is None else -(-frames // chunk)
         samples = seconds * self.sample_rate
         # A resampler may round the last sample either way.
@@ -47,12 +63,11 @@ class _Model:
 
 
 _MODELS = (
-    _Model("dac-44khz", 44_100, 512, 9, 8342),
-    _Model("dac-24khz", 24_000, 320, 32, 5534),
-    _Model("dac-16khz", 16_000, 320, 12, 5534),
-    _Model("dac-44khz-16kbps", 44_100, 512, 18, 8342),
+    _Model("dac-44khz", 44_100, 512, 9),
+    _Model("dac-24khz", 24_000, 320, 32),
+    _Model("dac-16khz", 16_000, 320, 12),
+    _Model("dac-44khz-16kbps", 44_100, 512, 18),
 )
-"""In the order in which they are taken where several fit; the first is the official default."""
 _NAMES = (*(model.name for model in _MODELS), "custom")
 
 
@@ -93,7 +108,12 @@ class DacWriter(CodesWriter):
             "padding": info.chunk is None,
             "dac_version": DAC_VERSION,
         }
-        content: Any = {"codes": join(info, self._blocks).data, "metadata": metadata}
+        made_by = _MadeBy(
+            info.codec, info.sample_rate, info.hop_length, info.codebook_size, info.fingerprint
+        )
+        codes = join(info, self._blocks).data
+        # The official tool takes only the first two, and no other key in the metadata.
+        content: Any = {"codes": codes, "metadata": metadata, "codec": asdict(made_by)}
         file = BytesIO()
         np.save(file, content)
         self._put(file.getvalue())
@@ -121,7 +141,10 @@ def _codes_of(content: dict[str, object], codec: CodecFacts | None) -> Codes:
         raise FormatError(f"{streams} streams of codes do not fit {metadata['channels']} channels")
     chunk = _chunk_of(metadata, frames)
     rate, length = _whole(metadata, "sample_rate", least=1), _whole(metadata, "original_length")
-    made_by = codec or _model_of(codebooks, frames, chunk, length / rate)
+    if "codec" in content:
+        made_by = _named_codec(content["codec"])
+    else:
+        made_by = _codec_of(codec or _model_of(codebooks, frames, chunk, length / rate))
     info = CodesInfo(
         codec=made_by.name,
         sample_rate=made_by.sample_rate,
@@ -131,6 +154,7 @@ def _codes_of(content: dict[str, object], codec: CodecFacts | None) -> Codes:
         codebook_size=made_by.codebook_size,
         hop_length=made_by.hop_length,
         source_rate=rate,
+        fingerprint=made_by.fingerprint,
         loudness=_loudness_of(metadata, streams),
         chunk=chunk,
     )
@@ -172,12 +196,38 @@ def _loudness_of(metadata: dict[str, object], channels: int) -> tuple[float, ...
     return tuple(np.broadcast_to(numbers, channels).astype(float).tolist())
 
 
-def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) -> CodecFacts:
-    """The published DAC that makes such a number of frames of so much audio."""
-    for model in _MODELS:
-        if model.fits(codebooks, frames, chunk, seconds):
-            return model
-    raise FormatError(
-        "does not say which DAC made its codes, and it was none of the published ones: name it "
-        "(-b, and --weights for custom)"
-    )
+def _named_codec(value: object) -> _MadeBy:
+    names = _MadeBy.__dataclass_fields__
+    if not isinstance(value, dict) or value.keys() != names.keys():
+        raise FormatError(f"its codec is not described by {', '.join(names)}")
+    return _MadeBy(**value)  # whose values `CodesInfo` checks
+
+
+def _codec_of(facts: CodecFacts) -> _MadeBy:
+    return _MadeBy(facts.name, facts.sample_rate, facts.hop_length, facts.codebook_size)
+
+
+def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) -> _Model:
+    """The published DAC that makes such a number of frames of so much audio.
+
+    Unless it is asked for fewer, the official tool takes all the codebooks that a model has, and no
+    two have as many; so where several fit, the one that has that number made the codes. With fewer,
+    codes of the two of 44.1 kHz are told by nothing: the official default is taken.
+
+    Raises:
+        FormatError: none fits, or several do of which each is as likely.
+    """
+    fitting = [model for model in _MODELS if model.fits(codebooks, frames, chunk, seconds)]
+    if not fitting:
+        raise FormatError(
+            "does not say which DAC made its codes, and it was none of the published ones: name it "
+            "(-b, and --weights for custom)"
+        )
+    whole = [model for model in fitting if model.codebooks == codebooks]
+    rates = {model.sample_rate for model in fitting}
+    if not whole and len(rates) > 1:
+        names = ", ".join(model.name for model in fitting)
+        raise FormatError(
+            f"does not say which DAC made its codes, and each of {names} may have: name it (-b)"
+        )
+    return (whole or fitting)[0]

@@ -299,7 +299,7 @@ class NacReader(CodesReader):
         self.length, self.frames = index.length, int(index.frames.sum())
 
     def _groups(self, parts: Iterator[Part]) -> Iterator[list[Part]]:
-        """Blocks that are decoded at once: 1, 2, 4, ..., as only the first may be wanted.
+        """Blocks that are decoded at once: few at first, as only these may be wanted.
 
         One by one in a pipe, where the next may not be there yet, and where one goes on from
         another.
@@ -307,7 +307,7 @@ class NacReader(CodesReader):
         most = 1
         if self._index is not None and len(self._index.entrances) == len(self._index.frames):
             most = self._payload.side_by_side
-        size, group = 1, list[Part]()
+        size, group = min(4, most), list[Part]()
         for part in parts:
             group.append(part)
             sequences = sum(max(1, each.header.segments) for each in group) * self.info.streams
