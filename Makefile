@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench figures nano torch-versions clean
+.PHONY: demo test check bench figures nano nano-lm torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo
@@ -45,6 +45,18 @@ nano: $(VENV)/ready
 	        $(foreach kbps,1.5 3 6 12,-c nano@$(kbps):build/nano/run/best.safetensors) \
 	        $(foreach kbps,6 8 12 16,-c opus@$(kbps)) || exit 1; \
 	done
+
+# nano's language model, into build/nano/lm, on the audio of `nano`; and what it saves.
+nano-lm: $(VENV)/ready
+	$(BIN)/python examples/nano/prepare.py build/nano/data
+	if [ -d build/nano/lm/checkpoints ]; then \
+	    $(BIN)/acomp train --resume --out build/nano/lm; \
+	else \
+	    $(BIN)/acomp train -b nano --config examples/nano/language-model.yaml --out build/nano/lm \
+	        --data build/nano/data/speech/train=0.6 --data build/nano/data/music/train=0.4; \
+	fi
+	$(BIN)/python tests/benchmarks/bench_entropy.py nano build/nano/data/evaluate/speech \
+	    build/nano/data/evaluate/music
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready
