@@ -55,8 +55,8 @@ nano-lm: $(VENV)/ready
 	    $(BIN)/acomp train -b nano --config examples/nano/language-model.yaml --out build/nano/lm \
 	        --data build/nano/data/speech/train=0.6 --data build/nano/data/music/train=0.4; \
 	fi
-	$(BIN)/python tests/benchmarks/bench_entropy.py nano build/nano/data/evaluate/speech \
-	    build/nano/data/evaluate/music
+	$(BIN)/python tests/benchmarks/bench_entropy.py nano --language-model build/nano/lm/best.safetensors \
+	    build/nano/data/evaluate/speech build/nano/data/evaluate/music
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready

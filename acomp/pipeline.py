@@ -24,7 +24,7 @@ from acomp.audio import AudioReader, AudioWriter, Pcm, PcmFormat, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.errors import AudioError, CodecError
-from acomp.files import reason_of
+from acomp.files import Closing, reason_of
 from acomp.formats import CodecFacts, CodesReader, CodesWriter, create_codes, open_codes
 
 Source = str | PathLike[str] | BinaryIO
@@ -102,9 +102,10 @@ def encode_file(
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
         sinks: list[CodesWriter | _Listener] = [writer]
         if check is not None:
-            decoder = Decoder(codec, info)
+            decoder = Decoder(codec, info, measure=writer.wants_loudness)
             audio = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
-            sinks.append(_Listener(decoder, audio))
+            level = files.enter_context(_Level(decoder)) if writer.wants_loudness else None
+            sinks.append(_Listener(decoder, audio, level))
         clock = _Clock()
         for block in _encoded(encoder, reader, clock, progress):
             for sink in sinks:
@@ -163,47 +164,75 @@ def decode_file(
         stretch = _Stretch(loaded, reader, decoder, clock, start, duration)
         layout = (decoder.sample_rate, reader.info.channels)
         sink = files.enter_context(AudioWriter(target, *layout, raw=raw))
-        samples = stretch.samples(progress)
+        level = None
         if reader.info.loudness is not None:
-            samples = _levelled(samples, decoder)
-        for part in samples:
-            sink.write(part)
+            level = files.enter_context(_Level(decoder))
+        for part in stretch.samples(progress):
+            (level or sink).write(part)
+        if level is not None:
+            level.pass_on(sink)
         if stretch.written == 0 and start > 0 and duration != 0:
             raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
     seconds = stretch.written / decoder.sample_rate
     return Result(reader.info, seconds, clock.seconds, tuple(reader.damage))
 
 
-def _levelled(samples: Iterator[Samples], decoder: Decoder) -> Iterator[Samples]:
-    """`samples`, by the end of which the decoder has its gains, at the loudness that is due."""
-    channels = decoder.info.channels
-    with TemporaryFile() as waiting:
-        try:
-            for part in samples:
-                waiting.write(part.T.tobytes())
-            waiting.seek(0)
-        except OSError as failure:
-            raise AudioError(
-                "the decoded audio, which waits until its loudness is known, cannot be kept in "
-                f"the folder for temporary files: {reason_of(failure)}"
-            ) from failure
-        assert decoder.gains is not None
-        while data := waiting.read(BLOCK_VALUES // channels * channels * 4):
-            yield np.frombuffer(data, np.float32).reshape(-1, channels).T * decoder.gains
+class _Level(Closing):
+    """Samples that wait in a temporary file for the gains that the decoder ends with."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        with _keeping():
+            self._file = TemporaryFile()  # noqa: SIM115 - `close` closes it
+
+    def write(self, samples: Samples) -> None:
+        with _keeping():
+            self._file.write(samples.T.tobytes())
+
+    def pass_on(self, sink: AudioWriter) -> None:
+        """Give a sink all of them, at the loudness that is due; the decoder has finished."""
+        gains, channels = self._decoder.gains, self._decoder.info.channels
+        assert gains is not None
+        with _keeping():
+            self._file.seek(0)
+        while data := self._file.read(BLOCK_VALUES // channels * channels * 4):
+            sink.write(np.frombuffer(data, np.float32).reshape(-1, channels).T * gains)
+
+    def close(self) -> None:
+        with _keeping():
+            self._file.close()
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        raise AudioError(
+            "the decoded audio, which waits until its loudness is known, cannot be kept in "
+            f"the folder for temporary files: {reason_of(failure)}"
+        ) from failure
 
 
 class _Listener:
-    """Decodes the codes that a writer gets, to listen to."""
+    """Decodes the codes that a writer gets, to listen to: the sound that decoding its file gives.
 
-    def __init__(self, decoder: Decoder, audio: AudioWriter) -> None:
+    `level` is where the sound waits, where that form keeps a loudness.
+    """
+
+    def __init__(self, decoder: Decoder, audio: AudioWriter, level: _Level | None) -> None:
         self._decoder = decoder
         self._audio = audio
+        self._level = level
 
     def write(self, block: Block) -> None:
-        self._audio.write(self._decoder.push(block))
+        (self._level or self._audio).write(self._decoder.push(block))
 
-    def finish(self, length: int, loudness: tuple[float, ...] | None = None) -> None:  # noqa: ARG002
-        self._audio.write(self._decoder.finish(length))
+    def finish(self, length: int, loudness: tuple[float, ...] | None = None) -> None:
+        rest = self._decoder.finish(length, loudness)
+        (self._level or self._audio).write(rest)
+        if self._level is not None:
+            self._level.pass_on(self._audio)
 
 
 P = ParamSpec("P")
@@ -296,7 +325,8 @@ class _Stretch:
                 yield self._clock(self._decoder.push, part)
         length = self._reader.length or 0
         before = self._first_sample * info.source_rate // info.sample_rate
-        yield self._clock(self._decoder.finish, max(0, length - before))
+        left, damaged = max(0, length - before), bool(self._reader.damage)
+        yield self._clock(self._decoder.finish, left, damaged=damaged)
 
     def _parts(self, block: Block) -> Iterator[Block]:
         while block.frames:

@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from acomp.backends.checkpoint import save_weights
 from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape
+from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.entropy.cascade import CascadeShape
+from acomp.training.language_model import CascadeNetwork
 
 SMALL: dict[str, Shape] = {
     "causal": EncodecShape(
@@ -117,4 +121,39 @@ def save_dac(model: Any, path: Path) -> Path:
     """Tensors and the arguments they were made with, as the official `.pth` files are."""
     metadata = {"kwargs": {"sample_rate": model.sample_rate, "n_codebooks": model.n_codebooks}}
     torch.save({"state_dict": model.state_dict(), "metadata": metadata}, path)
+    return path
+
+
+def encodec_language_model(codebooks: int, past_context: int, seed: int = 0) -> Any:
+    """An `encodec.model.LMModel` of full width that holds some entries far likelier than others."""
+    ensure_torchaudio()
+    from encodec.model import LMModel
+
+    torch.manual_seed(seed)
+    model: Any = LMModel(codebooks, 1024, num_layers=5, dim=200, past_context=past_context)
+    with torch.no_grad():
+        for linear in model.linears:
+            linear.weight.mul_(8)
+    return model.eval()
+
+
+def cascade_network(shape: CascadeShape, seed: int = 0) -> CascadeNetwork:
+    """Random weights that tell some entries as far likelier than others, each in other contexts."""
+    torch.manual_seed(seed)
+    network = CascadeNetwork(shape)
+    with torch.no_grad():
+        network.entries.mul_(10)
+        for part in (network.before, network.within, network.second):
+            part.mul_(3)
+        for part in (network.number, network.first_bias, network.second_bias, network.narrow_bias):
+            part.normal_(std=0.3)
+        network.norm[:, 0].uniform_(0.5, 1.5)
+        network.norm[:, 1].normal_(std=0.1)
+        network.entries_bias.normal_()
+    return network.eval()
+
+
+def save_cascade(shape: CascadeShape, path: Path, seed: int = 0) -> Path:
+    """The file of acomp's own language model."""
+    save_weights(path, cascade_network(shape, seed).weights(), shape)
     return path

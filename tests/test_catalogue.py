@@ -20,6 +20,7 @@ def test_every_codec_has_weights() -> None:
     parts = {part for folder in FOLDERS.values() for part in folder}
     models = {"encodec-24khz-lm", "encodec-48khz-lm"}
     assert set(CATALOGUE) - {*BUILT_IN} == parts | models
+    assert {weights.name for weights in CATALOGUE.values() if weights.is_language_model} == models
 
 
 def test_the_files_of_a_folder_lie_in_one() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import (
     SMALL,
     dac_model,
@@ -26,7 +27,7 @@ import acomp
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.checkpoint import save_weights
 from acomp.codes import Block, Codes, CodesInfo, empty_block
-from acomp.engines import Engine
+from acomp.engines import Engine, pick_engine
 from acomp.testing import CodecConformance
 
 # Only while it is imported: its entry points would be everybody's.
@@ -73,6 +74,23 @@ def soundstream(_: Path) -> Codec:
     return acomp.load("soundstream", weights=weights)
 
 
+def snac(name: str, folder: Path) -> Codec:
+    from snac_models import SMALL as SNACS, lively as lively_snac, spec_of
+
+    from acomp.backends.snac import load_shape
+
+    path = folder / "pytorch_model.bin"
+    torch.save(lively_snac(SNACS[name]).state_dict(), path)
+    return load_shape(spec_of(SNACS[name]), SNACS[name], path, pick_engine("torch"))
+
+
+def mimi(folder: Path) -> Codec:
+    from mimi_models import small_mimi
+
+    small_mimi().save_pretrained(folder)
+    return acomp.load("mimi", weights=folder, engine="torch")
+
+
 def tiny(_: Path | None = None) -> Codec:
     return Tiny(SPEC, None)
 
@@ -97,6 +115,9 @@ CASES = {
     # In blocks of the true lengths, for the delay to be the true one.
     "custom dac": Case(partial(custom, "dac"), needs="dac"),
     "custom dac of odd strides": Case(partial(custom, "dac of odd strides"), needs="dac"),
+    "snac": Case(partial(snac, "plain"), needs="snac"),
+    "snac with attention": Case(partial(snac, "windows"), needs="snac"),
+    "mimi": Case(mimi, 25, needs="transformers"),
     "soundstream": Case(soundstream, needs="ai_edge_litert"),
     "somebody else's": Case(tiny),
 }

@@ -37,7 +37,7 @@ from acomp.codes import Block, Codes, CodesInfo, Segments
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.entropy import official
 from acomp.errors import FormatError, WeightsError
-from acomp.formats import create_codes, open_codes, read_codes
+from acomp.formats import create_codes, ecdc, open_codes, read_codes, write_codes
 
 ensure_torchaudio()
 compress_module = import_module("encodec.compress")
@@ -53,9 +53,9 @@ FILES = {
 """What the package asks the network for."""
 
 
-def save_language_model(codebooks: int, path: Path, seed: int = 0) -> Path:
+def save_language_model(codebooks: int, path: Path) -> Path:
     """The official language model with random weights, some entries far likelier than others."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model: Any = import_module("encodec.model").LMModel(codebooks, 1024, num_layers=5, dim=200)
     with torch.no_grad():
         for linear in model.linears:
@@ -119,6 +119,9 @@ def pairs(
         return torch.load(weights[FILES[Path(urlsplit(url).path).name]], weights_only=True)
 
     with pytest.MonkeyPatch.context() as patch:
+        # Random numbers for weights that are then replaced take most of the time.
+        for initialise in ("kaiming_uniform_", "uniform_", "normal_"):
+            patch.setattr(torch.nn.init, initialise, lambda tensor, *_, **__: tensor)
         patch.setattr(torch.hub, "load_state_dict_from_url", downloaded)
         # Each of its calls would build the model anew.
         constructors = compress_module.MODELS
@@ -157,15 +160,14 @@ def official_samples(data: bytes) -> tuple[NDArray[np.float32], int]:
 # Beside the official package
 
 
-@pytest.mark.parametrize("entropy", ["none", "lm"])
 @pytest.mark.parametrize(
     ("name", "samples"), [("encodec-24khz", 7000), ("encodec-48khz", 48_100)], ids=NAMES
 )
 def test_acomp_reads_and_writes_the_official_bytes(
-    pairs: dict[str, Pair], name: str, samples: int, entropy: str
+    pairs: dict[str, Pair], name: str, samples: int
 ) -> None:
     pair = pairs[name]
-    data = pair.compress(pair.sound(samples), entropy)
+    data = pair.compress(pair.sound(samples), "none")
     codes = pair.read(data)
     expected = pair.codec.info(pair.sound(9), bandwidth=BANDWIDTHS[name])
     assert codes.info == replace(expected, fingerprint=None)
@@ -175,7 +177,31 @@ def test_acomp_reads_and_writes_the_official_bytes(
     other, rate = official_samples(data)
     assert decoded.sample_rate == rate
     np.testing.assert_allclose(decoded.samples, other, rtol=0, atol=1e-5)
-    assert pair.write(codes, entropy) == data
+    assert pair.write(codes, "none") == data
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("loaded")
+def test_entropy_coding_is_official_too(
+    pairs: dict[str, Pair], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With segments of 10 frames, where there are any; both begin anew with each."""
+    pair = pairs[name]
+    monkeypatch.setattr(pair.model, "segment", pair.model.segment and 3200 / 48_000)
+    models = [
+        model if model.segment is None else replace(model, segment=3200, stride=3168)
+        for model in ecdc._MODELS
+    ]
+    monkeypatch.setattr(ecdc, "_MODELS", models)
+    data = pair.compress(pair.sound(4000), "lm")
+    codes = pair.read(data)
+    packed = pair.read(pair.compress(pair.sound(4000), "none"))
+    assert_same(codes, packed)
+    assert codes.frames == 13
+    assert codes.segments is None or list(codes.segments.frames) == [10, 3]
+    assert pair.write(codes, "lm") == data
+    samples, _ = official_samples(pair.write(codes, "lm"))
+    np.testing.assert_array_equal(samples, official_samples(pair.write(codes, "none"))[0])
 
 
 @pytest.mark.parametrize(("name", "rate"), list(zip(NAMES, (44_100, 32_000), strict=True)))
@@ -511,7 +537,9 @@ def test_another_language_model_is_noticed(
     pairs: dict[str, Pair], coded: Coded, tmp_path: Path
 ) -> None:
     codes, data = coded["encodec-24khz"]
-    other = save_language_model(32, tmp_path / "other.th", seed=1)
+    other = tmp_path / "other.th"
+    state = torch.load(pairs["encodec-24khz"].language_model, weights_only=True)
+    torch.save({name: weight.flip(0) for name, weight in state.items()}, other)
     assert_same(read_codes(Pipe(data)), replace(codes, info=replace(codes.info, fingerprint=None)))
     with pytest.raises(FormatError, match="written with another language model"):
         read_codes(Pipe(data), language_model=other)
@@ -535,9 +563,11 @@ def test_a_language_model_that_is_not_here_is_asked_for(
         assert reader.frames == codes.frames
 
 
-def test_a_language_model_of_no_numbers_is_refused(coded: Coded, tmp_path: Path) -> None:
-    path = save_language_model(32, tmp_path / "nan.th")
-    state = torch.load(path, weights_only=True)
+def test_a_language_model_of_no_numbers_is_refused(
+    pairs: dict[str, Pair], coded: Coded, tmp_path: Path
+) -> None:
+    path = tmp_path / "nan.th"
+    state = torch.load(pairs["encodec-24khz"].language_model, weights_only=True)
     state["transformer.norm_in.weight"].fill_(torch.nan)
     torch.save(state, path)
     codes, data = coded["encodec-24khz"]
@@ -557,9 +587,9 @@ def test_codes_at_the_middle_of_the_range_are_refused_before_numbers_grow(
     unreadable(middle, "cannot be decoded")
     monkeypatch.setattr(official, "MAX_BIT", 1000)
     model = official.load_language_model("encodec-24khz", None)
-    data = official.OfficialDecoder(model, 3, io.BytesIO(b"\1" + bytes(99))).pull(4)
+    found = official.OfficialDecoder(model, 3, io.BytesIO(b"\1" + bytes(99))).pull(4)
     with pytest.raises(FormatError, match="take entropy none"):
-        written(Codes(codes.info, data[np.newaxis], codes.length), "lm")
+        written(Codes(codes.info, found[np.newaxis], codes.length), "lm")
 
 
 def test_the_package_notes_nothing_of_each_code(
@@ -585,26 +615,82 @@ def test_the_package_notes_nothing_of_each_code(
 
 
 def test_encode_info_convert_and_decode(
-    cli: Cli, speech: Path, encodec_24khz: Path, tmp_path: Path
+    cli: Cli, pairs: dict[str, Pair], encodec_24khz: Path, tmp_path: Path
 ) -> None:
     weights = "--weights", encodec_24khz, "--engine", "torch"
-    assert_done(cli("encode", speech, "-o", "a.ecdc", "-k", 3, *weights))
-    assert_done(cli("encode", speech, "-o", "a.nac", "-k", 3, *weights))
+    sound = make(tmp_path / "a.flac", seconds=0.4)
+    assert_done(cli("encode", sound, "-o", "a.ecdc", "-k", 3, *weights))
     facts = json.loads(cli("info", "--json", "a.ecdc").out)
-    assert (facts["form"], facts["codec"], facts["duration"]) == ("ecdc", "encodec-24khz", 1.0)
-    assert (facts["codebooks"], facts["frames"], facts["fingerprint"]) == (4, 75, None)
+    assert (facts["form"], facts["codec"], facts["duration"]) == ("ecdc", "encodec-24khz", 0.4)
+    assert (facts["codebooks"], facts["frames"], facts["fingerprint"]) == (4, 30, None)
+    assert_done(cli("convert", "a.ecdc", "a.nac"))
     assert_done(cli("convert", "a.nac", "b.ecdc"))
     assert (tmp_path / "b.ecdc").read_bytes() == (tmp_path / "a.ecdc").read_bytes()
-    assert_done(cli("convert", "a.ecdc", "b.nac"))
-    np.testing.assert_array_equal(
-        read_codes(tmp_path / "b.nac").data, read_codes(tmp_path / "a.nac").data
-    )
+    codec = pairs["encodec-24khz"].codec
+    codes = codec.encode(acomp.read_audio(sound), bandwidth=3)
+    np.testing.assert_array_equal(read_codes(tmp_path / "a.nac").data, codes.data)
     assert_done(cli("decode", "a.ecdc", "-o", "a.wav", *weights))
-    assert_done(cli("decode", "a.nac", "-o", "b.wav", *weights))
-    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
-    part = ("--start", 0.5, "--duration", 0.2)
+    found = acomp.read_audio(tmp_path / "a.wav").samples
+    expected = codec.decode(codes).samples
+    np.testing.assert_allclose(found, expected.clip(-1, 1), rtol=0, atol=1.5 / 32768)
+    part = ("--start", 0.1, "--duration", 0.2)
     assert_done(cli("decode", "a.ecdc", "-o", "part.wav", *part, *weights))
     assert acomp.read_audio(tmp_path / "part.wav").length == 4800
+
+
+def test_entropy_coding_on_the_command_line(
+    cli: Cli, pairs: dict[str, Pair], encodec_24khz: Path, tmp_path: Path
+) -> None:
+    sound = make(tmp_path / "a.flac", seconds=0.1)
+    weights = "--weights", encodec_24khz, "--engine", "torch"
+    by = "--language-model", pairs["encodec-24khz"].language_model
+    lm = "--entropy", "lm"
+    assert_done(cli("encode", sound, "-o", "a.ecdc", "--codebooks", 2, *lm, *by, *weights))
+    assert json.loads(cli("info", "--json", "a.ecdc").out)["frames"] == 8
+    assert_done(cli("convert", "a.ecdc", "a.nac", *by))
+    assert_done(cli("convert", "a.nac", "b.ecdc", *lm, *by))
+    assert (tmp_path / "b.ecdc").read_bytes() == (tmp_path / "a.ecdc").read_bytes()
+    codec = pairs["encodec-24khz"].codec
+    codes = codec.encode(acomp.read_audio(sound), codebooks=2)
+    np.testing.assert_array_equal(read_codes(tmp_path / "a.nac").data, codes.data)
+    assert_done(cli("decode", "a.ecdc", "-o", "a.wav", *by, *weights))
+    found = acomp.read_audio(tmp_path / "a.wav").samples
+    expected = codec.decode(codes).samples
+    np.testing.assert_allclose(found, expected.clip(-1, 1), rtol=0, atol=1.5 / 32768)
+
+
+def test_forms_without_entropy_coding_say_so(cli: Cli, speech: Path, tmp_path: Path) -> None:
+    write_codes(tmp_path / "a.nac", some_codes("encodec-24khz", 960))
+    for name in ("x.txt", "x.dac", "x.npz"):
+        words = f"error: {name}: ", "entropy coding none, not 'lm'"
+        assert_refused(cli("convert", "a.nac", name, "--entropy", "lm"), *words)
+        assert_refused(cli("encode", speech, "-b", "nano", "--entropy", "lm", "-o", name), name)
+        assert not (tmp_path / name).exists()
+
+
+def test_language_models_that_are_none_end_in_one_line(
+    cli: Cli, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    codes = some_codes("encodec-24khz", 960)
+    write_codes(tmp_path / "a.nac", codes)
+    model = pairs["encodec-24khz"].language_model
+    (tmp_path / "a.ecdc").write_bytes(written(codes, "lm", model))
+    (tmp_path / "text.th").write_text("no weights")
+    other = pairs["encodec-48khz"].language_model
+    for source, target in (("a.nac", "b.ecdc"), ("a.ecdc", "b.nac")):
+        coding = ("convert", source, target, *(("--entropy", "lm") if "nac" in source else ()))
+        missing = cli(*coding)
+        assert_refused(missing, "encodec-24khz-lm are not here", "--language-model FILE")
+        for file, words in (
+            (other, "does not hold weights of encodec-24khz-lm"),
+            ("text.th", "text.th"),
+            ("none.th", "none.th"),
+            (tmp_path, str(tmp_path)),
+        ):
+            assert_refused(cli(*coding, "--language-model", file), words)
+        assert not (tmp_path / target).exists()
+    assert_refused(cli("decode", "a.ecdc", "-o", "a.wav"), "--")
+    assert not (tmp_path / "a.wav").exists()
 
 
 def test_files_that_are_none_end_in_one_line(cli: Cli, tmp_path: Path) -> None:
@@ -630,3 +716,8 @@ def test_packed_codes_need_no_torch(tmp_path: Path) -> None:
     (tmp_path / "a.ecdc").write_bytes(written(some_codes("encodec-48khz", 99_999)))
     assert imported(tmp_path, COMMAND, "info", "a.ecdc") == set()
     assert imported(tmp_path, COMMAND, "convert", "a.ecdc", "b.ecdc") == set()
+
+
+def test_info_of_entropy_coded_files_needs_no_torch(coded: Coded, tmp_path: Path) -> None:
+    (tmp_path / "a.ecdc").write_bytes(coded["encodec-48khz"][1])
+    assert imported(tmp_path, COMMAND, "info", "a.ecdc") == set()

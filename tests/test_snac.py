@@ -19,66 +19,18 @@ import torch
 from agreement import assert_official_codes
 from commands import Cli, assert_done, assert_refused, make
 from numpy.typing import NDArray
+from snac_models import SMALL, lively, spec_of
 from torch.nn.functional import avg_pool1d, normalize
 
 import acomp
-from acomp.backends.base import CodecSpec, Decoder, Encoder
+from acomp.backends.base import Decoder, Encoder
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK
-from acomp.backends.snac import SHAPES, Snac, SnacShape, fold, load_shape, unfold
+from acomp.backends.snac import SHAPES, Snac, fold, load_shape, unfold
 from acomp.backends.specs import SPECS
 from acomp.codes import Block, split
 from acomp.engines import pick_engine
 
 pytest.importorskip("snac", reason="the extra acomp[snac] is not installed")
-
-SMALL = {
-    "plain": SnacShape(
-        sample_rate=8000,
-        strides=(2, 3, 4),
-        encoder_width=8,
-        decoder_width=32,
-        codebook_size=64,
-        noise_frames=6,
-    ),
-    "windows": SnacShape(
-        sample_rate=8000,
-        strides=(2, 3),
-        encoder_width=16,
-        decoder_width=64,
-        window=16,
-        level_strides=(4, 2, 1),
-        codebook_size=64,
-        noise_frames=8,
-    ),
-}
-
-
-def spec_of(shape: SnacShape) -> CodecSpec:
-    hop = shape.latent_hop * shape.level_strides[0]
-    return CodecSpec(
-        name="snac-small",
-        sample_rate=shape.sample_rate,
-        channels=1,
-        hop_length=hop,
-        codebooks=7,
-        codebook_size=shape.codebook_size,
-        codebook_dim=8,
-        bandwidths={1: 7},
-        stereo_streams=True,
-        delay=shape.held * shape.latent_hop / shape.sample_rate,
-        levels=(1, 2, 4),
-    )
-
-
-@torch.no_grad()
-def lively(shape: SnacShape) -> Any:
-    """The official module with random weights, whose parts differ and whose sound comes through."""
-    torch.manual_seed(1)
-    model: Any = shape.build()
-    for part in model.modules():
-        if type(part).__name__ == "Snake1d":
-            part.alpha.uniform_(0.1, 4)
-    return model
 
 
 @pytest.fixture(scope="module", params=list(SMALL))
@@ -150,8 +102,8 @@ def official_sound(codec: Snac, model: Any, latents: torch.Tensor) -> NDArray[np
 
     def fixed(shape: tuple[int, ...], **_: object) -> torch.Tensor:
         layer = next(layers)
-        drawn = [np.resize(codec.noise(layer, stream), shape[-1]) for stream in range(shape[0])]
-        return torch.from_numpy(np.stack(drawn))[:, None]
+        drawn = np.resize(codec.noise(layer), shape[-1])
+        return torch.from_numpy(drawn).repeat(shape[0], 1)[:, None]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "randn", fixed)

@@ -61,7 +61,7 @@ READ_ONLY = {
 
 def names() -> list[str]:
     """Every name that `load` takes."""
-    return sorted({ENCODEC, *ALIASES, *BUILT_IN, *_third_party()})
+    return sorted({ENCODEC, *ALIASES, *BUILT_IN, *third_party()})
 
 
 def resolve(name: str, channels: int = 1) -> str:
@@ -75,7 +75,7 @@ def resolve(name: str, channels: int = 1) -> str:
     name = ALIASES.get(name, name)
     if name in READ_ONLY:
         raise CodecError(READ_ONLY[name])
-    if name not in BUILT_IN and name not in _third_party():
+    if name not in BUILT_IN and name not in third_party():
         raise CodecError(f"there is no codec {name!r}; there are {', '.join(names())}")
     return name
 
@@ -112,7 +112,7 @@ def load(
 def _loader(name: str) -> Loader:
     if name in BUILT_IN:
         return partial(_load_built_in, BUILT_IN[name])
-    entry = _third_party()[name]
+    entry = third_party()[name]
     try:
         loader: Loader = entry.load()
     except Exception as error:  # whatever somebody else's package raises on import
@@ -130,5 +130,6 @@ def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine)
     return codec
 
 
-def _third_party() -> dict[str, EntryPoint]:
+def third_party() -> dict[str, EntryPoint]:
+    """The codecs of other packages by name; none of them is imported."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}

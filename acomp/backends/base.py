@@ -403,19 +403,32 @@ class Encoder:
 class Decoder:
     """Decodes a stream of blocks; `Codec.decode` block by block.
 
-    It leaves the level as it was coded. Where `info` names a loudness, `gains` restore it.
+    It leaves the level as it was coded. Where there is a loudness to restore, `gains` do that.
+
+    Args:
+        codec: what decodes.
+        info: of the codes.
+        sample_rate: in Hz; that of the encoded audio by default.
+        measure: whether `finish` will name a loudness, where `info` does not.
     """
 
-    def __init__(self, codec: Codec, info: CodesInfo, sample_rate: int | None = None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        info: CodesInfo,
+        sample_rate: int | None = None,
+        *,
+        measure: bool = False,
+    ) -> None:
         codec.check(info)
         self.info = info
         self.sample_rate = sample_rate or info.source_rate
         """Rate of the samples it gives, in Hz."""
         self.gains: Samples | None = None
-        """What to multiply all samples by for `info.loudness`, `[channels, 1]`, once finished: only
+        """What to multiply all samples by for the loudness, `[channels, 1]`, once finished: only
         the whole tells how loud it is. None where there is no loudness to restore."""
         self._meter = None
-        if info.loudness is not None:
+        if measure or info.loudness is not None:
             self._meter = LoudnessMeter(info.sample_rate, info.channels)
         # The last frame, or chunk, is padded, and only the end tells by how much.
         padded = info.hop_length * (info.chunk or codec.unit)
@@ -431,18 +444,29 @@ class Decoder:
             return np.zeros((self.info.channels, 0), np.float32)
         return self._resample(self._stream.push(block))
 
-    def finish(self, length: int) -> Samples:
+    def finish(
+        self, length: int, loudness: tuple[float, ...] | None = None, *, damaged: bool = False
+    ) -> Samples:
         """Give the last samples, so that all are what `length` samples of the source rate last.
 
+        Args:
+            length: in samples per channel at `info.source_rate`.
+            loudness: to restore, in LUFS of each channel, in the place of `info.loudness`: who
+                encodes knows it only now.
+            damaged: whether codes are missing, so that the length may be too much for them.
+
         Raises:
-            CodecError: the codes do not hold that much audio.
+            CodecError: the codes do not hold that much audio, and are not damaged.
         """
         info = self.info
         rest = self._resample(self._stream.finish())
-        if self._meter is not None and info.loudness is not None:
-            self.gains = gains(info.loudness, self._meter.finish())
+        wanted = loudness or info.loudness
+        if self._meter is not None and wanted is not None:
+            self.gains = gains(wanted, self._meter.finish())
         expected = -(-length * info.sample_rate // info.source_rate)
-        if expected > self._decoded + info.hop_length:
+        if damaged and expected > self._decoded:
+            length = self._decoded * info.source_rate // info.sample_rate
+        elif expected > self._decoded + info.hop_length:
             raise CodecError(
                 f"the codes hold {self._decoded / info.sample_rate:.2f} s of audio, not the "
                 f"{length / info.source_rate:.2f} s that they claim"

@@ -23,6 +23,7 @@ class Weights:
     file: str
     """Name of the file in acomp's cache, and in the official package's; may lie in a folder."""
     licence: str
+    """With `(code)` behind it where it is that of the code; for the weights see `page`."""
     page: str
     """Page that the weights are published on."""
     url: str | None = None
@@ -36,12 +37,17 @@ class Weights:
     """Official package that keeps the file in a cache of its own; Hugging Face's by the repository
     that `page` names."""
 
+    @property
+    def is_language_model(self) -> bool:
+        """Whether they are a language model's, for entropy coding, and not a codec's."""
+        return self.name.endswith("-lm")
+
 
 def _encodec(name: str, file: str, *, sha256: str, size: int | None = None) -> Weights:
     return Weights(
         name=name,
         file=file,
-        licence="MIT (code; for the weights see the page)",
+        licence="MIT (code)",
         page="https://github.com/facebookresearch/encodec",
         url=f"{_ENCODEC}/{file}",
         size=size,

@@ -361,6 +361,9 @@ class DacChunkDecoder:
         """The last samples of a chunk."""
         network = self._codec.unpadded()
         if self._frames < network.shortest:
+            if self._frames < self._chunk:
+                self._begin()
+                return np.zeros((self._channels, 1, 0), np.float32)  # the codes were cut short
             raise CodecError(
                 f"a chunk of {self._frames} frames is too short for {self._codec.spec.name}, "
                 f"which needs {network.shortest}"

@@ -483,14 +483,16 @@ class _NoisyBlocks(nn.Module):
 # Noise
 
 
-def noise(shape: SnacShape, layer: int, stream: int) -> NDArray[np.float32]:
+def noise(shape: SnacShape, layer: int) -> NDArray[np.float32]:
     """The noise of one of the decoder's blocks, standard normal, which repeats: `[time]`.
+
+    All streams have the same: what is alike in both channels stays in the middle.
 
     From numpy's `RandomState`, as its numbers will be the same in all versions (NEP 19).
     """
     steps = math.prod(shape.strides[::-1][: layer + 1])
     count = shape.noise_frames * shape.level_strides[0] * steps
-    return np.random.RandomState([layer, stream]).standard_normal(count).astype(np.float32)
+    return np.random.RandomState(layer).standard_normal(count).astype(np.float32)
 
 
 class _Stage(Protocol):
@@ -507,14 +509,8 @@ class _WithNoise:
     def __init__(self, part: _Part, codec: Snac, streams: int) -> None:
         self._blocks = part.in_blocks()
         steps = codec.shape.noise_frames * codec.shape.level_strides[0] * part.inputs
-        self._noise = np.stack(
-            [
-                np.concatenate(
-                    [codec.noise(layer, stream).reshape(steps, -1).T for layer in part.noisy]
-                )
-                for stream in range(streams)
-            ]
-        )
+        noise = [codec.noise(layer).reshape(steps, -1).T for layer in part.noisy]
+        self._noise = np.repeat(np.concatenate(noise)[np.newaxis], streams, axis=0)
         self._position = 0
 
     def push(self, x: Array) -> Iterator[Array]:

@@ -12,6 +12,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,9 +84,9 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
     A download is checked for all that is known: size and SHA-256, whole or its beginning. Where no
     SHA-256 is known (dac-44khz-16kbps, and what comes from Hugging Face) there is the size, or that
-    it came whole. Where the catalogue lacks the
-    whole SHA-256, the one seen is kept beside the file, so that a later change is noticed. A
-    damaged file in acomp's cache is replaced. A download that breaks off is resumed by the next.
+    it came whole. Where the catalogue lacks the whole SHA-256, the one seen is kept beside the
+    file, so that a later change is noticed. A damaged file in acomp's cache is replaced. A download
+    that breaks off is resumed by the next.
 
     Raises:
         WeightsError: there are no such weights, or they cannot be fetched, or ACOMP_OFFLINE is set
@@ -105,7 +106,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         find(name)  # where a file is here but damaged, that is the thing to say
         raise WeightsError(
             f"weights of {name} are not here and ACOMP_OFFLINE is set: "
-            f"unset it, put the file at {target} or pass {_option(name)} FILE"
+            f"unset it, put the file at {target} or pass {_option(weights)}"
         )
     from filelock import FileLock
 
@@ -119,19 +120,22 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     except DownloadError as error:
         raise WeightsError(
             f"cannot fetch the weights of {name} from {urlsplit(weights.url).netloc}: {error}; "
-            f"put the file at {target} or pass {_option(name)} FILE"
+            f"put the file at {target} or pass {_option(weights)}"
         ) from error
     except OSError as error:
         raise WeightsError(
             f"cannot keep weights in {target.parent}: {reason_of(error)}; "
-            f"name another folder in ACOMP_CACHE or pass {_option(name)} FILE"
+            f"name another folder in ACOMP_CACHE or pass {_option(weights)}"
         ) from error
     return found or target
 
 
-def _option(name: str) -> str:
-    """What another file is named by on the command line."""
-    return "--language-model" if name.endswith("-lm") else "--weights"
+def _option(weights: Weights) -> str:
+    """What names other weights on the command line."""
+    if weights.is_language_model:
+        return "--language-model FILE"
+    parts = chain.from_iterable(FOLDERS.values())
+    return "--weights FOLDER" if weights.name in parts else "--weights FILE"
 
 
 def _find_sound(name: str) -> Path | None:
@@ -171,10 +175,11 @@ def _paths(weights: Weights) -> list[Path]:
 def _hugging_face_paths(weights: Weights) -> list[Path]:
     """Where Hugging Face's packages keep the file, in each revision that is here.
 
-    See https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+    See https://huggingface.co/docs/huggingface_hub/guides/manage-cache, and for the variables
+    https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables.
     """
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    home = os.environ.get("HF_HOME") or _user_cache() / "huggingface"
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
     folder, file = weights.file.split("/")
     return sorted(hub.glob(f"models--{folder}/snapshots/*/{file}"))
 
@@ -184,9 +189,11 @@ def _torch_home() -> Path:
 
     See https://docs.pytorch.org/docs/stable/hub.html, "Where are my downloaded models saved?".
     """
-    home = os.environ.get("TORCH_HOME")
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(home) if home else Path(cache) / "torch").expanduser()
+    return Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser()
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
 
 
 # Whether files are what they should be

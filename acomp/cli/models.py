@@ -1,43 +1,62 @@
-"""`acomp models`: the weights catalogue and its cache."""
+"""`acomp models`: the codecs, and the cache of their weights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Annotated
+from dataclasses import asdict, replace
+from importlib.metadata import EntryPoint
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.backends import weights
+from acomp.backends import ALIASES, ENCODEC, third_party, weights
 from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.backends.download import Progress
 from acomp.errors import WeightsError
 from acomp.files import cache_folder
 
-app = typer.Typer(help="List, fetch and verify the weights of the codecs.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from acomp.backends.base import CodecSpec
+
+WIDTH = 99
+"""Columns that the table of codecs takes; in fewer it moves together."""
+PIPE_WIDTH = 1000
+"""Columns where there is no terminal: lines stay whole for the program that reads them."""
+
+app = typer.Typer(help="List the codecs; fetch and verify their weights.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all that is known, files and addresses too.")
+    ] = False,
 ) -> None:
-    """List the weights: size, licence, what is known of the SHA-256, and where the file is."""
-    entries = [(entry, weights.status(name)) for name, entry in CATALOGUE.items()]
-    if as_json:
-        typer.echo(json.dumps([_as_dict(*entry) for entry in entries], indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """List the codecs: what is fixed about each, its licence, and whether its weights are here."""
+    from acomp.backends.specs import SPECS
 
-    table = Table("Name", "Size", "Licence", "SHA-256")
-    table.add_column("File", overflow="fold")
-    for entry, here in entries:
-        row = (entry.name, _size(entry, here), entry.licence, _sum(entry), _place(here))
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    specs = list(SPECS.values())
+    models = [entry for entry in CATALOGUE.values() if entry.is_language_model]
+    here = {name: weights.status(name) for name in [*SPECS, *(model.name for model in models)]}
+    others = list(third_party().values())
+    if as_json:
+        facts = [
+            *({**_spec_facts(spec), **_weights_facts(here[spec.name])} for spec in specs),
+            *({"kind": "language model", **_weights_facts(here[model.name])} for model in models),
+            *map(_package_facts, others),
+        ]
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    tables = [_codec_table(specs, here), _model_table(models, here)]
+    if others:
+        tables.append(_package_table(others))
+    damages = [_damage(state) for state in here.values() if state.problem]
+    _print(tables, [*_notes(), *damages])
 
 
 @app.command()
@@ -71,7 +90,7 @@ def verify(
 
 @app.command()
 def path(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
-    """Print the cache folder, or the weights file of NAME."""
+    """Print the cache folder, or where the weights of NAME are: a file, or a folder of files."""
     if name is None:
         typer.echo(cache_folder())
         return
@@ -115,9 +134,120 @@ def download_bar(name: str) -> Iterator[Progress]:
         bar.stop()
 
 
-def _as_dict(entry: Weights, here: weights.Status) -> dict[str, object]:
-    place = str(here.path) if here.path else None
-    return {**asdict(entry), "path": place, "problem": here.problem}
+def _codec_table(specs: list[CodecSpec], here: dict[str, weights.Status]) -> Table:
+    table = _table(
+        *("Codec", "Hz", "Channels", "Frames\nper s"),
+        *("Codebooks", "kbps", "Licence", "Weights"),
+    )
+    for spec in specs:
+        bandwidths = " ".join(f"{kbps:g}" for kbps in sorted(spec.bandwidths))
+        table.add_row(
+            spec.name,
+            str(spec.sample_rate),
+            "1 or 2" if spec.stereo_streams else str(spec.channels),
+            f"{spec.frame_rate:.3g}",
+            f"{'+'.join(map(str, spec.levels)) or spec.codebooks} x {spec.codebook_size}",
+            bandwidths,
+            _entry(spec.name).licence,
+            _state(here[spec.name]),
+        )
+    return table
+
+
+def _model_table(models: list[Weights], here: dict[str, weights.Status]) -> Table:
+    table = _table("Language model", "Size", "Licence", "Weights")
+    for model in models:
+        state = here[model.name]
+        table.add_row(model.name, _size(model, state), model.licence, _state(state))
+    return table
+
+
+def _package_table(others: list[EntryPoint]) -> Table:
+    from rich.markup import escape  # their names are not acomp's
+
+    table = _table("Other codec", "Package")
+    for entry in others:
+        table.add_row(escape(entry.name), escape(_package(entry)))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A table that may break lists of numbers, and nothing else, where it is too wide."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=column not in ("Codebooks", "kbps"))
+    return table
+
+
+def _notes() -> list[str]:
+    """What the table is too narrow to say."""
+    aliases = [f"{alias} is {name}" for alias, name in ALIASES.items()]
+    pages = {entry.page for entry in CATALOGUE.values() if entry.licence.endswith("(code)")}
+    return [
+        "Channels: 1 or 2, stereo as 2 streams; 1, stereo is mixed down; 2, coded jointly.",
+        "kbps: the bandwidths of one stream, which -k takes.",
+        f"Names: {'; '.join(aliases)}; {ENCODEC} is encodec-24khz for mono, -48khz for stereo.",
+        *(
+            f"(code): the licence of the code; for the weights see {page}."
+            for page in sorted(pages)
+        ),
+    ]
+
+
+def _print(tables: list[Table], lines: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    for table in tables:
+        if console.width < WIDTH:
+            table.padding = 0
+        console.print(table, "")
+    console.print(*lines, sep="\n", soft_wrap=True, highlight=False, markup=False)
+
+
+def _spec_facts(spec: CodecSpec) -> dict[str, object]:
+    return {"kind": "codec", **asdict(spec), "frame_rate": spec.frame_rate}
+
+
+def _weights_facts(here: weights.Status) -> dict[str, object]:
+    """What the catalogue says of weights and what is here of them, file by file if in a folder."""
+    files = [_weights_facts(weights.status(part)) for part in FOLDERS.get(here.name, ())]
+    path = str(here.path) if here.path else None
+    return {**asdict(_entry(here.name)), "path": path, "problem": here.problem, "files": files}
+
+
+def _package_facts(entry: EntryPoint) -> dict[str, object]:
+    return {
+        "kind": "codec of another package",
+        "name": entry.name,
+        "distribution": _package(entry),
+        "entry_point": entry.value,
+    }
+
+
+def _package(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.module
+
+
+def _entry(name: str) -> Weights:
+    """The catalogue's entry of a codec; the files of a folder as one, in what they share."""
+    if name not in FOLDERS:
+        return lookup(name)
+    parts = [lookup(part) for part in FOLDERS[name]]
+    sizes = [part.size for part in parts if part.size is not None]
+    return replace(
+        parts[0],
+        name=name,
+        file=str(PurePath(parts[0].file).parent),
+        url=None,
+        size=sum(sizes) if len(sizes) == len(parts) else None,
+        sha256=None,
+    )
 
 
 def _size(entry: Weights, here: weights.Status) -> str:
@@ -125,15 +255,14 @@ def _size(entry: Weights, here: weights.Status) -> str:
     return "not known" if size is None else f"{size / 1e6:.1f} MB"
 
 
-def _sum(entry: Weights) -> str:
-    if entry.sha256 is None:
-        return "not known"
-    return "known" if len(entry.sha256) == 64 else f"begins {entry.sha256}"
+def _state(here: weights.Status) -> str:
+    if here.problem:
+        return "damaged"
+    return "here" if here.path else "not here"
 
 
-def _place(here: weights.Status) -> str:
-    place = str(here.path) if here.path else "not here"
-    return f"{place} (damaged: {here.problem})" if here.problem else place
+def _damage(here: weights.Status) -> str:
+    return f"{here.name}: {_verdict(here)}; mend with: acomp models fetch {here.name}"
 
 
 def _verdict(here: weights.Status) -> str:
@@ -141,4 +270,6 @@ def _verdict(here: weights.Status) -> str:
         return "not here"
     if here.problem:
         return f"damaged: {here.problem}: {here.path}"
+    if here.name in FOLDERS:
+        return f"good: {len(FOLDERS[here.name])} files: {here.path}"
     return f"good: sha256 {here.sha256}: {here.path}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acomp.backends.catalogue import CATALOGUE
 from acomp.backends.checkpoint import (
@@ -59,8 +62,9 @@ def _load(file: Path, frame_rate: float) -> LanguageModel:
     if shape is not None:
         return _cascade(file, shape)
     state = load_checkpoint(file).state
+    arrays = {name: tensor.float().numpy() for name, tensor in state.items()}
+    _check_numbers(file, arrays)
     try:
-        arrays = {name: tensor.float().numpy() for name, tensor in state.items()}
         return EncodecLanguageModel(arrays, frame_rate, fingerprint(state))
     except WeightsError as error:
         raise WeightsError(f"{file} holds no language model") from error
@@ -84,6 +88,8 @@ def _shape_in(file: Path) -> CascadeShape | None:
         if not isinstance(fields, dict) or fields.pop("family", None) != FAMILY:
             return None
         return CascadeShape(**{**fields, "dilations": tuple(fields["dilations"])})
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from error
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         raise WeightsError(f"{file}: the shape that it names is none") from error
 
@@ -93,9 +99,13 @@ def _cascade(file: Path, shape: CascadeShape) -> Cascade:
     due = _layout(shape)
     if {name: (array.dtype.name, array.shape) for name, array in arrays.items()} != due:
         raise WeightsError(f"{file} does not hold the weights of the shape that it names")
+    _check_numbers(file, arrays)
+    return Cascade(shape, arrays, fingerprint(arrays))
+
+
+def _check_numbers(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise WeightsError(f"{file} holds weights that are no numbers")
-    return Cascade(shape, arrays, fingerprint(arrays))
 
 
 def _layout(shape: CascadeShape) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -56,7 +56,8 @@ LANGUAGE_MODEL = "language_model"
 """What the metadata calls the fingerprint of the language model."""
 MAX_FRAMES = (1 << 32) - 1
 MAX_SEQUENCES = 64
-"""Segments and streams of the blocks that are decoded at once, at most: bounds memory."""
+"""Segments times streams of an entropy-coded block of several segments, and of the blocks that are
+decoded at once, at most: bounds memory."""
 
 # Recovery: bytes looked through at a time, bytes checksummed in vain before it gives up, and packed
 # bytes of silence it puts in beyond what the bytes it passed over could have held.
@@ -108,7 +109,8 @@ class NacWriter(CodesWriter):
         return block
 
     def _emit(self, block: Block, last: bool = False) -> None:
-        *runs, end = _runs(block, self._payload.max_frames)
+        most = _most_segments(self.info, self._layout)
+        *runs, end = _runs(block, self._payload.max_frames, most)
         for run in runs:
             self._emit_run(run, 0)
         self._emit_run(end, LAST if last else 0)
@@ -151,8 +153,14 @@ def _coder(info: CodesInfo, file: Path | None) -> BlockCoder:
     return load_coder(info, file)
 
 
-def _runs(block: Block, max_frames: int) -> Iterator[Block]:
-    """Cut `block` where a segment is longer than the first, or follows a shorter one.
+def _most_segments(info: CodesInfo, layout: Layout) -> int:
+    """Segments of a block, at most."""
+    return max(1, MAX_SEQUENCES // info.streams) if layout.coded else MAX_PACKED_FRAMES
+
+
+def _runs(block: Block, max_frames: int, max_segments: int) -> Iterator[Block]:
+    """Cut `block` where a segment is longer than the first, or follows a shorter one, and where it
+    would be too large.
 
     So one number says how long a block's segments are. Real codecs never need the cut: only the
     last segment of a recording differs.
@@ -169,6 +177,7 @@ def _runs(block: Block, max_frames: int) -> Iterator[Block]:
             or frames[end] > frames[begin]
             or frames[end - 1] < frames[begin]
             or ends[end + 1] - ends[begin] > max_frames
+            or end - begin == max_segments
         ):
             data = block.data[:, :, ends[begin] : ends[end]]
             yield Block(data, Segments(frames[begin:end], scales[begin:end]))
@@ -353,6 +362,7 @@ class NacReader(CodesReader):
         return (
             header.flags & ~self._flags == 0
             and header.segment <= header.frames <= self._payload.max_frames
+            and header.segments <= _most_segments(self.info, self._layout)
             and (header.frames > 0 or header.last)
             and header.size(self.info, self._layout) <= MAX_BLOCK
             and (not header.frames or self._segmented in (None, header.segment > 0))
@@ -399,14 +409,17 @@ class NacReader(CodesReader):
         last, reason = False, ""
         self.damage[:] = self._index_damage
         self._scan_budget, self._silence_budget = _SCAN_BUDGET, _SILENCE_BUDGET
+        self._payload.prepare()
         while not last:
+            taken = False
             try:
                 part = self._take_part(expected, MAX_FRAMES if reason else expected)
-                header = part.header
+                header, taken = part.header, True
                 (block,) = self._unpack([part])
             except FormatError as error:
                 reason = reason or str(error)
-                if self._resynchronise(expected):
+                # Where the bytes are whole and only their codes are not, it stands behind them.
+                if self._resynchronise(expected, skip=0 if taken else 1):
                     continue
                 self.damage.append(f"{reason}: nothing can be read from frame {expected} on")
                 break
@@ -451,9 +464,11 @@ class NacReader(CodesReader):
             silent = Segments(np.array([frames]), np.zeros(1, np.float32)) if segment else None
             yield first, Block(data, silent)
 
-    def _resynchronise(self, lowest: int) -> bool:
-        """Go on to the next place where a whole block stands; False where there is none."""
-        self._silence_budget += len(self._source.read(1))
+    def _resynchronise(self, lowest: int, skip: int) -> bool:
+        """Go on to the next place, `skip` bytes on or more, where a whole block stands; False where
+        there is none.
+        """
+        self._silence_budget += len(self._source.read(skip))
         fixed = self._layout.block
         while len(window := self._source.peek(_WINDOW + fixed.size - 1)) >= fixed.size:
             for offset in _candidates(window, lowest, fixed.size):

@@ -51,6 +51,15 @@ class Payload(Protocol):
         """The flags that a block gets, and the bytes that stand for its codes."""
         ...
 
+    def prepare(self) -> None:
+        """Get what decoding takes.
+
+        Raises:
+            FormatError: there is no such language model.
+            WeightsError: its weights cannot be had.
+        """
+        ...
+
     def decode(self, parts: Sequence[Part]) -> list[NDArray[np.uint16]]:
         """The codes of consecutive blocks, of each `[streams, codebooks, frames]`.
 
@@ -73,6 +82,9 @@ class Packed:
 
     def encode(self, block: Block) -> tuple[int, bytes]:
         return 0, pack(_in_order(block.data), self._info.bits)
+
+    def prepare(self) -> None:
+        pass
 
     def decode(self, parts: Sequence[Part]) -> list[NDArray[np.uint16]]:
         return [self._decode(part) for part in parts]
@@ -113,6 +125,9 @@ class Coded:
         self._context = block.frames if anew else context
         coded = self._get_coder().encode(block, anew=anew)
         return 0 if anew else CONTINUES, _check_sum(block.data) + coded
+
+    def prepare(self) -> None:
+        self._get_coder()
 
     def decode(self, parts: Sequence[Part]) -> list[NDArray[np.uint16]]:
         continues = parts[0].header.continues

@@ -174,9 +174,9 @@ class LanguageLoop(Loop):
 
 def _shape(codec: Codec, config: Config) -> CascadeShape:
     settings: dict[str, Any] = dict(config.language_model or {})
-    if "dilations" in settings:
-        settings["dilations"] = tuple(settings["dilations"])
     try:
+        if "dilations" in settings:
+            settings["dilations"] = tuple(settings["dilations"])
         return CascadeShape(codec.spec.codebooks, codec.spec.codebook_size, **settings)
     except (TypeError, WeightsError) as error:
         raise TrainingError(f"language_model: {error}") from error

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_entropy.py                  # speed
     python tests/benchmarks/bench_entropy.py nano FOLDER...   # saving on the sound in folders
+    python tests/benchmarks/bench_entropy.py nano --language-model FILE FOLDER...
 
 Speed is that of coding with EnCodec's language model at 6 kbps, from codes to bytes and back: the
 `encodec` package's coder, as `.ecdc` files have it, and acomp's, as `.nac` files do, in turn. The
@@ -10,8 +11,8 @@ weights, which do not change the speed, are those that the model is initialised 
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -100,14 +101,14 @@ def print_speeds() -> None:
         print(f"acomp, {length:2} s       {encode:6.2f}  {decode:6.2f}  {ratios} times encodec's")
 
 
-def print_saving(codec: acomp.Codec, folder: Path) -> None:
+def print_saving(codec: acomp.Codec, model: Path | None, folder: Path) -> None:
     """Sizes of the files of a folder's sound at each bandwidth, with entropy coding and without."""
     sounds = [acomp.read_audio(path) for path in sorted(folder.rglob("*")) if is_audio_name(path)]
     seconds = sum(sound.duration for sound in sounds)
     print(f"{folder.name}: {len(sounds)} files, {seconds:.0f} s")
     print("kbps asked  in the file  with lm  saved  lm encode  lm decode (times real time)")
     for kbps in codec.spec.bandwidths:
-        measured = [_measure(codes) for codes in codec.encode_batch(sounds, bandwidth=kbps)]
+        measured = [_measure(codes, model) for codes in codec.encode_batch(sounds, bandwidth=kbps)]
         plain, coded, encode, decode = zip(*measured, strict=True)
         rates = [sum(sizes) * 8 / seconds / 1000 for sizes in (plain, coded)]
         print(
@@ -116,27 +117,32 @@ def print_saving(codec: acomp.Codec, folder: Path) -> None:
         )
 
 
-def _measure(codes: Codes) -> tuple[int, int, float, float]:
+def _measure(codes: Codes, model: Path | None) -> tuple[int, int, float, float]:
     """Bytes without entropy coding and with it, and the speed of the latter both ways."""
-    plain, coded = _written(codes, "none"), _written(codes, "lm")
-    encode = speed_of(lambda: _written(codes, "lm"), codes.duration)
-    decode = speed_of(lambda: read_codes(io.BytesIO(coded)), codes.duration)
+    plain, coded = _written(codes, "none"), _written(codes, "lm", model)
+    encode = speed_of(lambda: _written(codes, "lm", model), codes.duration)
+    decode = speed_of(lambda: read_codes(io.BytesIO(coded), language_model=model), codes.duration)
     return len(plain), len(coded), encode, decode
 
 
-def _written(codes: Codes, entropy: str) -> bytes:
+def _written(codes: Codes, entropy: str, model: Path | None = None) -> bytes:
     stream = io.BytesIO()
-    write_codes(stream, codes, form="nac", entropy=entropy)
+    write_codes(stream, codes, form="nac", entropy=entropy, language_model=model)
     return stream.getvalue()
 
 
 def main() -> None:
-    if len(sys.argv) == 1:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("codec", nargs="?")
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--language-model", type=Path)
+    given = parser.parse_args()
+    if given.codec is None:
         print_speeds()
         return
-    codec = acomp.load(sys.argv[1])
-    for folder in map(Path, sys.argv[2:]):
-        print_saving(codec, folder)
+    codec = acomp.load(given.codec)
+    for folder in given.folders:
+        print_saving(codec, given.language_model, folder)
 
 
 if __name__ == "__main__":
