@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import version
 
 from acomp.backends import names
-from acomp.backends.catalogue import CATALOGUE
+from acomp.backends.catalogue import CATALOGUE, FOLDERS
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, PAGES, TRAINING
@@ -39,14 +39,19 @@ def examine() -> Iterator[Finding]:
     yield _attempt("torchaudio", _torchaudio)
     yield _attempt("EnCodec architecture", _encodec)
     yield _attempt("DAC architecture", _dac, optional='pip install "acomp[dac]"')
+    yield _attempt("SNAC architecture", _snac, optional='pip install "acomp[snac]"')
+    yield _attempt("SoundStream", _soundstream, optional='pip install "acomp[soundstream]"')
+    yield _attempt("Mimi as a torch module", _mimi, optional='pip install "acomp[mimi]"')
     yield _attempt("nano", _nano)
+    yield _attempt("nano's language model", _language_model)
     yield _attempt("GPU", _gpu)
     yield _attempt("engine on the CPU", _engine)
     yield _attempt("measuring, reports", _evaluation, optional='pip install "acomp[eval]"')
     yield _attempt("training", _training, optional='pip install "acomp[train]"')
     ffmpeg = shutil.which("ffmpeg")
     yield Finding("ffmpeg", True, ffmpeg or "not here: only what libsndfile reads can be read")
-    for name in CATALOGUE:
+    parts = {part for folder in FOLDERS.values() for part in folder}
+    for name in [name for name in (*CATALOGUE, *FOLDERS) if name not in parts]:
         yield _attempt(f"weights of {name}", partial(_weights, name))
     yield Finding("codecs", True, ", ".join(names()))
 
@@ -102,6 +107,20 @@ def _dac() -> str:
     return f"descript-audio-codec {version('descript-audio-codec')}"
 
 
+def _snac() -> str:
+    importlib.import_module("snac")
+    return f"snac {version('snac')}"
+
+
+def _soundstream() -> str:
+    importlib.import_module("ai_edge_litert.interpreter")
+    return f"ai-edge-litert {version('ai-edge-litert')}"
+
+
+def _mimi() -> str:
+    return f"transformers {version('transformers')}; encoding and decoding need no more than torch"
+
+
 def _evaluation() -> str:
     for package in (*EVALUATION, *PAGES):
         importlib.import_module(package)
@@ -118,6 +137,14 @@ def _nano() -> str:
     from acomp.backends import load
 
     return f"loads, weights {load('nano').fingerprint}"
+
+
+def _language_model() -> str:
+    from acomp.backends.specs import SPECS
+    from acomp.entropy.loading import load_language_model
+
+    model = load_language_model("nano", SPECS["nano"].frame_rate)
+    return f"loads, weights {model.fingerprint}"
 
 
 def _gpu() -> str:

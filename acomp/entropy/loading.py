@@ -36,7 +36,7 @@ def load_coder(info: CodesInfo, file: Path | None = None) -> BlockCoder:
         FormatError: the codec has none, or the model is of other codes.
         WeightsError: the model's weights cannot be had, or the file holds none.
     """
-    model = _load(file or _published(info.codec), info.frame_rate)
+    model = load_language_model(info.codec, info.frame_rate, file)
     if info.codebook_size != model.codebook_size or info.codebooks > model.codebooks:
         raise FormatError(
             f"the language model knows {model.codebooks} codebooks of {model.codebook_size} "
@@ -45,10 +45,21 @@ def load_coder(info: CodesInfo, file: Path | None = None) -> BlockCoder:
     return BlockCoder(model, info)
 
 
+def load_language_model(codec: str, frame_rate: float, file: Path | None = None) -> LanguageModel:
+    """The language model of a codec's codes, of so many frames a second, or that of a file.
+
+    Raises:
+        FormatError: the codec has none.
+        WeightsError: as `load_coder`.
+    """
+    return _load(file or _published(codec), frame_rate)
+
+
 def _published(codec: str) -> Path:
     name = f"{codec}-lm"
     if name not in CATALOGUE:
-        offered = ", ".join(each.removesuffix("-lm") for each in CATALOGUE if each.endswith("-lm"))
+        models = [each for each, weights in CATALOGUE.items() if weights.is_language_model]
+        offered = ", ".join(each.removesuffix("-lm") for each in models)
         raise FormatError(
             f"there is no language model of {codec}'s codes, as there is of {offered}: train one "
             "(acomp train --language-model) and name it (--language-model FILE)"
