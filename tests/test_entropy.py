@@ -68,7 +68,9 @@ def coded_bits(model: LanguageModel, codes: Entries) -> Array:
     return bits_of(np.log2(counts / TOTAL), codes)
 
 
-def random_codes(shape: CascadeShape, sequences: int, frames: int, seed: int = 0) -> Entries:
+def random_codes(
+    shape: CascadeShape, sequences: int, frames: int, seed: int = 0
+) -> NDArray[np.uint16]:
     random = np.random.default_rng(seed)
     size = (sequences, shape.codebooks, frames)
     return random.integers(0, shape.codebook_size, size, np.uint16)
@@ -82,7 +84,7 @@ PAST = 28
 
 
 @pytest.fixture(scope="module")
-def official() -> tuple[NDArray[np.float64], Entries, EncodecLanguageModel]:
+def official() -> tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel]:
     """Base 2 logarithms of the official model's chances, `[1, frames, codebooks, size]`, for codes
     that it drew, and acomp's of the same weights.
     """
@@ -104,7 +106,7 @@ def official() -> tuple[NDArray[np.float64], Entries, EncodecLanguageModel]:
 
 
 def test_chances_are_those_of_the_official_model(
-    official: tuple[NDArray[np.float64], Entries, EncodecLanguageModel],
+    official: tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel],
 ) -> None:
     expected, codes, model = official
     found = log_chances(logits_of(model, codes, FRAMES))
@@ -120,7 +122,7 @@ def test_chances_are_those_of_the_official_model(
 
 
 def test_codes_take_the_bits_that_the_official_model_gives_them(
-    official: tuple[NDArray[np.float64], Entries, EncodecLanguageModel],
+    official: tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel],
 ) -> None:
     expected, codes, model = official
     bits = bits_of(expected, codes).sum()
@@ -132,7 +134,7 @@ def test_codes_take_the_bits_that_the_official_model_gives_them(
 
 @pytest.mark.parametrize("step", [1, 7, 50])
 def test_an_encodec_model_tells_the_same_frame_by_frame(
-    official: tuple[NDArray[np.float64], Entries, EncodecLanguageModel], step: int
+    official: tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel], step: int
 ) -> None:
     _, codes, model = official
     expected = logits_of(model, codes, FRAMES)
@@ -140,7 +142,7 @@ def test_an_encodec_model_tells_the_same_frame_by_frame(
 
 
 def test_sequences_do_not_touch_one_another(
-    official: tuple[NDArray[np.float64], Entries, EncodecLanguageModel],
+    official: tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel],
 ) -> None:
     _, codes, encodec = official
     for model, several in (
@@ -154,7 +156,7 @@ def test_sequences_do_not_touch_one_another(
 
 
 def test_fewer_codebooks_are_as_the_official_model_has_them(
-    official: tuple[NDArray[np.float64], Entries, EncodecLanguageModel],
+    official: tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel],
 ) -> None:
     _, codes, model = official
     network = encodec_language_model(3, PAST)
@@ -433,7 +435,7 @@ def test_a_plain_decoder_reads_what_is_coded(streams: int) -> None:
 
 
 def test_a_plain_decoder_reads_what_is_coded_with_many_entries(
-    official: tuple[NDArray[np.float64], Entries, EncodecLanguageModel],
+    official: tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguageModel],
 ) -> None:
     _, codes, model = official
     info = info_of(3, 1024)

@@ -539,11 +539,11 @@ def test_an_index_that_hides_that_a_block_goes_on_is_noticed(
     """Blocks would be decoded side by side that cannot be."""
     codes = codes_of(6)
     body = body_of(codes, models[16])
-    flags = [0] * 9 + [LAST]
+    flags = [0] * 15 + [LAST]
     blocks = [(Header(flag, 6 * n, 6, 0, len(body) - 4), body) for n, flag in enumerate(flags)]
     mark = fingerprint_in(coded(codes, models[16]))
     innocent = file_of(*blocks, language_model=mark)
-    assert read_codes(stream(innocent), language_model=models[16]).frames == 60
+    assert read_codes(stream(innocent), language_model=models[16]).frames == 96
     begin, block = headers(innocent)[which]
     end = begin + CODED.block.size + len(body)
     changed = with_crc(block._replace(flags=CONTINUES).to_bytes(CODED) + body)

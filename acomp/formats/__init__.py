@@ -116,9 +116,10 @@ def create_codes(
     name = name_of(target)
     chosen = _target_form(target, name, form)
     if entropy not in chosen.entropies:
-        offered = " or ".join(chosen.entropies)
+        offering = " and ".join(each.name for each in FORMS if entropy in each.entropies)
         raise FormatError(
-            f"{name}: the form {chosen.name} has the entropy coding {offered}, not {entropy!r}"
+            f"{name}: codes are not entropy-coded by {entropy!r} as {chosen.name}, but as "
+            f"{offering or 'nothing'}"
         )
     how = Writing(live, entropy, language_model)
     if isinstance(target, str | os.PathLike):

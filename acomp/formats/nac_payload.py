@@ -131,6 +131,8 @@ class Coded:
 
     def decode(self, parts: Sequence[Part]) -> list[NDArray[np.uint16]]:
         continues = parts[0].header.continues
+        if len(parts) > 1 and any(part.header.continues for part in parts):
+            raise FormatError("the index at the end and the blocks differ")
         for part in parts:
             self._follow(part)
         coder = self._get_coder()
