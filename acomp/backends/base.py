@@ -1,6 +1,6 @@
 """The interface of a codec, and what every codec shares: channels, rates, lengths and blocks.
 
-A codec family implements four methods of `Codec` on audio that already has its sample rate and
+A codec family implements a few methods of `Codec` on audio that already has its sample rate and
 channels. `Encoder` and `Decoder` put the user's audio around them.
 """
 
@@ -161,7 +161,8 @@ class HasFormat(Protocol):
 class Codec(ABC):
     """A neural codec with its weights.
 
-    A family implements `stream_encoder`, `stream_decoder`, `codebooks` and `module`.
+    A family implements `stream_encoder`, `stream_decoder`, `codebooks` and, where it has a network
+    in torch, `module`.
     """
 
     preroll = 1.0
@@ -193,9 +194,13 @@ class Codec(ABC):
         """The codebooks: `[codebooks, size, dimension]`."""
 
     @property
-    @abstractmethod
     def module(self) -> torch.nn.Module:
-        """The torch module, for training and analysis."""
+        """The torch module, for training and analysis.
+
+        Raises:
+            CodecError: there is none.
+        """
+        raise CodecError(f"{self.spec.name} has no torch module: take another codec for that")
 
     def latent_codebooks(self) -> NDArray[np.float32]:
         """The codebooks as they are added up in the latent space: `[codebooks, size, latent]`.

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines import Engine
 from acomp.errors import CodecError, WeightsError
 from acomp.files import reason_of
-
-if TYPE_CHECKING:
-    import torch
 
 SPEC = SPECS["soundstream"]
 UNUSED = -1
@@ -104,13 +101,6 @@ class SoundStream(Codec):
         self.decoder = decoder
         with _without_notice():
             self._books = _read_codebooks(quantiser)
-
-    @property
-    def module(self) -> torch.nn.Module:
-        raise CodecError(
-            f"{SPEC.name} has no torch module and cannot be trained: its networks are compiled for "
-            "LiteRT; take another codec"
-        )
 
     def codebooks(self) -> NDArray[np.float32]:
         return self._books.copy()

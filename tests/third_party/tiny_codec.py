@@ -1,7 +1,6 @@
 """Somebody else's codec: an MDCT of 16 lines at 8 kHz, each line's value one of 64."""
 
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -66,10 +65,6 @@ class Tiny(Codec):
 
     def codebooks(self) -> Samples:
         return np.tile(VALUES[:, np.newaxis], (HOP, 1, 1)).astype(np.float32)
-
-    @property
-    def module(self) -> NoReturn:
-        raise CodecError("tiny has no network")
 
 
 def load(name: str, weights: Path | None, engine: Engine) -> Codec:  # noqa: ARG001
