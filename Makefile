@@ -61,6 +61,7 @@ nano-lm: $(VENV)/ready
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready
 	$(BIN)/acomp bench
+	$(BIN)/python tests/benchmarks/bench_entropy.py
 
 # torch first: its exact version brings the CPU build where a registry offers one.
 $(VENV)/small: pyproject.toml constraints.txt

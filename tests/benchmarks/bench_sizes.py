@@ -37,21 +37,23 @@ def codes_of(name: str, codebooks: int) -> Codes:
         segments = Segments(counts, np.ones(len(counts), np.float32))
         frames = int(counts.sum())
     shape = (1, codebooks, frames)
-    data = np.random.default_rng(0).integers(0, 1024, shape, dtype=np.uint16)
+    data = np.random.default_rng(0).integers(0, spec.codebook_size, shape, dtype=np.uint16)
     return Codes(info, data, SECONDS * 44_100, segments)
 
 
 def main() -> None:
-    print("codec           kbps   bare bytes  .nac bytes  allowed (1.01 x bare + 200)")
-    for name in ("encodec-24khz", "encodec-48khz"):
-        for bandwidth, codebooks in SPECS[name].bandwidths.items():
+    print("codec             asked  kbps of codes  bare bytes  .nac bytes  1.01 x bare + 200")
+    for name, spec in SPECS.items():
+        for bandwidth, codebooks in spec.bandwidths.items():
             codes = codes_of(name, codebooks)
             file = io.BytesIO()
             write_codes(file, codes, form="nac")
-            bare = codes.data.size * 10 // 8
+            bare = codes.data.size * codes.info.bits // 8
             bare += 4 * len(codes.segments) if codes.segments is not None else 0
             size = len(file.getvalue())
-            print(f"{name:14} {bandwidth:5g} {bare:12} {size:11} {1.01 * bare + 200:11.0f}")
+            kbps = codes.info.bandwidth
+            allowed = 1.01 * bare + 200
+            print(f"{name:17} {bandwidth:5g} {kbps:14.3f} {bare:11} {size:11} {allowed:11.0f}")
 
 
 if __name__ == "__main__":
