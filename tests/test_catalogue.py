@@ -18,7 +18,7 @@ PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
 def test_every_codec_has_weights() -> None:
     assert {*CATALOGUE, *FOLDERS} >= {*BUILT_IN} - {CUSTOM}
     parts = {part for folder in FOLDERS.values() for part in folder}
-    models = {"encodec-24khz-lm", "encodec-48khz-lm"}
+    models = {"nano-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
     assert set(CATALOGUE) - {*BUILT_IN} == parts | models
     assert {weights.name for weights in CATALOGUE.values() if weights.is_language_model} == models
 
@@ -58,7 +58,7 @@ def test_encodec_file_names_hold_the_beginning_of_the_sum() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(WeightsError, match=r"'encodec-96khz'.*nano, encodec-24khz.*soundstream$"):
+    with pytest.raises(WeightsError, match=r"'encodec-96khz'.*nano, nano-lm, .*soundstream$"):
         lookup("encodec-96khz")
 
 

@@ -48,6 +48,7 @@ def test_info_as_json(cli: Cli, tmp_path: Path, form: str) -> None:
     assert json.loads(run.out) == {
         "file": name,
         "form": form,
+        "language_model": None,
         "codec": "encodec-48khz",
         "fingerprint": "7e698e3e00000000",
         "sample_rate": 48_000,

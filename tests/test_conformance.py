@@ -15,10 +15,8 @@ import pytest
 import torch
 from checkpoints import (
     SMALL,
-    dac_model,
     encodec_model,
     lively,
-    save_dac,
     save_encodec,
 )
 from commands import ROOT
@@ -55,10 +53,6 @@ def encodec(name: str, folder: Path) -> Codec:
     return acomp.load(
         name, weights=save_encodec(encodec_model(name), folder / "w.th"), engine="torch"
     )
-
-
-def dac(name: str, folder: Path) -> Codec:
-    return acomp.load(name, weights=save_dac(dac_model(name), folder / "w.pth"), engine="torch")
 
 
 def custom(name: str, folder: Path) -> Codec:
@@ -106,9 +100,6 @@ CASES = {
     ),
     "encodec-24khz": Case(partial(encodec, "encodec-24khz"), 60, ENCODEC_BLOCKS),
     "encodec-48khz": Case(partial(encodec, "encodec-48khz"), 170, ENCODEC_BLOCKS),
-    "dac-16khz": Case(
-        partial(dac, "dac-16khz"), 54, {"dac.SAMPLE_BLOCK": 4, "dac.LATENT_BLOCK": 10}, needs="dac"
-    ),
     "custom causal": Case(partial(custom, "causal"), 100, ENCODEC_BLOCKS),
     "custom causal stereo": Case(partial(custom, "causal stereo"), 100, ENCODEC_BLOCKS),
     "custom segments": Case(partial(custom, "segments")),

@@ -662,7 +662,7 @@ def test_entropy_coding_on_the_command_line(
 def test_forms_without_entropy_coding_say_so(cli: Cli, speech: Path, tmp_path: Path) -> None:
     write_codes(tmp_path / "a.nac", some_codes("encodec-24khz", 960))
     for name in ("x.txt", "x.dac", "x.npz"):
-        words = f"error: {name}: ", "entropy coding none, not 'lm'"
+        words = f"error: {name}: ", "not entropy-coded by 'lm'", "but as nac and ecdc"
         assert_refused(cli("convert", "a.nac", name, "--entropy", "lm"), *words)
         assert_refused(cli("encode", speech, "-b", "nano", "--entropy", "lm", "-o", name), name)
         assert not (tmp_path / name).exists()

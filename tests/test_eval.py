@@ -209,8 +209,9 @@ def test_an_unfinished_line_is_done_again(cli: Cli, audio: Path, tmp_path: Path,
     assert table(tmp_path / "results") == rows
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("jobs", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT), (2, signal.SIGKILL)]
+)
 def test_a_run_that_is_ended_goes_on_later(
     cli: Cli, tmp_path: Path, number: signal.Signals, jobs: int
 ) -> None:

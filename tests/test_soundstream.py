@@ -162,7 +162,7 @@ def test_codebooks_are_the_callers_own(codec: Codec) -> None:
 
 
 def test_there_is_no_module(codec: Codec) -> None:
-    with pytest.raises(CodecError, match="soundstream has no torch module.*another codec"):
+    with pytest.raises(CodecError, match=r"soundstream has no torch module.*another codec"):
         _ = codec.module
 
 

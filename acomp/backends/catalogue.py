@@ -103,6 +103,14 @@ _ALL = (
         size=10_824_672,
         sha256="3ff514eba57bf667ef372262cd6768834bda5bcb17f51031cc71949b3ed2df44",
     ),
+    Weights(
+        name="nano-lm",
+        file="nano_lm.safetensors",
+        licence="MIT",
+        page="ships with acomp",
+        size=5_915_376,
+        sha256="c64c59c6a693fdfb86c61fd9c678edf7791808b1010588bc1e5a890ba3210a4b",
+    ),
     # The digits in the file names of `encodec` are the beginning of the SHA-256.
     _encodec(
         "encodec-24khz",
