@@ -146,9 +146,9 @@ def noise(codec: Codec, length: int) -> acomp.Audio:
 
 
 def long_noise(codec: Codec) -> acomp.Audio:
-    """More than a second, so that a whole segment of the 48 kHz network is in it."""
-    segment = 48_000 if codec.spec.name == "encodec-48khz" else 0
-    return noise(codec, segment + 24_000 + 123)
+    """Of several blocks: of more than a whole segment with the 48 kHz network."""
+    lengths = {"encodec-48khz": 72_000, "encodec-24khz": 24_000, "dac-16khz": 12_000}
+    return noise(codec, lengths[codec.spec.name] + 123)
 
 
 def assert_same_codes(found: Codes, expected: Codes) -> None:

@@ -288,7 +288,7 @@ class NacReader(CodesReader):
 
     def _checked(self, number: int, first: int) -> Iterator[tuple[int, Block]]:
         """The blocks from block `number` on, which begins with frame `first`."""
-        for group in self._groups(self._parts(number, first)):
+        for group in self._groups(self._parts(number, first), in_the_middle=number > 0):
             for part, block in zip(group, self._unpack(group), strict=True):
                 yield part.header.first, block
 
@@ -307,16 +307,16 @@ class NacReader(CodesReader):
             raise FormatError("the index at the end and the blocks differ")
         self.length, self.frames = index.length, int(index.frames.sum())
 
-    def _groups(self, parts: Iterator[Part]) -> Iterator[list[Part]]:
-        """Blocks that are decoded at once: few at first, as only these may be wanted.
+    def _groups(self, parts: Iterator[Part], *, in_the_middle: bool) -> Iterator[list[Part]]:
+        """Blocks that are decoded at once.
 
         One by one in a pipe, where the next may not be there yet, and where one goes on from
-        another.
+        another; few at first where reading begins in the middle, as only these may be wanted.
         """
         most = 1
         if self._index is not None and len(self._index.entrances) == len(self._index.frames):
             most = self._payload.side_by_side
-        size, group = min(4, most), list[Part]()
+        size, group = 1 if in_the_middle else most, list[Part]()
         for part in parts:
             group.append(part)
             sequences = sum(max(1, each.header.segments) for each in group) * self.info.streams
