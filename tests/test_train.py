@@ -202,9 +202,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple
             "codebook_size": 32,
         },
         data={"mix": 0.5, "segment": 0.5},
-        steps=30,
-        save_every=7,
-        validate_every=10,
+        steps=17,
+        save_every=5,
+        validate_every=6,
     )
     command = (
         "train",
@@ -228,18 +228,18 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
     process = start(folder, *command, "--out", out.name)
     table = out / "metrics.csv"
     while process.poll() is None:
-        if table.exists() and any(row.step >= 9 for row in read_rows(table)):
+        if table.exists() and any(row.step >= 6 for row in read_rows(table)):
             process.send_signal(end)
             break
         time.sleep(0.005)
     ended = finish(process)
     last = max(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
-    assert last < 30
+    assert last < 17
     if end == signal.SIGKILL:
-        assert ended.code == -end and last % 7 == 0
+        assert ended.code == -end and last % 5 == 0
     else:
         assert ended.code == 130 and "--resume goes on" in ended.err
-        assert last % 7 or last > 9  # a checkpoint of the step at hand
+        assert last % 5 or last > 6  # a checkpoint of the step at hand
     resumed = finish(start(folder, "train", "--resume", "--out", out.name))
     assert resumed.code == 0, resumed.err
     assert compared(out) == compared(folder / "whole")
@@ -252,9 +252,9 @@ def test_a_finished_run_can_be_made_longer(
 
     folder, _ = uninterrupted
     shutil.copytree(folder / "whole", tmp_path / "longer")
-    run = finish(start(folder, "train", "--resume", "--steps", 32, "--out", tmp_path / "longer"))
+    run = finish(start(folder, "train", "--resume", "--steps", 19, "--out", tmp_path / "longer"))
     assert run.code == 0, run.err
-    assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 32
+    assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 19
 
 
 def test_a_folder_with_a_run_is_not_begun_anew(
