@@ -100,6 +100,8 @@ def read_dict(data: bytes) -> dict[str, object]:
     Raises:
         FormatError: the file is damaged, or holds anything else.
     """
+    if not data.startswith(NPY_MAGIC):
+        raise FormatError("is no .dac file: it does not begin as numpy's files do")
     start = len(_VERSION) + 2
     end = start + int.from_bytes(data[len(_VERSION) : start], "little")
     if not data.startswith(_VERSION) or data[start:end].rstrip() != _HEADER:
