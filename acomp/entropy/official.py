@@ -21,6 +21,7 @@ from acomp.backends.checkpoint import load_weights
 from acomp.backends.specs import SPECS
 from acomp.backends.weights import fetch
 from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.entropy.encodec import CONTEXT_SECONDS, LAYERS, WIDTH
 from acomp.errors import FormatError, WeightsError
 
 ensure_torchaudio()
@@ -32,9 +33,6 @@ from encodec.quantization.ac import (  # noqa: E402
     build_stable_quantized_cdf,
 )
 
-LAYERS = 5
-WIDTH = 200
-CONTEXT_SECONDS = 3.5
 MAX_BIT = 61
 """Highest bit of the range that the coder works in; `ArithmeticCoder` asserts it."""
 
