@@ -33,7 +33,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.checkpoint import load_weights
@@ -43,7 +42,7 @@ from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.blocks import InBlocks
-from acomp.engines.rewriting import replace_parts, without_transposed
+from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
 from acomp.engines.torch import TorchEngine
 from acomp.errors import CodecError, WeightsError
 
@@ -176,7 +175,7 @@ def load_shape(spec: CodecSpec, shape: SnacShape, weights: Path, engine: Engine)
     """A codec of any shape; as `load`."""
     model, fingerprint = _load_model(spec.name, shape, weights)
     official = cache(lambda: _load_model(spec.name, shape, weights)[0])
-    network = without_transposed(_folded(model))
+    network = without_transposed(fold_weight_norm(model))
     if engine.name == "openvino":
         replace_parts(network, lambda part: type(part).__name__ == "Snake1d", PolynomialSnake)
     return Snac(spec, shape, network, official, fingerprint, engine)
@@ -219,14 +218,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise WeightsError(f"{path} is no configuration of a model")
     return config
-
-
-def _folded(model: nn.Module) -> nn.Module:
-    """`model`, whose weights are no longer made of directions and lengths each time it runs."""
-    for part in list(model.modules()):
-        if parametrize.is_parametrized(part, "weight"):
-            parametrize.remove_parametrizations(part, "weight")
-    return model.eval().requires_grad_(False)
 
 
 # Codes between levels and frames

@@ -8,14 +8,18 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def fold_weight_norm(module: Module) -> Module:
     """`module`, whose weights are no longer made of directions and lengths each time it runs."""
-    for part in module.modules():
-        if hasattr(part, "weight_g"):
+    for part in list(module.modules()):
+        # Torch's newer way, and its older one.
+        if parametrize.is_parametrized(part, "weight"):
+            parametrize.remove_parametrizations(part, "weight")
+        elif hasattr(part, "weight_g"):
             nn.utils.remove_weight_norm(part)
     return module.eval().requires_grad_(False)
 
