@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import signal
 import time
@@ -277,10 +278,18 @@ def digest(
     session.run(Quiet)
     state = session.loop.weights()
     sums = torch.stack([value.double().sum() for _, value in sorted(state.items())])
+    atexit.register(note_threads, folder / f"threads-{fabric.global_rank}")
     gathered = fabric.all_gather(sums)
     assert isinstance(gathered, torch.Tensor)
     rows: list[list[float]] = gathered.tolist()
     return rows
+
+
+def note_threads(path: Path) -> None:
+    """Write the names of the threads that run."""
+    path.write_text(
+        "".join(sorted(task.read_text() for task in Path("/proc/self/task").glob("*/comm")))
+    )
 
 
 class Quiet:
@@ -315,6 +324,10 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
     work = partial(digest, config=config, collection=find_audio(config.data), folder=tmp_path / "r")
     first, second = launch(make_fabric(config), work)
     assert first == second and np.isfinite(first).all()
+    for rank in range(2):
+        # One that is left when the interpreter ends can abort the process.
+        names = (tmp_path / "r" / f"threads-{rank}").read_text()
+        assert names and "gloo" not in names
 
 
 def test_an_error_in_several_processes_is_one_line(clips: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ tensorboard/       the same figures, where TensorBoard is installed
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -154,13 +155,24 @@ def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
         return work(fabric)
     with _signals_to_children():
         try:
-            outcome: T = fabric.launch(work)
+            outcome: T = fabric.launch(partial(_in_process, work=work))
         except (ProcessRaisedException, ProcessExitedException) as error:
             # What a process raises comes as the text of its traceback.
             said = re.findall(r"^acomp\.[\w.]+: (.+)$", str(error), re.MULTILINE)
             if not said:
                 raise
             raise TrainingError(said[-1]) from error
+    return outcome
+
+
+def _in_process(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
+    """What one of several processes does, and the end of its connection to the others."""
+    outcome = work(fabric)
+    # Threads of the connection may still wait for the interpreter's lock, to let go of tensors. The
+    # interpreter's end under them aborts the process, so they are joined before it: here, as the
+    # destructor of DistributedDataParallel would join them without letting go of the lock.
+    gc.collect()
+    torch.distributed.destroy_process_group()
     return outcome
 
 
