@@ -56,7 +56,7 @@ nano-lm: $(VENV)/ready
 	        --data build/nano/data/speech/train=0.6 --data build/nano/data/music/train=0.4; \
 	fi
 	$(BIN)/python tests/benchmarks/bench_entropy.py nano --language-model build/nano/lm/best.safetensors \
-	    build/nano/data/evaluate/speech build/nano/data/evaluate/music
+	    build/nano/data/evaluate/speech build/nano/data/evaluate/music build/nano/data/evaluate
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready

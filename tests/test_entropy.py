@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import struct
 from collections.abc import Iterator
 
@@ -9,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import cascade_network, encodec_language_model
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from numpy.typing import NDArray
 
 from acomp.codes import Block, CodesInfo, Segments
-from acomp.entropy.base import Entries, LanguageModel
+from acomp.entropy.base import CONTEXT_FRAMES, Entries, LanguageModel, runs
 from acomp.entropy.cascade import Cascade, CascadeShape
 from acomp.entropy.coding import BlockCoder
 from acomp.entropy.encodec import EncodecLanguageModel
@@ -302,10 +304,9 @@ def test_a_block_comes_out_as_it_went_in(some: tuple[CodesInfo, Block]) -> None:
 
 def sequences_of(block: Block) -> Iterator[Entries]:
     """Stretches of `[streams, codebooks, frames]` that are coded side by side."""
-    if block.segments is None:
-        yield block.data
-    else:
-        yield from np.split(block.data, np.cumsum(block.segments.frames)[:-1], axis=2)
+    whole = [block.frames] if block.segments is None else block.segments.frames.tolist()
+    ends = np.cumsum([length for frames in whole for length in runs(frames)])
+    yield from np.split(block.data, ends[:-1], axis=2)
 
 
 @given(blocks())
@@ -317,13 +318,28 @@ def test_a_block_takes_what_its_codes_are_worth(some: tuple[CodesInfo, Block]) -
     assert ideal - 1e-6 <= 8 * len(data) <= ideal + 64
 
 
-def test_a_long_block_comes_out_too() -> None:
-    """Longer than what is worked on at a time."""
+@pytest.mark.parametrize("segments", [None, [500, 200], [400, 10, 290]])
+def test_a_long_block_comes_out_too(segments: list[int] | None) -> None:
+    """Longer than a context and than what is worked on at a time."""
     info = info_of(3, 16, 2)
-    block = Block(random_codes(SMALL, 2, 300))
+    parts = segments and Segments(np.array(segments), np.ones(len(segments), np.float32))
+    block = Block(random_codes(SMALL, 2, 700), parts or None)
     data = BlockCoder(SOME, info).encode(block, anew=True)
     (found,) = BlockCoder(SOME, info).decode([(data, shell(block))], anew=True)
     np.testing.assert_array_equal(found, block.data)
+    ideal = sum(coded_bits(SOME, part).sum() for part in sequences_of(block))
+    assert ideal - 1e-6 <= 8 * len(data) <= ideal + 64
+
+
+@given(st.integers(0, 1024))
+@example(192)
+@example(193)
+def test_runs_are_few_nearly_equal_and_of_one_context(frames: int) -> None:
+    lengths = runs(frames)
+    assert sum(lengths) == frames
+    assert len(lengths) == max(1, math.ceil(frames / CONTEXT_FRAMES))
+    assert max(lengths) <= CONTEXT_FRAMES
+    assert max(lengths) - min(lengths) < len(lengths)
 
 
 @given(blocks(segmented=False), st.data())
@@ -415,23 +431,28 @@ def read_plainly(model: LanguageModel, info: CodesInfo, data: bytes, frames: int
     """A block without segments, code by code."""
     words = Words(data)
     codes = np.zeros((info.streams, info.codebooks, frames), np.uint16)
-    for frame in range(frames):
+    count = math.ceil(frames / 192)
+    longest = math.ceil(frames / count)
+    for frame in range(longest):
         for level in range(info.codebooks):
-            for stream in range(info.streams):
-                # What is not known yet is 0, and has no influence.
-                seen = codes[:, :, : frame + 1]
-                logits = logits_of(model, seen, frame + 1)[stream, frame, level]
-                counts = (frequencies(logits).astype(np.int64) + 1).tolist()
-                codes[stream, level, frame] = words.take(counts)
+            for begin in range(0, frames, longest):
+                if begin + frame >= frames:
+                    continue
+                for stream in range(info.streams):
+                    # What is not known yet is 0, and has no influence.
+                    seen = codes[[stream], :, begin : begin + frame + 1]
+                    logits = logits_of(model, seen, frame + 1)[0, frame, level]
+                    counts = (frequencies(logits).astype(np.int64) + 1).tolist()
+                    codes[stream, level, begin + frame] = words.take(counts)
     return codes
 
 
-@pytest.mark.parametrize("streams", [1, 2])
-def test_a_plain_decoder_reads_what_is_coded(streams: int) -> None:
+@pytest.mark.parametrize(("streams", "frames"), [(1, 14), (2, 14), (1, 201)])
+def test_a_plain_decoder_reads_what_is_coded(streams: int, frames: int) -> None:
     info = info_of(3, 16, streams)
-    block = Block(random_codes(SMALL, streams, 14))
+    block = Block(random_codes(SMALL, streams, frames))
     data = BlockCoder(SOME, info).encode(block, anew=True)
-    np.testing.assert_array_equal(read_plainly(SOME, info, data, 14), block.data)
+    np.testing.assert_array_equal(read_plainly(SOME, info, data, frames), block.data)
 
 
 def test_a_plain_decoder_reads_what_is_coded_with_many_entries(
@@ -468,6 +489,8 @@ GOLDEN = (
     "09b1f719864e4e4a214eae9c2f4bffbc4dc576b34b8ff5e01ed286a62dcac555d137c9a7788c0a20"
 )
 """Two streams of three codebooks of 16 entries, 12 frames."""
+GOLDEN_LONG = "ad9919c71fe2e3b9f687f7bf76197690ce68e2f3f1000ca952866cc902f08e3b"
+"""SHA-256 of 700 frames of the same."""
 
 
 def test_a_file_of_long_ago_can_still_be_read() -> None:
@@ -479,3 +502,6 @@ def test_a_file_of_long_ago_can_still_be_read() -> None:
     assert BlockCoder(model, info).encode(Block(codes), anew=True).hex() == data.hex()
     (found,) = BlockCoder(model, info).decode([(data, Block(np.zeros_like(codes)))], anew=True)
     np.testing.assert_array_equal(found, codes)
+    long = Block(formula((2, 3, 700), 7, 8).astype(np.uint16) % 16)
+    coded = BlockCoder(model, info).encode(long, anew=True)
+    assert hashlib.sha256(coded).hexdigest() == GOLDEN_LONG

@@ -2,12 +2,13 @@
 
 The range coder is constriction's: 32-bit words, a state of 64 bits, probabilities of 24
 (https://bamler-lab.github.io/constriction). Coded are, frame by frame, the codebooks in order, and
-of each codebook the sequences: the streams, or the segments, where the codec has those.
+of each codebook the sequences: the runs that a block or its segments are cut into, of each run the
+streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from constriction import stream
 from numpy.typing import NDArray
 
 from acomp.codes import Block, CodesInfo
-from acomp.entropy.base import CONTEXT_FRAMES, Entries, LanguageModel, Memory
+from acomp.entropy.base import CONTEXT_FRAMES, Entries, LanguageModel, Memory, runs
 from acomp.entropy.exact import frequencies
 from acomp.errors import FormatError
 
@@ -41,7 +42,8 @@ class _Past:
 class BlockCoder:
     """Codes blocks of one file, in order, or any blocks that begin anew.
 
-    Where the codec has segments, each segment begins anew.
+    A block goes on from the one before, if it is to, where both together are of one context and
+    neither has segments. Each run begins anew otherwise.
     """
 
     def __init__(self, model: LanguageModel, info: CodesInfo) -> None:
@@ -57,7 +59,7 @@ class BlockCoder:
             anew: whether they are coded as though nothing came before them.
         """
         codes, lengths = _sequences(block)
-        past = self._begin(len(codes), lengths, anew or block.segments is not None)
+        past = self._begin(len(codes), anew)
         coder = stream.queue.RangeEncoder()
         step = max(1, ROWS // len(codes))
         for first in range(0, codes.shape[2], step):
@@ -89,8 +91,7 @@ class BlockCoder:
         decoders = [_decoder(data) for data, _ in parts]
         rows = np.repeat(np.arange(len(parts)), [len(codes) for codes, _ in cut])
         lengths = np.concatenate([lengths for _, lengths in cut])
-        segmented = parts[0][1].segments is not None
-        past = self._begin(len(rows), lengths, anew or segmented)
+        past = self._begin(len(rows), anew)
         found = np.zeros((len(rows), self._info.codebooks, int(lengths.max())), np.uint16)
         for frame in range(found.shape[2]):
             there = frame < lengths
@@ -102,13 +103,11 @@ class BlockCoder:
             for codes, (_, own), (_, block) in zip(np.split(found, ends), cut, parts, strict=True)
         ]
 
-    def _begin(self, sequences: int, lengths: NDArray[np.int64], anew: bool) -> _Past:
+    def _begin(self, sequences: int, anew: bool) -> _Past:
         if self._past is not None and not anew:
             return self._past
         none = np.zeros((sequences, self._info.codebooks, 1), np.int64)
-        # What one stream or more codes may be gone on from, up to a whole context.
-        frames = int(lengths.max()) if sequences > self._info.streams else CONTEXT_FRAMES
-        return _Past(none, self.model.start(sequences, frames))
+        return _Past(none, self.model.start(sequences, CONTEXT_FRAMES))
 
     def _expect(self, codes: Entries, past: _Past) -> tuple[NDArray[np.float32], _Past]:
         """What is expected of known codes `[sequences, codebooks, frames]`, as
@@ -147,7 +146,10 @@ def _decode(decoder: Any, expected: NDArray[np.float32]) -> NDArray[np.int32]:
     """`[sequences, codebooks, size]` to the codes, `[sequences, codebooks]`."""
     sequences, codebooks, size = expected.shape
     in_order = np.ascontiguousarray(expected.transpose(1, 0, 2).reshape(-1, size))
-    codes: NDArray[np.int32] = decoder.decode(_FAMILY, in_order)
+    try:
+        codes: NDArray[np.int32] = decoder.decode(_FAMILY, in_order)
+    except AssertionError as error:  # so constriction says that no code has this place
+        raise FormatError("the coded bytes are damaged: they are those of no codes") from error
     return codes.reshape(codebooks, sequences).T
 
 
@@ -159,30 +161,22 @@ def _decoder(data: bytes) -> Any:
 
 def _sequences(block: Block) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """What is coded side by side, `[sequences, codebooks, frames]`, and the frames of each."""
-    if block.segments is None:
-        return block.data, np.full(len(block.data), block.frames)
-    lengths = block.segments.frames
-    most = int(lengths.max())
-    codes = np.zeros((len(lengths) * len(block.data), block.data.shape[1], most), np.uint16)
-    for number, segment in enumerate(_cut(block)):
-        codes[number * len(segment) : (number + 1) * len(segment), :, : segment.shape[2]] = segment
-    return codes, np.repeat(lengths, len(block.data))
-
-
-def _cut(block: Block) -> Iterator[NDArray[np.uint16]]:
-    assert block.segments is not None
-    yield from np.split(block.data, np.cumsum(block.segments.frames)[:-1], axis=2)
+    streams, codebooks, frames = block.data.shape
+    whole = [frames] if block.segments is None else block.segments.frames.tolist()
+    lengths = np.concatenate([runs(each) for each in whole])
+    codes = np.zeros((len(lengths), streams, codebooks, int(lengths.max())), np.uint16)
+    for number, run in enumerate(np.split(block.data, np.cumsum(lengths)[:-1], axis=2)):
+        codes[number, :, :, : run.shape[2]] = run
+    return codes.reshape(-1, *codes.shape[2:]), lengths.repeat(streams)
 
 
 def _joined(
     codes: NDArray[np.uint16], lengths: NDArray[np.int64], block: Block
 ) -> NDArray[np.uint16]:
     """Sequences as the codes of the block, `[streams, codebooks, frames]`."""
-    if block.segments is None:
-        return codes[:, :, : block.frames]
     streams = len(block.data)
-    segments = [
+    cut = [
         codes[first : first + streams, :, : lengths[first]]
         for first in range(0, len(codes), streams)
     ]
-    return np.concatenate(segments, axis=2)
+    return np.concatenate(cut, axis=2)

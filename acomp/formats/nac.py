@@ -118,12 +118,12 @@ class NacWriter(CodesWriter):
     def _emit_run(self, block: Block, flags: int) -> None:
         segments = block.segments
         segment = 0 if segments is None else int(segments.frames[0])
-        if segment > self._payload.block_frames and self._layout.coded:
+        if segment > self._payload.max_frames:
             raise FormatError(
                 f"a segment of {segment} frames is too long for entropy coding: take entropy none"
+                if self._layout.coded
+                else f"a segment of {segment} frames is too large for a .nac file"
             )
-        if segment > self._payload.max_frames:
-            raise FormatError(f"a segment of {segment} frames is too large for a .nac file")
         more, codes = self._payload.encode(block)
         header = Header(flags | more, self._emitted, block.frames, segment, len(codes) - CRC.size)
         self._emitted += block.frames

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from acomp.entropy.coding import BlockCoder
 
 MAX_PACKED_FRAMES = (1 << 16) - 1
-MAX_CODED_FRAMES = 1024
-"""Frames of a block that is entropy-coded: whole segments may be somewhat more than a context."""
+CODED_FRAMES, MAX_CODED_FRAMES = 768, 1024
+"""Frames that are best put into a block that is entropy-coded, and those of one at most."""
 SIDE_BY_SIDE = 8
 """Blocks that are decoded at once, at most, where they are entropy-coded: it is faster."""
 
@@ -106,7 +106,7 @@ class Coded:
     """Codes as a language model and a range coder write them, behind a CRC-32 of the codes."""
 
     layout = CODED
-    block_frames = CONTEXT_FRAMES
+    block_frames = CODED_FRAMES
     max_frames = MAX_CODED_FRAMES
     side_by_side = SIDE_BY_SIDE
 
@@ -150,22 +150,21 @@ class Coded:
     def _follow(self, part: Part) -> None:
         """Keep count of the context, and refuse what is out of all bounds."""
         header = part.header
-        before = 0
-        if header.continues:
-            if self._context is None or header.segment:
-                raise FormatError(
-                    f"the block that begins with frame {header.first} goes on from one "
-                    "that is not there"
-                )
-            before = self._context
-        context = header.segment or before + header.frames
-        if context > CONTEXT_FRAMES:
+        if not header.continues:
+            self._context = header.frames
+            return
+        if self._context is None or header.segment:
+            raise FormatError(
+                f"the block that begins with frame {header.first} goes on from one "
+                "that is not there"
+            )
+        self._context += header.frames
+        if self._context > CONTEXT_FRAMES:
             self._context = None
             raise FormatError(
                 f"the block that begins with frame {header.first} is damaged: it is coded from "
                 f"more than {CONTEXT_FRAMES} frames"
             )
-        self._context = context
 
     def _get_coder(self) -> BlockCoder:
         if self._coder is None:
