@@ -15,7 +15,7 @@ from math import ceil, gcd, isfinite, lcm
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryFile
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import BinaryIO, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,7 +25,7 @@ from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.errors import AudioError, CodecError
 from acomp.files import Closing, reason_of
-from acomp.formats import CodecFacts, CodesReader, CodesWriter, create_codes, open_codes
+from acomp.formats import CodecFacts, CodesReader, create_codes, open_codes
 
 Source = str | PathLike[str] | BinaryIO
 Target = str | PathLike[str] | BinaryIO
@@ -47,7 +47,8 @@ class Result:
     info: CodesInfo
     audio_seconds: float
     codec_seconds: float
-    """Time that the codec took, reading and writing left out."""
+    """Time that coding took, to the bytes of codes or from them; reading and writing sound, and
+    waiting for the other end of a pipe, are left out."""
     damage: tuple[str, ...] = ()
     """What was passed over in a damaged file."""
 
@@ -100,18 +101,20 @@ def encode_file(
             )
         )
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
-        sinks: list[CodesWriter | _Listener] = [writer]
+        listener = None
         if check is not None:
             decoder = Decoder(codec, info, measure=writer.wants_loudness)
             audio = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
             level = files.enter_context(_Level(decoder)) if writer.wants_loudness else None
-            sinks.append(_Listener(decoder, audio, level))
+            listener = _Listener(decoder, audio, level)
         clock = _Clock()
         for block in _encoded(encoder, reader, clock, progress):
-            for sink in sinks:
-                sink.write(block)
-        for sink in sinks:
-            sink.finish(encoder.length, encoder.loudness)
+            clock.own(writer.write, block)
+            if listener is not None:
+                listener.write(block)
+        clock.own(writer.finish, encoder.length, encoder.loudness)
+        if listener is not None:
+            listener.finish(encoder.length, encoder.loudness)
     return Result(info, encoder.length / info.source_rate, clock.seconds)
 
 
@@ -252,6 +255,14 @@ class _Clock:
         finally:
             self.seconds += perf_counter() - began
 
+    def own(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, without the time that is waited: for the other end of a pipe."""
+        began = thread_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.seconds += thread_time() - began
+
 
 def _coded_channels(reader: AudioReader, channels: str) -> int:
     """The number of channels by which the alias `encodec` chooses."""
@@ -320,7 +331,9 @@ class _Stretch:
     def _decoded(self) -> Iterator[Samples]:
         """The samples from `_first_sample` on."""
         info = self._reader.info
-        for first, block in self._reader.blocks(self._first_frame):
+        blocks = self._reader.blocks(self._first_frame)
+        while (found := self._clock.own(next, blocks, None)) is not None:
+            first, block = found
             for part in self._parts(tail(block, self._first_frame - first)):
                 yield self._clock(self._decoder.push, part)
         length = self._reader.length or 0
