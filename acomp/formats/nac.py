@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from acomp.codes import Block, CodesInfo, Segments, check_block, join, split
+from acomp.entropy.base import runs
 from acomp.errors import FormatError
 from acomp.formats.base import (
     MAX_METADATA,
@@ -56,8 +57,8 @@ LANGUAGE_MODEL = "language_model"
 """What the metadata calls the fingerprint of the language model."""
 MAX_FRAMES = (1 << 32) - 1
 MAX_SEQUENCES = 64
-"""Segments times streams of an entropy-coded block of several segments, and of the blocks that are
-decoded at once, at most: bounds memory."""
+"""Segments times streams of an entropy-coded block of several segments, and runs times streams of
+several blocks that are decoded at once, at most: bounds memory."""
 
 # Recovery: bytes looked through at a time, bytes checksummed in vain before it gives up, and packed
 # bytes of silence it puts in beyond what the bytes it passed over could have held.
@@ -110,12 +111,12 @@ class NacWriter(CodesWriter):
 
     def _emit(self, block: Block, last: bool = False) -> None:
         most = _most_segments(self.info, self._layout)
-        *runs, end = _runs(block, self._payload.max_frames, most)
-        for run in runs:
-            self._emit_run(run, 0)
-        self._emit_run(end, LAST if last else 0)
+        *others, end = _cut_segments(block, self._payload.max_frames, most)
+        for each in others:
+            self._emit_one(each, 0)
+        self._emit_one(end, LAST if last else 0)
 
-    def _emit_run(self, block: Block, flags: int) -> None:
+    def _emit_one(self, block: Block, flags: int) -> None:
         segments = block.segments
         segment = 0 if segments is None else int(segments.frames[0])
         if segment > self._payload.max_frames:
@@ -158,7 +159,7 @@ def _most_segments(info: CodesInfo, layout: Layout) -> int:
     return max(1, MAX_SEQUENCES // info.streams) if layout.coded else MAX_PACKED_FRAMES
 
 
-def _runs(block: Block, max_frames: int, max_segments: int) -> Iterator[Block]:
+def _cut_segments(block: Block, max_frames: int, max_segments: int) -> Iterator[Block]:
     """Cut `block` where a segment is longer than the first, or follows a shorter one, and where it
     would be too large.
 
@@ -319,8 +320,8 @@ class NacReader(CodesReader):
         size, group = 1 if in_the_middle else most, list[Part]()
         for part in parts:
             group.append(part)
-            sequences = sum(max(1, each.header.segments) for each in group) * self.info.streams
-            if len(group) == size or sequences >= MAX_SEQUENCES:
+            due = sum(max(each.header.segments, len(runs(each.header.frames))) for each in group)
+            if len(group) == size or due * self.info.streams >= MAX_SEQUENCES:
                 yield group
                 size, group = min(2 * size, most), []
         if group:
