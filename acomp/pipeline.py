@@ -249,19 +249,21 @@ class _Clock:
         self.seconds = 0.0
 
     def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        began = perf_counter()
-        try:
+        with self._adding(perf_counter):
             return function(*args, **kwargs)
-        finally:
-            self.seconds += perf_counter() - began
 
     def own(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same, without the time that is waited: for the other end of a pipe."""
-        began = thread_time()
-        try:
+        with self._adding(thread_time):
             return function(*args, **kwargs)
+
+    @contextmanager
+    def _adding(self, now: Callable[[], float]) -> Iterator[None]:
+        began = now()
+        try:
+            yield
         finally:
-            self.seconds += thread_time() - began
+            self.seconds += now() - began
 
 
 def _coded_channels(reader: AudioReader, channels: str) -> int:
