@@ -5,6 +5,10 @@ class AcompError(Exception):
     """Base class of acomp's errors."""
 
 
+class ExistsError(AcompError):
+    """An output that is there already and is not to be replaced."""
+
+
 class AudioError(AcompError):
     """Audio that cannot be read, written or used as it is."""
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 
 import platformdirs
 
-from acomp.errors import AcompError
+from acomp.errors import AcompError, ExistsError
 
 _REASONS = {
     errno.ENOENT: "there is no such file",
@@ -55,14 +55,20 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path, error: type[AcompError]) -> Iterator[BinaryIO]:
+def atomic_write(
+    path: Path, error: type[AcompError], *, replace: bool = True
+) -> Iterator[BinaryIO]:
     """Give a binary file to write; it becomes `path` when the body ends, and vanishes if it fails.
 
     The bytes go to a temporary file in the same folder, which takes the place of `path` in one
     step, so whatever stood there before stays untouched until then. A link is followed. Devices
     and named pipes cannot be replaced and are written directly.
 
+    Without `replace` a file that is there already stays, also one that has come in the meantime: of
+    two processes that write the same name, the first to end keeps it and the other fails.
+
     Raises:
+        ExistsError: there is such a file, and it is not to be replaced.
         AcompError: as `error`, for every OSError, the body's own included: the body is for writing,
             and what it reads it must guard itself.
     """
@@ -71,8 +77,10 @@ def atomic_write(path: Path, error: type[AcompError]) -> Iterator[BinaryIO]:
             with path.open("wb") as file:
                 yield file
         else:
-            with _replacing(Path(os.path.realpath(path))) as file:
+            with _replacing(Path(os.path.realpath(path)), replace=replace) as file:
                 yield file
+    except FileExistsError as failure:
+        raise ExistsError(f"cannot write {path}: it exists already") from failure
     except OSError as failure:
         raise error(f"cannot write {path}: {_reason(path, failure)}") from failure
 
@@ -82,7 +90,9 @@ def _is_special(path: Path) -> bool:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def _replacing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    if not replace and path.exists() and not path.is_dir():
+        raise FileExistsError
     mode = _mode_to_keep(path)
     # The name is cut because the longest legal one would leave no room for the rest.
     temporary = path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}.part")
@@ -91,10 +101,30 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
         if mode is not None:
             temporary.chmod(mode)
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        else:
+            _take_name(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Give a file the name `path`, which nothing may have yet.
+
+    Raises:
+        FileExistsError: something has it.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system that has no hard links
+        path.open("xb").close()
+        temporary.replace(path)
+    else:
+        temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
