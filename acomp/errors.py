@@ -9,6 +9,10 @@ class ExistsError(AcompError):
     """An output that is there already and is not to be replaced."""
 
 
+class AcompWarning(UserWarning):
+    """Base class of acomp's warnings: what a user should know, though the work goes on."""
+
+
 class AudioError(AcompError):
     """Audio that cannot be read, written or used as it is."""
 

@@ -28,29 +28,56 @@ from acomp.cli import (
     train,
 )
 from acomp.cli.common import show_error
+from acomp.cli.console import (
+    RUNNING,
+    Command,
+    Debug,
+    Group,
+    Quiet,
+    only_our_warnings,
+    settings,
+    with_settings,
+)
 from acomp.errors import AcompError
 from acomp.files import reason_of
+
+# The groups of commands in the help page.
+CODING = "Audio and codes"
+SETTING_UP = "What is here"
+STUDYING = "Measure, listen, train"
 
 app = typer.Typer(
     name="acomp",
     help="Audio to the discrete codes of neural codecs and back.",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # Options may be written with underscores too, as the acomp notebook does: --input_file.
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
     pretty_exceptions_enable=False,
 )
-app.command()(encode.encode)
-app.command()(decode.decode)
-app.command()(info.info)
-app.command()(convert.convert)
-app.command()(codebooks.codebooks)
-app.add_typer(models.app, name="models")
-app.command()(doctor.doctor)
-app.command()(demo.demo)
-app.command()(bench.bench)
-app.command("eval")(evaluate.evaluate)
-app.command()(report.report)
-app.command()(listen.listen)
-app.command()(train.train)
+for name, command, panel, quiet in (
+    ("encode", encode.encode, CODING, True),
+    ("decode", decode.decode, CODING, True),
+    ("info", info.info, CODING, False),
+    ("convert", convert.convert, CODING, True),
+    ("demo", demo.demo, CODING, False),
+    ("models", models.app, SETTING_UP, True),
+    ("doctor", doctor.doctor, SETTING_UP, False),
+    ("eval", evaluate.evaluate, STUDYING, True),
+    ("report", report.report, STUDYING, True),
+    ("listen", listen.listen, STUDYING, True),
+    ("bench", bench.bench, STUDYING, True),
+    ("codebooks", codebooks.codebooks, STUDYING, True),
+    ("train", train.train, STUDYING, True),
+):
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name, rich_help_panel=panel)
+    else:
+        shared = with_settings(command, quiet=quiet)
+        app.command(name, cls=Command, rich_help_panel=panel)(shared)
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,16 +88,21 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version.", is_eager=True, callback=_print_version
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=_print_version,
+            rich_help_panel=RUNNING,
         ),
     ] = False,
 ) -> None:
     del version
-    del debug  # `show_error` looks for it, and `main` takes it behind a command too
+    settings.quiet, settings.debug = quiet, debug
 
 
 def main() -> None:
@@ -79,7 +111,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         try:
-            app([argument for argument in sys.argv[1:] if argument != "--debug"])
+            with only_our_warnings():
+                app()
         finally:
             sys.stdout.flush()  # here, where a failure can still be told
     except AcompError as error:

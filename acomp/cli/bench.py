@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acomp.cli.common import Engine
+from acomp.cli.console import shows_bars
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +56,7 @@ def _status() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not shows_bars():
         yield lambda _: None
         return
     with console.status("") as status:

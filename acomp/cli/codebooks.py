@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from acomp.cli.common import Device, Weights, stream_or_path
+from acomp.cli.console import say
 
 
 def codebooks(
@@ -92,4 +93,5 @@ def codebooks(
     if as_json:
         print(json.dumps(codebook_report(codec, books, usage), indent=1))
     else:
-        print("\n".join(done))
+        for line in done:
+            say(line)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
 
+from acomp.cli.console import one_line, say, settings, shows_bars
 from acomp.errors import AcompError, AudioError, CodecError
 from acomp.files import reason_of
 
@@ -177,7 +178,7 @@ def for_each(work: list[Job], do: Callable[[str, str], str]) -> None:
             raise AcompError(f"{source} would share the output {target} with another input")
         if job.problem is not None:
             raise AcompError(job.problem)
-        print(one_line(do(source, target)), file=sys.stderr)
+        say(do(source, target), error=True)
 
     report_failures(work, do_one)
 
@@ -203,14 +204,9 @@ def report_failures(items: Sequence[T], do: Callable[[T], None]) -> None:
 
 def show_error(error: AcompError) -> None:
     """One line on stderr; with --debug the traceback before it."""
-    if "--debug" in sys.argv:
+    if settings.debug:
         traceback.print_exception(error)
     print(one_line(f"error: {error}"), file=sys.stderr)
-
-
-def one_line(text: str) -> str:
-    """`text` with a space for each line break, which the name of a file may hold."""
-    return " ".join(text.splitlines())
 
 
 def same_file(source: str, target: str) -> bool:
@@ -285,7 +281,7 @@ def progress_bar(source: str, target: str) -> Iterator[Progress | None]:
     Nor where the output goes on into a pipe: what reads it has a bar of its own, and two of them
     on one line are none.
     """
-    if target == PIPE or not sys.stderr.isatty():
+    if target == PIPE or not shows_bars():
         yield None
         return
     from rich.console import Console
@@ -298,7 +294,7 @@ def progress_bar(source: str, target: str) -> Iterator[Progress | None]:
         TextColumn("{task.fields[state]}", markup=False),
     )
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(Path(source).name, start=False, total=None, state="")
+    task = bar.add_task(one_line(Path(source).name), start=False, total=None, state="")
 
     def update(done: float, total: float | None) -> None:
         bar.start()  # not before: until now there may have been the bar of a download

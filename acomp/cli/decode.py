@@ -18,12 +18,12 @@ from acomp.cli.common import (
     Weights,
     for_each,
     jobs,
-    one_line,
     progress_bar,
     spec_of,
     stream_or_path,
     usage_of,
 )
+from acomp.cli.console import one_line
 
 
 def decode(

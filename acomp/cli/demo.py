@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from acomp.cli.console import printable
 from acomp.errors import AcompError
 
 
@@ -49,7 +50,7 @@ def demo(
         ".nac, .txt: bytes   PCM/: how many times smaller than 16-bit PCM",
         "enc, dec: encoding and decoding, times real time, the faster of two runs",
         "SI-SDR: dB, higher is better   mel: log-mel distance, lower is better",
-        f"Listen to the WAV files in {output_dir.resolve()}",
+        printable(f"Listen to the WAV files in {output_dir.resolve()}"),
         sep="\n",
         soft_wrap=True,
         highlight=False,

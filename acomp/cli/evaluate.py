@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acomp.cli.common import Device, Engine, Precision, fetched, one_line, show_error
+from acomp.cli.common import Device, Engine, Precision, fetched, show_error
+from acomp.cli.console import one_line, settings as asked_of_all, shows_bars
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, require_packages
 
@@ -74,7 +75,7 @@ def evaluate(
         write_summary(results.summary, as_dict(summaries))
     if as_json:
         print(json.dumps(as_dict(summaries), indent=2))
-    elif summaries:
+    elif summaries and not asked_of_all.quiet:
         _show(summaries, results.table)
     if failures:
         raise AcompError(f"{len(failures)} of {len(tasks)} codings failed, as said above")
@@ -95,14 +96,13 @@ def _progress(
     )
 
     console = Console(stderr=True)
-    quiet = not console.is_terminal
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not shows_bars()) as bar:
         shown = bar.add_task("", total=total)
         told: set[str] = set()
 
@@ -151,7 +151,7 @@ def _table(summaries: Sequence[Summary]) -> Table:
     for each in summaries:
         use = each.use
         table.add_row(
-            Text(each.setting),
+            Text(one_line(each.setting)),
             f"{each.files}",
             f"{each.kbps:.4g}",
             "-" if each.tokens_per_second is None else f"{each.tokens_per_second:.0f}",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from acomp.cli.common import MadeBy, Weights, spec_of, stream_or_path
+from acomp.cli.console import one_line
 
 
 def info(
@@ -52,4 +53,5 @@ def _text(name: str, facts: dict[str, Any]) -> str:
         lines["entropy"] = f"coded by the language model {facts['language_model']}"
     if size is not None and facts["duration"]:
         lines["size"] = f"{size} bytes, {size * 8 / facts['duration'] / 1000:.4g} kbps in all"
-    return "\n".join([name, *(f"  {key:10} {value}" for key, value in lines.items())])
+    shown = [name, *(f"  {key:10} {value}" for key, value in lines.items())]
+    return "\n".join(map(one_line, shown))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acomp.cli.console import one_line, printable, say
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -71,7 +73,7 @@ def listen(
         seconds=seconds,
     )
     size = page.stat().st_size / 1e6 if page.is_file() else 0
-    print(f"{page}: a listening test of {size:.1f} MB; open it in a browser")
+    say(f"{page}: a listening test of {size:.1f} MB; open it in a browser")
 
 
 def _score(paths: Sequence[Path], output: Path | None, as_json: bool) -> None:
@@ -117,7 +119,8 @@ def _table(title: str, scores: Sequence[Score]) -> Table:
         file = score.file or "all"
         if before not in ("", file):
             table.add_section()
-        table.add_row(Text(file if file != before else ""), Text(score.condition), *_cells(score))
+        names = (file if file != before else "", score.condition)
+        table.add_row(*(Text(printable(name)) for name in names), *_cells(score))
         before = file
     return table
 
@@ -131,8 +134,6 @@ def _cells(score: Score) -> Iterator[str]:
 
 
 def _facts(found: Outcome) -> Iterator[str]:
-    from acomp.cli.common import one_line
-
     count = len(found.assessors)
     yield f"{count} assessor(s), each rating pooled; CI: Student's t, none for a single rating"
     for each in found.screening.excluded:

@@ -15,6 +15,7 @@ import typer
 from acomp.backends import ALIASES, ENCODEC, third_party, weights
 from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.backends.download import Progress
+from acomp.cli.console import Command, Group, one_line, printable, say, shows_bars, with_settings
 from acomp.errors import WeightsError
 from acomp.files import cache_folder
 
@@ -28,10 +29,11 @@ WIDTH = 99
 PIPE_WIDTH = 1000
 """Columns where there is no terminal: lines stay whole for the program that reads them."""
 
-app = typer.Typer(help="List the codecs; fetch and verify their weights.", no_args_is_help=True)
+app = typer.Typer(
+    help="List the codecs; fetch and verify their weights.", cls=Group, no_args_is_help=True
+)
 
 
-@app.command("list")
 def list_models(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all that is known, files and addresses too.")
@@ -59,7 +61,6 @@ def list_models(
     _print(tables, [*_notes(), *damages])
 
 
-@app.command()
 def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
     """Download weights that are not here yet, and replace damaged ones."""
     for name in names:
@@ -68,10 +69,9 @@ def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> Non
     for name in names:
         with download_bar(name) as progress:
             path = weights.fetch(name, progress)
-        typer.echo(f"{name}: {path}")
+        say(f"{name}: {path}")
 
 
-@app.command()
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
 ) -> None:
@@ -80,7 +80,7 @@ def verify(
     if not names:
         found = [here for here in found if here.path]
     for here in found:
-        typer.echo(f"{here.name}: {_verdict(here)}")
+        typer.echo(one_line(f"{here.name}: {_verdict(here)}"))
     bad = [here.name for here in found if here.problem or not here.path]
     if bad:
         raise WeightsError(
@@ -88,7 +88,6 @@ def verify(
         )
 
 
-@app.command()
 def path(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
     """Print the cache folder, or where the weights of NAME are: a file, or a folder of files."""
     if name is None:
@@ -98,6 +97,15 @@ def path(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -
     if found is None:
         raise WeightsError(f"the weights of {name} are not here: acomp models fetch {name}")
     typer.echo(found)
+
+
+for command_name, command, quiet in (
+    ("list", list_models, False),
+    ("fetch", fetch, True),
+    ("verify", verify, False),
+    ("path", path, False),
+):
+    app.command(command_name, cls=Command)(with_settings(command, quiet=quiet))
 
 
 @contextmanager
@@ -121,7 +129,7 @@ def download_bar(name: str) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    bar = Progress(*columns, console=console, disable=not shows_bars())
     task = bar.add_task(name, total=None)
 
     def show(done: int, total: int | None) -> None:
@@ -167,7 +175,7 @@ def _package_table(others: list[EntryPoint]) -> Table:
 
     table = _table("Other codec", "Package")
     for entry in others:
-        table.add_row(escape(entry.name), escape(_package(entry)))
+        table.add_row(escape(printable(entry.name)), escape(printable(_package(entry))))
     return table
 
 
@@ -262,7 +270,7 @@ def _state(here: weights.Status) -> str:
 
 
 def _damage(here: weights.Status) -> str:
-    return f"{here.name}: {_verdict(here)}; mend with: acomp models fetch {here.name}"
+    return one_line(f"{here.name}: {_verdict(here)}; mend with: acomp models fetch {here.name}")
 
 
 def _verdict(here: weights.Status) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from acomp.cli.console import say
+
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Results of `acomp eval`.")],
@@ -35,4 +37,4 @@ def report(
 
     page = output or folder / "report.html"
     write_report(open_results(folder), page, files=files or (), start=start, seconds=seconds)
-    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+    say(f"{page}: {page.stat().st_size / 1e6:.1f} MB")

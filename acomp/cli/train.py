@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import typer
 
-from acomp.cli.common import one_line
+from acomp.cli.console import one_line, printable, say, settings, shows_bars
 from acomp.errors import AcompError
 from acomp.packages import TRAINING, require_packages
 
@@ -211,7 +211,7 @@ def _audio_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            Text(row["source"]),
+            Text(printable(row["source"])),
             f"{row['share']:.0%}",
             str(row["files"]),
             f"{row['hours']:.2f}",
@@ -229,9 +229,7 @@ def _counting(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not shows_bars()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -245,8 +243,8 @@ def _report(folder: Path, outcome: Outcome) -> None:
     from acomp.training.run import BEST
 
     gain = f"validation {outcome.first:.4f} at the start, {outcome.best:.4f} at step"
-    print(f"{folder / BEST}: {gain} {outcome.best_step}")
-    print(f"{outcome.audio_rate:.1f} s of audio per second")
+    say(f"{folder / BEST}: {gain} {outcome.best_step}")
+    say(f"{outcome.audio_rate:.1f} s of audio per second")
     if outcome.interrupted:
         print(f"interrupted after step {outcome.step}; --resume goes on", file=sys.stderr)
         raise typer.Exit(130)
@@ -266,7 +264,7 @@ class Display:
             TextColumn("{task.fields[state]}", markup=False),
             console=Console(stderr=True),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=not shows_bars(),
         )
         self._task = self._bar.add_task("", total=steps, completed=step, state="")
 
@@ -287,4 +285,6 @@ class Display:
         self._bar.update(self._task, completed=step, state=f"{state}  {shown}")
 
     def say(self, line: str) -> None:
+        if settings.quiet:
+            return
         self._bar.console.print(one_line(line), markup=False, highlight=False)

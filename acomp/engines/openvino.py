@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acomp.engines.base import Array, Engine, Input, Runner
-from acomp.errors import AcompError, CodecError
+from acomp.errors import AcompError, AcompWarning, CodecError
 from acomp.files import atomic_write, cache_folder
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def _write(entry: Path, blob: bytes) -> None:
             file.write(blob)
         _forget_unused(entry.parent)
     except (AcompError, OSError) as error:
-        warnings.warn(f"a compiled network is not kept for the next run: {error}", stacklevel=2)
+        message = f"a compiled network is not kept for the next run: {error}"
+        warnings.warn(message, AcompWarning, stacklevel=2)
 
 
 def _forget_unused(folder: Path) -> None:

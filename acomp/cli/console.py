@@ -1,0 +1,164 @@
+"""What commands say on the terminal: settings of each run, names made harmless, warnings."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from acomp.errors import AcompWarning
+
+# The groups of options in the help pages.
+FILES = "Input and output"
+CODEC = "Codec"
+RUNNING = "Running"
+
+T = TypeVar("T")
+
+
+@dataclass
+class Settings:
+    """What the user asked for of every command; one set of it, as there is one terminal."""
+
+    quiet: bool = False
+    """Say nothing but errors and warnings, and show no bars."""
+    debug: bool = False
+    """Show tracebacks, and the warnings of other packages."""
+
+
+settings = Settings()
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=RUNNING),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=RUNNING),
+]
+
+
+def with_settings(command: Callable[..., T], *, quiet: bool = True) -> Callable[..., T]:
+    """`command` with the option --debug, and --quiet where there is something to be quiet about."""
+
+    @wraps(command)
+    def run(**options: Any) -> T:
+        settings.debug |= options.pop("debug")
+        settings.quiet |= options.pop("quiet", False)
+        return command(**options)
+
+    # Typer reads a command's options from its signature.
+    more = {"quiet": Quiet, "debug": Debug} if quiet else {"debug": Debug}
+    kinds = {**get_type_hints(command, include_extras=True), **more}
+    own = [each.replace(annotation=kinds[name]) for name, each in _parameters(command).items()]
+    added = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in more.items()
+    ]
+    run.__signature__ = signature(command).replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = kinds
+    return run
+
+
+def _parameters(command: Callable[..., Any]) -> dict[str, Parameter]:
+    return dict(signature(command).parameters)
+
+
+class Command(TyperCommand):
+    """A command whose help page shows no types of Python."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_plain(param) for param in super().get_params(ctx)]
+
+
+class Group(TyperGroup):
+    """A group of commands; as `Command`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = [_plain(param) for param in super().get_params(ctx)]
+        for param in params:
+            param.rich_help_panel = RUNNING
+        return params
+
+
+def _plain(param: Any) -> Any:
+    """A parameter that is shown by its name alone: a flag takes no value, and an argument's
+    metavar says what it is.
+    """
+    if getattr(param, "is_flag", False):
+        param.metavar = ""
+        if param.name == "help":
+            param.rich_help_panel = RUNNING
+    elif param.param_type_name == "argument":
+        param.display_type_rich = lambda **_: None
+    return param
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """A line about what was done, on standard error or output; nothing with --quiet."""
+    if not settings.quiet:
+        print(one_line(text), file=sys.stderr if error else sys.stdout)
+
+
+def shows_bars() -> bool:
+    """Whether somebody looks at standard error who wants to see how far things are."""
+    return sys.stderr.isatty() and not settings.quiet
+
+
+# C0 and C1 controls, DEL, what turns the direction of text, line and paragraph separators, and half
+# characters, which stand for the bytes of a name that is not UTF-8.
+_COMMANDS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""`text` with what a terminal would take as a command written out, as in `\x1b[2J`."""
+    return _COMMANDS.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", "backslashreplace").decode()
+
+
+def one_line(text: str) -> str:
+    """`text` with a space for each line break, which the name of a file may hold; `printable`."""
+    return printable(" ".join(text.splitlines()))
+
+
+@contextmanager
+def only_our_warnings() -> Iterator[None]:
+    """Show acomp's own warnings as a line each, and those of other packages with --debug alone."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, AcompWarning):
+            print(one_line(f"warning: {message}"), file=sys.stderr)
+        elif settings.debug:
+            shown(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        # What other packages log, and nobody handles, Python prints too.
+        printer = logging.lastResort
+        if printer is not None:
+            printer.addFilter(_is_wanted)
+        try:
+            yield
+        finally:
+            if printer is not None:
+                printer.removeFilter(_is_wanted)
+
+
+def _is_wanted(_: logging.LogRecord) -> bool:
+    return settings.debug
