@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 import secrets
+import shutil
 import stat
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -21,13 +26,21 @@ _REASONS = {
     errno.ENOENT: "there is no such file",
     errno.ENOSPC: "no space is left on the device",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "it would be too large",
     errno.EACCES: "permission denied",
     errno.EPERM: "it is not permitted",
     errno.EROFS: "the file system is read-only",
     errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "its name is too long",
     errno.EPIPE: "its reader has gone",
+    errno.ENXIO: "it is a socket, or a device that is not there",
 }
+
+_PART = ".acomp.part"
+"""How the names of temporary files end: acomp's own, and so no other program's to lose."""
+
+_UNMOVABLE = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS, errno.EXDEV}
+"""Why a file may not be put in the place of another, though that one can be written."""
 
 
 class Closing(ABC):
@@ -61,11 +74,18 @@ def atomic_write(
     """Give a binary file to write; it becomes `path` when the body ends, and vanishes if it fails.
 
     The bytes go to a temporary file in the same folder, which takes the place of `path` in one
-    step, so whatever stood there before stays untouched until then. A link is followed. Devices
-    and named pipes cannot be replaced and are written directly.
+    step once they are on the disk, so whatever stood there before stays untouched until then. A
+    link is followed. What cannot be replaced is written directly, as a stream that cannot be
+    sought in: devices, named pipes, and the files that this process has open (/dev/stdout,
+    /dev/fd/N), which keep what they hold. What a killed process left of its temporary files in the
+    folder is removed.
 
-    Without `replace` a file that is there already stays, also one that has come in the meantime: of
-    two processes that write the same name, the first to end keeps it and the other fails.
+    Args:
+        path: of the file.
+        error: what is raised.
+        replace: whether a file that is there already may be replaced. If not, it is not, even if it
+            appears while the body runs: of two processes that write the same name, the first to end
+            keeps it and the other fails.
 
     Raises:
         ExistsError: there is such a file, and it is not to be replaced.
@@ -73,11 +93,11 @@ def atomic_write(
             and what it reads it must guard itself.
     """
     try:
-        if _is_special(path):
-            with path.open("wb") as file:
+        if is_stream(path):
+            with _open_stream(path) as file:
                 yield file
         else:
-            with _replacing(Path(os.path.realpath(path)), replace=replace) as file:
+            with _replacing(Path(os.path.realpath(path)), replace) as file:
                 yield file
     except FileExistsError as failure:
         raise ExistsError(f"cannot write {path}: it exists already") from failure
@@ -85,55 +105,184 @@ def atomic_write(
         raise error(f"cannot write {path}: {_reason(path, failure)}") from failure
 
 
-def _is_special(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
+    """Whether `path` names a device, a pipe, or a file that this process has open: what is written
+    to as it is, and never replaced.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    if _open_descriptor(path) is not None:
+        return True
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
+def _open_descriptor(path: Path) -> int | None:
+    """N for /dev/fd/N and what leads there, such as /dev/stdout; None for other paths."""
+    own = re.compile(rf"/dev/fd|/proc/{os.getpid()}(/task/\d+)?/fd")
+    for _ in range(40):  # as many links as Linux follows
+        if path.name.isdecimal() and own.fullmatch(os.path.realpath(path.parent)):
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+class _Unseekable(io.FileIO):
+    """A file that is written from where it stands on: in one that is appended to, what is written
+    after going back would land at the end.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation("a stream cannot be sought in")
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation("a stream has no position")
+
+
+def _open_stream(path: Path) -> BinaryIO:
+    descriptor = _open_descriptor(path)
+    # Opening /dev/stdout anew would empty the file behind it, and is not possible for a socket.
+    opened: Path | int = path if descriptor is None else os.dup(descriptor)
+    return io.BufferedWriter(_Unseekable(opened, "wb"))
+
+
 @contextmanager
-def _replacing(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
-    if not replace and path.exists() and not path.is_dir():
-        raise FileExistsError
-    mode = _mode_to_keep(path)
-    # The name is cut because the longest legal one would leave no room for the rest.
-    temporary = path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}.part")
+def _replacing(path: Path, replace: bool) -> Iterator[BinaryIO]:
+    mode = _mode_to_keep(path, replace)
+    _remove_leftovers_once(path.parent)
+    temporary, file = _create_part(path)
+    # The lock lasts as long as this, though the body may close its file.
+    held = os.dup(file.fileno())
     try:
-        with temporary.open("xb") as file:
+        with file:
             yield file
         if mode is not None:
-            temporary.chmod(mode)
-        if replace:
-            temporary.replace(path)
-        else:
-            _take_name(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            os.fchmod(held, mode)
+        os.fsync(held)  # else a crash may leave the new name with neither the old bytes nor the new
+        (_replace if replace else _place)(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # it is in its place, or its folder has gone
+            temporary.unlink()
+        os.close(held)
 
 
-def _take_name(temporary: Path, path: Path) -> None:
-    """Give a file the name `path`, which nothing may have yet.
-
-    Raises:
-        FileExistsError: something has it.
-    """
+def _create_part(path: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file for `path`, locked for as long as it is open."""
+    # The name is cut because the longest legal one would leave no room for the rest.
+    name = f".{path.name[:48]}.{secrets.token_hex(4)}{_PART}"
     try:
-        os.link(temporary, path)
+        temporary = path.with_name(name)
+        file = temporary.open("xb")
+    except OSError as failure:
+        if failure.errno not in _UNMOVABLE or not path.exists():
+            raise
+        # A file may be writable where its folder is not; then its content is copied.
+        temporary = Path(tempfile.gettempdir(), name)
+        file = temporary.open("xb")
+    _lock(file.fileno())
+    if not temporary.exists():  # another run took it for a leftover before it was locked
+        file.close()
+        return _create_part(path)
+    return temporary, file
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except OSError as failure:
+        if failure.errno not in _UNMOVABLE or not path.exists():
+            raise
+        _copy_into(temporary, path)
+
+
+def _copy_into(temporary: Path, path: Path) -> None:
+    """Copy a whole file into one that cannot be renamed over, such as one that is mounted on its
+    own, as containers do. Room is taken first, so that a full disk costs no old content.
+    """
+    with temporary.open("rb") as whole, path.open("r+b", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        size = os.fstat(whole.fileno()).st_size
+        if size > before and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), before, size - before)
+            except OSError:
+                file.truncate(before)
+                raise
+        shutil.copyfileobj(whole, file)
+        file.truncate(size)
+        os.fsync(file.fileno())
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, unless that is taken: in one step, though others want it too."""
+    try:
+        path.hardlink_to(temporary)
     except FileExistsError:
         raise
-    except OSError:  # a file system that has no hard links
+    except OSError:  # a file system without links: an empty file holds the name meanwhile
         path.open("xb").close()
-        temporary.replace(path)
-    else:
-        temporary.unlink()
+        try:
+            temporary.replace(path)
+        except OSError:
+            path.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's new entry on the disk, where the file system can promise that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of unfinished files below `folder`; none may be at work."""
-    for path in folder.rglob(".*.part"):
-        path.unlink(missing_ok=True)
+    """Remove what killed processes left of unfinished files in `folder` and below; what other
+    processes are at work on stays.
+    """
+    for path in folder.rglob(f".*{_PART}"):
+        _remove_if_left(path)
 
 
-def _mode_to_keep(path: Path) -> int | None:
+@cache
+def _remove_leftovers_once(folder: Path) -> None:
+    """Those in `folder` itself, the first time that this process writes there."""
+    for path in folder.glob(f".*{_PART}"):
+        _remove_if_left(path)
+
+
+def _remove_if_left(path: Path) -> None:
+    with suppress(OSError):  # another run may tidy up too
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if _lock(descriptor, wait=False):
+                path.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool = True) -> bool:
+    """Lock an open file until it is closed or its process ends, however it ends; whether that was
+    done. Some network file systems have no locks: nothing there is ever taken for a leftover.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _mode_to_keep(path: Path, replace: bool) -> int | None:
     """Permissions of the file that is about to be replaced; None where there is none yet."""
     try:
         status = path.stat()
@@ -141,6 +290,8 @@ def _mode_to_keep(path: Path) -> int | None:
         return None
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if not replace:
+        raise FileExistsError(errno.EEXIST, "it exists already")
     # A rename asks only for the folder's permission, and root is never refused: look at the file.
     if not status.st_mode & 0o222 or not os.access(path, os.W_OK):
         raise OSError(None, "it is read-only")

@@ -23,8 +23,7 @@ from codes_samples import (
 from hypothesis import given, strategies as st
 
 from acomp.codes import Codes
-from acomp.errors import AcompError, AudioError, FormatError
-from acomp.files import atomic_write
+from acomp.errors import FormatError
 from acomp.formats import convert, create_codes, open_codes, read_codes, write_codes
 
 NAMES = ["nac", "txt", "npz"]
@@ -212,41 +211,6 @@ def test_a_reader_that_went_away_is_told_from_a_failure() -> None:
         pytest.raises(BrokenPipeError),
     ):
         write_codes(stream, encodec_24khz(), form="nac")
-
-
-def test_atomic_write_keeps_permissions_and_follows_links(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.write_bytes(b"old")
-    target.chmod(0o640)
-    link = tmp_path / "link"
-    link.symlink_to(target)
-    with atomic_write(link, AudioError) as file:
-        file.write(b"new")
-        assert target.read_bytes() == b"old"
-    assert link.is_symlink()
-    assert target.read_bytes() == b"new"
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert names_in(tmp_path) == ["link", "target"]
-
-
-def test_atomic_write_gives_new_files_the_usual_permissions(tmp_path: Path) -> None:
-    (tmp_path / "usual").touch()
-    with atomic_write(tmp_path / "new", AudioError) as file:
-        file.write(b"new")
-    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-@pytest.mark.parametrize("error", [AudioError, FormatError])
-def test_atomic_write_raises_the_error_it_is_given(
-    tmp_path: Path, error: type[AcompError], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.EDQUOT, "Disk quota exceeded")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(error, match="quota"), atomic_write(tmp_path / "new", error) as file:
-        file.write(b"new")
-    assert names_in(tmp_path) == []
 
 
 def test_a_named_pipe_is_written_and_stays(tmp_path: Path) -> None:

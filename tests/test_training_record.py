@@ -167,7 +167,7 @@ def test_a_disk_that_fills_up_takes_whole_records_or_none(tmp_path: Path) -> Non
     with Record(tmp_path, 30) as record:
         with limited_file_size(len(before) + 7), pytest.raises(TrainingError) as refusal:
             record.add(40, {"mel": 0.5, "rate": 0.1})
-        assert one_line(refusal.value) == f"cannot write {table}: File too large"
+        assert one_line(refusal.value) == f"cannot write {table}: it would be too large"
         assert files_of(tmp_path) == {"metrics.csv": before}
         record.add(40, {"mel": 0.5})
     assert read_metrics(table)["mel"][-1] == (40, 0.5)
