@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.errors import FormatError
+from acomp.plain import brief
 
 # No codec comes near these; they bound what a damaged or hostile file can ask for.
 MAX_STREAMS = 64
@@ -73,9 +74,9 @@ class CodesInfo:
         for name, most in whole.items():
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
-                raise FormatError(f"{name} is {value!r}, not a whole number from 1 to {most}")
+                raise FormatError(f"{name} is {brief(value)}, not a whole number from 1 to {most}")
         if not isinstance(self.codec, str) or not _NAME.fullmatch(self.codec):
-            raise FormatError(f"codec is {self.codec!r}, which is no codec's name")
+            raise FormatError(f"codec is {brief(self.codec)}, which is no codec's name")
         if self.codebook_size < 2:
             raise FormatError("codebook_size is 1, which codes nothing")
         if self.streams not in (1, self.channels):
@@ -84,21 +85,21 @@ class CodesInfo:
         if fingerprint is not None and (
             not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint)
         ):
-            raise FormatError(f"fingerprint is {fingerprint!r}, not 16 hexadecimal digits")
+            raise FormatError(f"fingerprint is {brief(fingerprint)}, not 16 hexadecimal digits")
         self._check_optional()
 
     def _check_optional(self) -> None:
         chunk, loudness = self.chunk, self.loudness
         if chunk is not None and (type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK):
-            raise FormatError(f"chunk is {chunk!r}, not a whole number from 1 to {MAX_CHUNK}")
+            raise FormatError(f"chunk is {brief(chunk)}, not a whole number from 1 to {MAX_CHUNK}")
         if loudness is None:
             return
-        if not isinstance(loudness, tuple) or len(loudness) != self.channels:
-            raise FormatError(f"loudness is {loudness!r}, not one number for each channel")
+        if type(loudness) is not tuple or len(loudness) != self.channels:
+            raise FormatError(f"loudness is {brief(loudness)}, not one number for each channel")
         for value in loudness:
             if type(value) is not float or not abs(value) <= MAX_LOUDNESS:
                 raise FormatError(
-                    f"loudness is {value!r}, not a number from {-MAX_LOUDNESS:g} to "
+                    f"loudness is {brief(value)}, not a number from {-MAX_LOUDNESS:g} to "
                     f"{MAX_LOUDNESS:g} LUFS"
                 )
 
@@ -180,7 +181,7 @@ class Codes:
 
     def __post_init__(self) -> None:
         if type(self.length) is not int or not 0 <= self.length <= MAX_LENGTH:
-            raise FormatError(f"length is {self.length!r}, not a number of samples")
+            raise FormatError(f"length is {brief(self.length)}, not a number of samples")
         check_block(self.info, Block(self.data, self.segments))
 
     @classmethod

@@ -104,7 +104,7 @@ def official() -> tuple[NDArray[np.float64], NDArray[np.uint16], EncodecLanguage
             codes.append(drawn[:, 0])
     logarithms = torch.stack(chances)[np.newaxis].double().log2().numpy()
     drawn_codes = torch.stack(codes, dim=1)[np.newaxis].numpy().astype(np.uint16)
-    return logarithms, drawn_codes, EncodecLanguageModel(state, 8.0, "0" * 16)
+    return logarithms, drawn_codes, EncodecLanguageModel(state, "0" * 16).at_rate(8.0)
 
 
 def test_chances_are_those_of_the_official_model(
@@ -174,7 +174,9 @@ def test_fewer_codebooks_are_as_the_official_model_has_them(
 def test_a_frame_rate_that_no_codec_has_changes_nothing_of_that(rate: float) -> None:
     """A file can name any."""
     state = encodec_language_model(1, PAST).state_dict()
-    model = EncodecLanguageModel({name: part.numpy() for name, part in state.items()}, rate, "")
+    model = EncodecLanguageModel({name: part.numpy() for name, part in state.items()}, "").at_rate(
+        rate
+    )
     codes = np.arange(30, dtype=np.uint16).reshape(1, 1, 30)
     expected = logits_of(model, codes, 30)
     assert np.isfinite(expected).all()

@@ -70,17 +70,17 @@ def test_commands_that_need_no_model(tmp_path: Path, command: str) -> None:
 ROOMS = {
     "errors": set(),
     "files": {"errors"},
-    "codes": {"errors"},
+    "codes": {"errors", "plain"},
     "audio": {"errors", "files"},
     "engines": {"errors", "files"},
-    "formats": {"errors", "files", "codes", "entropy"},
-    "entropy": {"errors", "files", "codes", "engines", "backends"},
-    "backends": {"errors", "files", "codes", "audio", "engines"},
+    "formats": {"errors", "files", "plain", "codes", "entropy"},
+    "entropy": {"errors", "files", "plain", "codes", "engines", "backends"},
+    "backends": {"errors", "files", "plain", "codes", "audio", "engines"},
     "packages": {"errors"},
     "metrics": {"errors", "audio", "engines"},
     "analysis": {"errors", "files", "codes", "formats", "backends"},
     "evaluation": {
-        *{"errors", "files", "packages", "codes", "audio", "formats", "backends"},
+        *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
         *{"metrics", "analysis"},
     },
     "pages": {
@@ -88,7 +88,7 @@ ROOMS = {
         *{"evaluation"},
     },
     "training": {
-        *{"errors", "files", "packages", "codes", "audio", "engines", "backends"},
+        *{"errors", "files", "plain", "packages", "codes", "audio", "engines", "backends"},
         *{"entropy", "metrics", "plots"},
     },
 }

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickletools
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from stat import S_ISREG
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,28 @@ from numpy.typing import NDArray
 from acomp.backends.shapes import Shape, shape_from
 from acomp.errors import CodecError, WeightsError
 from acomp.files import atomic_write, reason_of
+from acomp.plain import MAX_DIRECTORY, NotPlainError, brief, check, open_zip, parse_json
 
 if TYPE_CHECKING:
     import torch
 
 MAX_SIZE = 8 << 30
 """Bytes that no weights file exceeds: 8 GiB."""
-MAX_SHAPE = 1 << 16
-"""Characters that no shape's JSON exceeds."""
+MAX_PICKLE, MAX_OPCODES = 1 << 24, 1 << 20
+"""Bytes and instructions of the pickles in a checkpoint, beside its tensors: many times what the
+published ones have."""
 SHAPE_KEY = "acomp"
+
+_LEGACY_PICKLES = 5
+"""What torch's older layout begins with: a number, a version, sizes, the contents, their keys."""
+_TENSOR_NAMES = re.compile(
+    r"collections OrderedDict|torch \w+Storage|torch (Size|device|bool|bfloat16|u?int\d+|float\d+)|"
+    r"torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?)|"
+    r"torch\.storage (Untyped|Typed)Storage|torch\.nn\.parameter Parameter|"
+    r"torch\.serialization _get_layout"
+)
+"""What the pickles of tensors name; torch itself lets more through, of which some take as much
+memory as they are told to."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +70,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     than tensors, dicts, lists, numbers and strings.
 
     Raises:
-        WeightsError: the file cannot be read, is damaged, or is no weights file.
+        WeightsError: the file cannot be read, is damaged, is no weights file, or holds weights that
+            are no numbers (NaN, infinite).
     """
+    size = weights_size(path)
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise WeightsError(f"cannot read the weights {path}: it is not a file")
-        if size > MAX_SIZE:
-            raise WeightsError(f"{path} is no weights file: it is larger than {MAX_SIZE} bytes")
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             state, shape = _load_safetensors(path)
-            return Checkpoint(_check_state(path, state), shape=shape)
+            return Checkpoint(_check_state(path, state, size), shape=shape)
         contents = _load_torch(path)
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
@@ -75,9 +87,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if "state_dict" in contents:
         contents, metadata = contents["state_dict"], contents.get("metadata", {})
     kwargs = metadata.get("kwargs", {}) if isinstance(metadata, dict) else None
-    if not isinstance(kwargs, dict) or not _is_plain(kwargs):
+    try:
+        check(kwargs)
+    except NotPlainError as error:
+        raise WeightsError(f"{path} is no weights file: its metadata {error}") from error
+    if not isinstance(kwargs, dict):
         raise WeightsError(f"{path} is no weights file: its metadata has an unknown form")
-    return Checkpoint(_check_state(path, contents), kwargs)
+    return Checkpoint(_check_state(path, contents, size), kwargs)
+
+
+def weights_size(path: Path) -> int:
+    """Bytes of a file of weights, seen to be one that ends: no device, no pipe, not too large.
+
+    Raises:
+        WeightsError: it is something else, or is not there.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
+    if not S_ISREG(facts.st_mode):
+        raise WeightsError(f"cannot read the weights {path}: it is not a file")
+    if facts.st_size > MAX_SIZE:
+        raise WeightsError(f"{path} is no weights file: it is larger than {MAX_SIZE} bytes")
+    return facts.st_size
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its first bytes, the size of a header and the header; or else by its name."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" or path.suffix == ".safetensors"
 
 
 def load_weights(module: torch.nn.Module, path: Path, name: str) -> str:
@@ -172,10 +212,9 @@ def _load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Shape | None
 def _shape_in(path: Path, text: str) -> Shape:
     """The shape that a file's header names."""
     try:
-        return shape_from(json.loads(text if len(text) <= MAX_SHAPE else ""))
-    # Nesting as deep as the limit on length allows exhausts the parser's stack.
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: the shape that it names is not JSON") from error
+        return shape_from(parse_json(text))
+    except NotPlainError as error:
+        raise WeightsError(f"{path}: the shape that it names {error}") from error
     except CodecError as error:
         raise WeightsError(f"{path}: in the shape that it names {error}") from error
 
@@ -184,8 +223,7 @@ def _load_torch(path: Path) -> object:
     import torch
 
     with path.open("rb") as file:
-        if zipfile.is_zipfile(file):
-            _check_zip(path)
+        _check_pickles(path, file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of what the error below says
@@ -196,68 +234,128 @@ def _load_torch(path: Path) -> object:
     except Exception as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted:
-            raise WeightsError(
-                f"{path} is refused and nothing in it was run: it asks for {wanted[1]}, "
-                "and weights hold tensors alone"
-            ) from error
+            raise _refusal(path, wanted[1]) from error
         raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
 
 
-def _check_zip(path: Path) -> None:
-    """Refuse an archive that unpacks to more than its own size; torch stores tensors unpacked."""
+def _check_pickles(path: Path, file: IO[bytes]) -> None:
+    """Refuse what is no checkpoint, or one whose pickles ask for anything but tensors."""
+    is_zip = file.read(4) == b"PK\x03\x04"
+    file.seek(0)
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        pickles = _pickle_in_zip(path, file) if is_zip else file.read(MAX_PICKLE)
+        _check_instructions(path, pickles, 1 if is_zip else _LEGACY_PICKLES)
+    except (WeightsError, OSError):
+        raise
+    # zipfile and pickletools raise a dozen kinds of exception over what hostile bytes make of them.
+    except Exception as error:
         raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
-    if unpacked > path.stat().st_size:
-        raise WeightsError(f"{path} is no weights file: it unpacks to {unpacked} bytes")
 
 
-def _is_plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)
+def _pickle_in_zip(path: Path, file: IO[bytes]) -> bytes:
+    """The pickle in torch's newer layout, an archive that stores tensors unpacked."""
+    with open_zip(file) as archive:
+        members = archive.infolist()
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > path.stat().st_size:
+            raise WeightsError(f"{path} is no weights file: it unpacks to {unpacked} bytes")
+        found = [member for member in members if member.filename.endswith("/data.pkl")]
+        if len(found) != 1 or found[0].compress_type or found[0].file_size > MAX_PICKLE:
+            raise ValueError("it has no pickle, several, or one that is packed or too large")
+        with archive.open(found[0]) as member:
+            return b"".join(iter(lambda: member.read(MAX_DIRECTORY), b""))
 
 
-def _check_state(path: Path, contents: object) -> dict[str, torch.Tensor]:
-    """`contents` as a state dict of ordinary tensors, each within the memory it came with."""
+def _check_instructions(path: Path, pickles: bytes, count: int) -> None:
+    """Refuse pickles of too many instructions, and ones that name something else than tensors do.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    stream, left = BytesIO(pickles), MAX_OPCODES
+    for _ in range(count):
+        for opcode, argument, _ in pickletools.genops(stream):
+            left -= 1
+            if left < 0:
+                raise WeightsError(f"{path} is no weights file: its pickle is too long")
+            wanted = str(argument) if opcode.name in ("GLOBAL", "INST") else None
+            if wanted is not None and not _TENSOR_NAMES.fullmatch(wanted):
+                raise _refusal(path, wanted.replace(" ", "."))
+
+
+def _refusal(path: Path, wanted: str) -> WeightsError:
+    return WeightsError(
+        f"{path} is refused and nothing in it was run: it asks for {brief(wanted)[1:-1]}, "
+        "and weights hold tensors alone"
+    )
+
+
+def _check_state(path: Path, contents: object, size: int) -> dict[str, torch.Tensor]:
+    """`contents` of a file of `size` bytes as a state dict of ordinary tensors, each within the
+    memory it came with, of numbers alone.
+    """
     import torch
 
     if not isinstance(contents, dict) or not contents:
         raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
     total = 0
     for name, tensor in contents.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        if type(name) is not str or not isinstance(tensor, torch.Tensor):
             raise WeightsError(f"{path} is no weights file: it holds more than tensors by name")
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise WeightsError(f"{path} is no weights file: {name!r} is no ordinary tensor")
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or not _is_real(tensor):
+            raise WeightsError(f"{path} is no weights file: {brief(name)} is no ordinary tensor")
         # Strides of 0 let a tensor of few bytes claim any shape; copying it would take the memory.
         if tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise WeightsError(f"{path} is no weights file: {name!r} claims more than it holds")
+            raise WeightsError(
+                f"{path} is no weights file: {brief(name)} claims more than it holds"
+            )
         total += tensor.nbytes
-    if total > MAX_SIZE:
+    # Tensors can share what they hold, but what is gone through must not multiply.
+    if total > 2 * size:
         raise WeightsError(f"{path} is no weights file: its tensors claim {total} bytes")
+    for name, tensor in contents.items():
+        if not torch.isfinite(tensor).all():
+            raise _not_finite(path, name)
     return contents
+
+
+def _is_real(tensor: torch.Tensor) -> bool:
+    """Whether it is of whole numbers or of floats of 16 bits or more."""
+    import torch
+
+    if tensor.is_quantized or tensor.is_complex():
+        return False
+    return not tensor.is_floating_point() or tensor.dtype in (
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    )
+
+
+def _not_finite(path: Path, name: str) -> WeightsError:
+    return WeightsError(f"{path} is no good: {brief(name)} holds weights that are no numbers")
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors of a safetensors file as arrays, without torch; bfloat16 is not among them.
 
     Raises:
-        WeightsError: the file cannot be read or is damaged.
+        WeightsError: the file cannot be read, is damaged, or holds weights that are no numbers.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    weights_size(path)
     try:
-        return dict(load_file(path))
+        arrays = dict(load_file(path))
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise WeightsError(f"{path} is no weights file: {brief(name)} is no ordinary tensor")
+        if not np.isfinite(array).all():
+            raise _not_finite(path, name)
+    return arrays
 
 
 def fingerprint(state: Mapping[str, torch.Tensor] | Mapping[str, NDArray[Any]]) -> str:

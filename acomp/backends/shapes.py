@@ -8,7 +8,6 @@ come from users and from files, and are checked before anything is built.
 from __future__ import annotations
 
 import math
-import reprlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from acomp.backends.base import CodecSpec
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError
+from acomp.plain import brief
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,11 +171,9 @@ class EncodecShape(Shape):
                 f"more than {MAX_WIDTH} channels"
             )
         if not isinstance(self.causal, bool):
-            raise CodecError(f"causal is {reprlib.repr(self.causal)}, not true or false")
+            raise CodecError(f"causal is {brief(self.causal)}, not true or false")
         if self.norm not in ("weight_norm", "time_group_norm"):
-            raise CodecError(
-                f"norm is {reprlib.repr(self.norm)}, not weight_norm or time_group_norm"
-            )
+            raise CodecError(f"norm is {brief(self.norm)}, not weight_norm or time_group_norm")
         if not self.causal:
             self._check_segment()
         elif self.segment is not None:
@@ -187,7 +185,7 @@ class EncodecShape(Shape):
         seconds = self.segment
         if seconds is None or type(seconds) not in (int, float) or not 0 < seconds <= 60:
             raise CodecError(
-                f"segment is {reprlib.repr(seconds)}: a network that is not causal needs the "
+                f"segment is {brief(seconds)}: a network that is not causal needs the "
                 "seconds that it codes at a time, 60 at most"
             )
         frames = min(max(1, round(self.segment_length / self.hop_length)), MAX_SEGMENT_FRAMES)
@@ -460,14 +458,14 @@ def shape_from(values: object) -> Shape:
         raise CodecError("a shape is a mapping of `family` and the fields of that family")
     family = values.get("family")
     if not isinstance(family, str) or family not in _FAMILIES:
-        raise CodecError(f"family is {reprlib.repr(family)}, not {' or '.join(_FAMILIES)}")
+        raise CodecError(f"family is {brief(family)}, not {' or '.join(_FAMILIES)}")
     kind = _FAMILIES[family]
     given = {key: value for key, value in values.items() if key != "family"}
     known = [field.name for field in fields(kind)]
     unknown = [key for key in given if key not in known]
     if unknown:
         raise CodecError(
-            f"the shape of {family} has no {reprlib.repr(unknown[0])}; it has {', '.join(known)}"
+            f"the shape of {family} has no {brief(unknown[0])}; it has {', '.join(known)}"
         )
     if isinstance(given.get("strides"), list):
         given["strides"] = tuple(given["strides"])
@@ -476,9 +474,7 @@ def shape_from(values: object) -> Shape:
 
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
-        raise CodecError(
-            f"{name} is {reprlib.repr(value)}, not a whole number from {least} to {most}"
-        )
+        raise CodecError(f"{name} is {brief(value)}, not a whole number from {least} to {most}")
 
 
 def _reach(layers: list[_Layer], *, inputs: int, outputs: int) -> int:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -45,6 +44,7 @@ from acomp.engines.blocks import InBlocks
 from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
 from acomp.engines.torch import TorchEngine
 from acomp.errors import CodecError, WeightsError
+from acomp.plain import brief
 
 MAX_CONFIG = 1 << 16
 """Bytes that no config.json exceeds."""
@@ -196,7 +196,7 @@ def _file_in(folder: Path, name: str, shape: SnacShape) -> Path:
         if key in config and config[key] != due:
             raise WeightsError(
                 f"{folder} does not hold weights of {name}: in its config.json {key} is "
-                f"{reprlib.repr(config[key])}, not {due}"
+                f"{brief(config[key])}, not {due}"
             )
     for file in (folder / "model.safetensors", folder / "pytorch_model.bin"):
         if file.is_file():

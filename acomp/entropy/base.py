@@ -42,6 +42,10 @@ class LanguageModel(ABC):
     fingerprint: str
     """First 16 hexadecimal digits of the SHA-256 of its weights."""
 
+    def at_rate(self, frame_rate: float) -> LanguageModel:  # noqa: ARG002
+        """The model for codes of so many frames a second, where it looks back by time."""
+        return self
+
     @abstractmethod
     def stages(self, codebooks: int) -> Sequence[range]:
         """The codebooks that are predicted at once, in the order in which they are."""

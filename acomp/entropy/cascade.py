@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from acomp.entropy.base import Entries, LanguageModel, Memory
 from acomp.entropy.exact import MAX_INPUTS, Array, LayerNorm, Linear, product, relu, snap
 from acomp.errors import WeightsError
+from acomp.plain import brief
 
 FAMILY = "cascade"
 """What the files of such models call them."""
@@ -57,7 +58,7 @@ class CascadeShape:
             or max(self.dilations, default=1) > 1024
             or self.codebooks * self.codebook_size * (2 * self.width + self.narrow) > MAX_WEIGHTS
         ):
-            raise WeightsError(f"no language model has the shape {self}")
+            raise WeightsError(f"no language model has the shape {brief(vars(self))}")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON and YAML can hold it."""

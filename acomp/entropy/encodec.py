@@ -8,7 +8,7 @@ that the probabilities, but for rounding the official ones, are the same on ever
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +43,9 @@ class EncodecLanguageModel(LanguageModel):
 
     codebook_size = CODEBOOK_SIZE
 
-    def __init__(self, state: State, frame_rate: float, fingerprint: str) -> None:
-        """`state` is `LMModel`'s state dict.
+    def __init__(self, state: State, fingerprint: str) -> None:
+        """`state` is `LMModel`'s state dict; for codes of another rate than 75 frames a second see
+        `at_rate`.
 
         Raises:
             WeightsError: it is not.
@@ -57,21 +58,20 @@ class EncodecLanguageModel(LanguageModel):
             snap(state[f"emb.{level}.weight"].astype(np.float64)) for level in range(self.codebooks)
         ]
         self._norm = _norm(state, "transformer.norm_in")
-        # A file can name any frame rate, and more than there is to see would be counted with.
-        past_context = min(int(CONTEXT_SECONDS * frame_rate), CONTEXT_FRAMES)
-        self._layers = [
-            _Layer(state, f"transformer.layers.{number}", past_context) for number in range(LAYERS)
-        ]
+        self._past_context = CONTEXT_FRAMES
+        self._layers = [_Layer(state, f"transformer.layers.{number}") for number in range(LAYERS)]
         names = [f"linears.{level}" for level in range(self.codebooks)]
         weights, biases = (
             np.concatenate([state[f"{name}.{part}"] for name in names])
             for part in ("weight", "bias")
         )
-        self._linears = cache(
-            lambda codebooks: Linear.of(
-                weights[: codebooks * CODEBOOK_SIZE], biases[: codebooks * CODEBOOK_SIZE]
-            )
-        )
+        self._linears = Linear.of(weights, biases)
+
+    def at_rate(self, frame_rate: float) -> EncodecLanguageModel:
+        paced = copy(self)
+        # A file can name any frame rate, and more than there is to see would be counted with.
+        paced._past_context = min(int(CONTEXT_SECONDS * frame_rate), CONTEXT_FRAMES)
+        return paced
 
     def stages(self, codebooks: int) -> Sequence[range]:
         return [range(codebooks)]
@@ -91,12 +91,13 @@ class EncodecLanguageModel(LanguageModel):
         positions = turns(CONTEXT_FRAMES, WIDTH, PERIOD)[first : first + frames]
         x = snap(self._norm(snap(np.asarray(x)))) + positions
         for number, layer in enumerate(self._layers):
-            x = layer(x, first, _Kept(*kept[4 * number : 4 * number + 4]))
+            x = layer(x, first, _Kept(*kept[4 * number : 4 * number + 4]), self._past_context)
         return x, [position + frames, *kept]
 
     def logits(self, context: Array, stage: range) -> Array:
-        # All codebooks in one product: it rounds the context but once.
-        logits = self._linears(len(stage))(context)
+        # All codebooks in one product: it rounds the context but once. The rows of codebooks that
+        # are not asked for are left out: they are many.
+        logits = self._linears(context, outputs=len(stage) * CODEBOOK_SIZE)
         return logits.reshape(*context.shape[:2], len(stage), CODEBOOK_SIZE)
 
     def absorb(self, context: Array, stage: range, codes: Entries) -> Array:  # noqa: ARG002
@@ -130,8 +131,7 @@ class _Kept(NamedTuple):
 class _Layer:
     """A layer of the transformer, normalised after each of its halves."""
 
-    def __init__(self, state: State, name: str, past_context: int) -> None:
-        self._past_context = past_context
+    def __init__(self, state: State, name: str) -> None:
         attention = f"{name}.self_attn"
         self._into = Linear.of(
             state[f"{attention}.in_proj_weight"], state[f"{attention}.in_proj_bias"]
@@ -153,9 +153,12 @@ class _Layer:
         kept.put(0, keys, values)
         return kept
 
-    def __call__(self, x: Array, first: int, kept: _Kept) -> Array:
-        """`[sequences, frames, width]`, the frames from `first` on, to the same shape."""
-        x = snap(self._norms[0](snap(x + self._out(self._attend(x, first, kept)))))
+    def __call__(self, x: Array, first: int, kept: _Kept, past_context: int) -> Array:
+        """`[sequences, frames, width]`, the frames from `first` on, to the same shape; each sees so
+        many frames before it.
+        """
+        attended = self._attend(x, first, kept, past_context)
+        x = snap(self._norms[0](snap(x + self._out(attended))))
         return snap(self._norms[1](snap(x + self._second(gelu(self._first(x))))))
 
     def _project(self, x: Array) -> Array:
@@ -164,25 +167,26 @@ class _Layer:
         parts = self._into(x).reshape(sequences, frames, 3, HEADS, -1)
         return parts.transpose(2, 0, 3, 1, 4)
 
-    def _attend(self, x: Array, first: int, kept: _Kept) -> Array:
+    def _attend(self, x: Array, first: int, kept: _Kept, past_context: int) -> Array:
         frames = x.shape[1]
         queries, keys, values = self._project(x)
         kept.put(first + 1, keys, values)
-        seen = slice(max(0, first + 1 - self._past_context), first + 1 + frames)
+        seen = slice(max(0, first + 1 - past_context), first + 1 + frames)
         scores = product(queries, kept.keys[..., seen]) * kept.key_scales[..., seen]
         scores /= np.sqrt(float(queries.shape[-1]))
         if frames > 1:  # one frame sees all of these
-            scores[..., ~self._sees(frames, scores.shape[-1])] = -np.inf
+            scores[..., ~_sees(frames, scores.shape[-1], past_context)] = -np.inf
         gathered = softmax_product(
-            scores, kept.values[:, :, seen], kept.value_scales[..., seen], self._past_context + 1
+            scores, kept.values[:, :, seen], kept.value_scales[..., seen], past_context + 1
         )
         return gathered.transpose(0, 2, 1, 3).reshape(x.shape)
 
-    def _sees(self, frames: int, keys: int) -> NDArray[np.bool_]:
-        """Which keys, the last of which are the frames' own, each frame sees."""
-        distance = np.arange(keys - frames, keys)[:, np.newaxis] - np.arange(keys)
-        seen: NDArray[np.bool_] = (distance >= 0) & (distance <= self._past_context)
-        return seen
+
+def _sees(frames: int, keys: int, past_context: int) -> NDArray[np.bool_]:
+    """Which keys, the last of which are the frames' own, each frame sees."""
+    distance = np.arange(keys - frames, keys)[:, np.newaxis] - np.arange(keys)
+    seen: NDArray[np.bool_] = (distance >= 0) & (distance <= past_context)
+    return seen
 
 
 def _linear(state: State, name: str) -> Linear:

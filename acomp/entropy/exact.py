@@ -13,7 +13,7 @@ Arrays are float64 unless something else is said.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -93,12 +93,12 @@ class Linear:
         """That of a matrix of any numbers, rounded."""
         return cls(*quantise(weight), bias)
 
-    def __call__(self, x: Array) -> Array:
-        """`[..., inputs]` to `[..., outputs]`."""
+    def __call__(self, x: Array, outputs: int | None = None) -> Array:
+        """`[..., inputs]` to `[..., outputs]`: all of them, or so many, the first."""
         # As one matrix: numpy would multiply those of a stack one after the other.
-        y = product(x.reshape(-1, x.shape[-1]), self._weight) * self._scale
+        y = product(x.reshape(-1, x.shape[-1]), self._weight[:, :outputs]) * self._scale[:outputs]
         if self._bias is not None:
-            y += self._bias
+            y += self._bias[:outputs]
         return y.reshape(*x.shape[:-1], -1)
 
 
@@ -200,7 +200,7 @@ def softmax_product(scores: Array, values: Whole, scales: Array, most: int) -> A
     return mean
 
 
-@cache
+@lru_cache(maxsize=1)
 def turns(frames: int, width: int, period: float) -> Array:
     """EnCodec's sinusoidal embedding of the positions from 0 on, `[frames, width]`, on `GRID`."""
     half = width // 2

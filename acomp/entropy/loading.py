@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from acomp.backends.catalogue import CATALOGUE
 from acomp.backends.checkpoint import (
-    MAX_SHAPE,
     SHAPE_KEY,
     fingerprint,
     load_arrays,
     load_checkpoint,
+    weights_size,
 )
 from acomp.backends.weights import fetch
 from acomp.codes import CodesInfo
@@ -27,6 +22,20 @@ from acomp.entropy.coding import BlockCoder
 from acomp.entropy.encodec import EncodecLanguageModel
 from acomp.errors import FormatError, WeightsError
 from acomp.files import reason_of
+from acomp.plain import NotPlainError, parse_json
+
+MAX_LOADED = 2
+"""Language models that stay in memory once they were used."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What tells whether a file is still the one that was loaded."""
+
+    path: Path
+    size: int
+    changed: int
+    """Nanoseconds."""
 
 
 def load_coder(info: CodesInfo, file: Path | None = None) -> BlockCoder:
@@ -52,7 +61,10 @@ def load_language_model(codec: str, frame_rate: float, file: Path | None = None)
         FormatError: the codec has none.
         WeightsError: as `load_coder`.
     """
-    return _load(file or _published(codec), frame_rate)
+    path = file or _published(codec)
+    size = weights_size(path)
+    version = _Version(path.absolute(), size, path.stat().st_mtime_ns)
+    return _load(version).at_rate(frame_rate)
 
 
 def _published(codec: str) -> Path:
@@ -67,16 +79,16 @@ def _published(codec: str) -> Path:
     return fetch(name)
 
 
-@cache
-def _load(file: Path, frame_rate: float) -> LanguageModel:
+@lru_cache(maxsize=MAX_LOADED)
+def _load(version: _Version) -> LanguageModel:
+    file = version.path
     shape = _shape_in(file)
     if shape is not None:
         return _cascade(file, shape)
     state = load_checkpoint(file).state
     arrays = {name: tensor.float().numpy() for name, tensor in state.items()}
-    _check_numbers(file, arrays)
     try:
-        return EncodecLanguageModel(arrays, frame_rate, fingerprint(state))
+        return EncodecLanguageModel(arrays, fingerprint(state))
     except WeightsError as error:
         raise WeightsError(f"{file} holds no language model") from error
 
@@ -95,13 +107,13 @@ def _shape_in(file: Path) -> CascadeShape | None:
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{file} is not a safetensors file, or it is damaged") from error
     try:
-        fields = json.loads(text if len(text) <= MAX_SHAPE else "")
+        fields = parse_json(text)
         if not isinstance(fields, dict) or fields.pop("family", None) != FAMILY:
             return None
         return CascadeShape(**{**fields, "dilations": tuple(fields["dilations"])})
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
+    except (NotPlainError, TypeError, KeyError) as error:
         raise WeightsError(f"{file}: the shape that it names is none") from error
 
 
@@ -110,13 +122,7 @@ def _cascade(file: Path, shape: CascadeShape) -> Cascade:
     due = _layout(shape)
     if {name: (array.dtype.name, array.shape) for name, array in arrays.items()} != due:
         raise WeightsError(f"{file} does not hold the weights of the shape that it names")
-    _check_numbers(file, arrays)
     return Cascade(shape, arrays, fingerprint(arrays))
-
-
-def _check_numbers(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise WeightsError(f"{file} holds weights that are no numbers")
 
 
 def _layout(shape: CascadeShape) -> dict[str, tuple[str, tuple[int, ...]]]:

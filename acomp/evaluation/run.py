@@ -23,6 +23,7 @@ from acomp import __version__
 from acomp.analysis import code_counts, perplexity, utilisation
 from acomp.audio import Audio, is_audio_name, open_audio, read_audio, write_audio
 from acomp.backends import load, resolve
+from acomp.backends.checkpoint import weights_size
 from acomp.errors import AcompError, AudioError
 from acomp.evaluation.alignment import find_delay, moved, same_channels
 from acomp.evaluation.coding import Coder, NeuralCoder, opus_version, yardstick
@@ -158,6 +159,7 @@ def _hash_of(path: Path) -> str:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file())
             return hashlib.sha256("".join(map(_hash_of, files)).encode()).hexdigest()
+        weights_size(path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

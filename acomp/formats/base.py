@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
 from acomp.errors import FormatError
 from acomp.files import Closing
 from acomp.formats.source import Source
+from acomp.plain import NotPlainError, brief, parse_json as plain_json
 
 BLOCK_BYTES = 4096
 """Packed codes that a block holds: 1.4 s at 24 kbps, 22 s at 1.5 kbps."""
@@ -199,7 +199,7 @@ class CodesWriter(ABC):
         """
         with naming(self._name):
             if type(length) is not int or not 0 <= length <= MAX_LENGTH:
-                raise FormatError(f"length is {length!r}, not a number of samples")
+                raise FormatError(f"length is {brief(length)}, not a number of samples")
             if loudness is not None:
                 self.info = replace(self.info, loudness=loudness)
             self._finish(length)
@@ -286,13 +286,12 @@ def info_from_dict(values: Mapping[str, object]) -> CodesInfo:
 
 
 def parse_json(text: bytes | str) -> object:
-    """The value of a JSON text.
+    """The plain value of a JSON text.
 
     Raises:
         FormatError: it is none.
     """
     try:
-        return json.loads(text)
-    # Nesting as deep as the limit on length allows exhausts the parser's stack.
-    except (ValueError, RecursionError) as error:
-        raise FormatError("the metadata is not JSON") from error
+        return plain_json(text)
+    except NotPlainError as error:
+        raise FormatError(f"the metadata {error}") from error

@@ -27,6 +27,7 @@ from acomp.formats.base import (
 )
 from acomp.formats.bits import pack, packed_size, unpack
 from acomp.formats.source import Source
+from acomp.plain import brief
 
 if TYPE_CHECKING:
     from torch import nn
@@ -160,14 +161,16 @@ class _Header:
         model = next((model for model in _MODELS if model.name == name), None)
         if model is None:
             names = " and ".join(model.name for model in _MODELS)
-            raise FormatError(f"is of the model {name!r}; there are {names}")
+            raise FormatError(f"is of the model {brief(name)}; there are {names}")
         if type(length) is not int or not 1 <= length <= MAX_LENGTH:
-            raise FormatError(f"al is {length!r}, not a number of samples")
+            raise FormatError(f"al is {brief(length)}, not a number of samples")
         most = model.info.codebooks
         if type(codebooks) is not int or not 1 <= codebooks <= most:
-            raise FormatError(f"nc is {codebooks!r}, not a number of codebooks from 1 to {most}")
+            raise FormatError(
+                f"nc is {brief(codebooks)}, not a number of codebooks from 1 to {most}"
+            )
         if type(entropy_coded) is not bool:
-            raise FormatError(f"lm is {entropy_coded!r}, neither true nor false")
+            raise FormatError(f"lm is {brief(entropy_coded)}, neither true nor false")
         return cls(_Layout(model, length), codebooks, entropy_coded)
 
 
