@@ -1,5 +1,9 @@
 """Every failure a user can cause is an `AcompError`; its message, one line, says what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class AcompError(Exception):
     """Base class of acomp's errors."""
@@ -35,3 +39,14 @@ class TrainingError(AcompError):
 
 class DivergenceError(TrainingError):
     """Losses that are no numbers any more, or have grown many times over."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to say behind a name that does not exist: those like it, or else all there are."""
+    from difflib import get_close_matches
+
+    known = list(known)
+    matches = get_close_matches(name.lower(), known)
+    return (
+        f"; did you mean {' or '.join(matches)}?" if matches else f"; there are {', '.join(known)}"
+    )

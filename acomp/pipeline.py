@@ -23,6 +23,7 @@ import numpy as np
 from acomp.audio import AudioReader, AudioWriter, Pcm, PcmFormat, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
+from acomp.engines.base import preparation
 from acomp.errors import AudioError, CodecError
 from acomp.files import Closing, reason_of
 from acomp.formats import CodecFacts, CodesReader, create_codes, open_codes
@@ -51,6 +52,8 @@ class Result:
     waiting for the other end of a pipe, are left out."""
     damage: tuple[str, ...] = ()
     """What was passed over in a damaged file."""
+    preparing_seconds: float = 0.0
+    """Time that compiling networks took, which `codec_seconds` leaves out: a first run's."""
 
 
 def encode_file(
@@ -115,7 +118,8 @@ def encode_file(
         clock.own(writer.finish, encoder.length, encoder.loudness)
         if listener is not None:
             listener.finish(encoder.length, encoder.loudness)
-    return Result(info, encoder.length / info.source_rate, clock.seconds)
+    seconds = encoder.length / info.source_rate
+    return Result(info, seconds, clock.seconds, preparing_seconds=clock.preparing)
 
 
 def decode_file(
@@ -177,7 +181,9 @@ def decode_file(
         if stretch.written == 0 and start > 0 and duration != 0:
             raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
     seconds = stretch.written / decoder.sample_rate
-    return Result(reader.info, seconds, clock.seconds, tuple(reader.damage))
+    return Result(
+        reader.info, seconds, clock.seconds, tuple(reader.damage), preparing_seconds=clock.preparing
+    )
 
 
 class _Level(Closing):
@@ -243,10 +249,11 @@ T = TypeVar("T")
 
 
 class _Clock:
-    """Calls functions and adds up the time they take."""
+    """Calls functions and adds up the time they take, without that of compiling networks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.preparing = 0.0
 
     def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._adding(perf_counter):
@@ -259,11 +266,13 @@ class _Clock:
 
     @contextmanager
     def _adding(self, now: Callable[[], float]) -> Iterator[None]:
-        began = now()
+        began, before = now(), preparation.seconds
         try:
             yield
         finally:
-            self.seconds += now() - began
+            preparing = preparation.seconds - before
+            self.seconds += now() - began - preparing
+            self.preparing += preparing
 
 
 def _coded_channels(reader: AudioReader, channels: str) -> int:

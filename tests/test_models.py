@@ -18,7 +18,7 @@ from commands import ROOT, Cli, assert_done, assert_refused, make_home
 from weights_server import WeightsServer, serving
 
 import acomp
-from acomp.backends import ALIASES, BUILT_IN, CUSTOM
+from acomp.backends import ALIASES, BUILT_IN, CUSTOM, weights
 from acomp.backends.base import CodecSpec
 from acomp.backends.catalogue import CATALOGUE, FOLDERS, lookup
 from acomp.backends.specs import SPECS
@@ -205,7 +205,56 @@ def test_a_language_model_is_fetched(cli: Cli, home: Path, server: WeightsServer
 
 @pytest.mark.parametrize("command", ["fetch", "verify", "path"])
 def test_an_unknown_name_is_one_line(cli: Cli, command: str) -> None:
-    assert_refused(cli("models", command, "encodec-96khz"), "'encodec-96khz'", "soundstream")
+    run = cli("models", command, "encodec-96khz")
+    assert_refused(run, "'encodec-96khz'; did you mean encodec-48khz")
+    assert_refused(cli("models", command, "zzz"), "'zzz'; there are all, encodec, dac, nano,")
+
+
+def test_what_is_fetched_is_told_beforehand(
+    cli: Cli, home: Path, server: WeightsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("encodec-24khz", len(BODY)), ("encodec-48khz", None)):
+        entry = replace(lookup(name), url=server.url, size=size, sha256=SUM)
+        monkeypatch.setitem(CATALOGUE, name, entry)
+    run = cli("models", "fetch", "encodec", "encodec-48khz", "nano")
+    assert_done(run)
+    paths = [home / lookup(name).file for name in ("encodec-24khz", "encodec-48khz")]
+    names = ("encodec-24khz", "encodec-48khz")
+    fetched = [f"{name}: {path}" for name, path in zip(names, paths, strict=True)]
+    assert run.out.splitlines()[:2] == fetched
+    first, *others = run.err.splitlines()
+    assert first == "to download: 0.0 MB; and encodec-48khz, of sizes that only the server knows"
+    assert others == [f"downloading {name}: 0.0 MB" for name in names]
+    assert cli("models", "path", "encodec").out.split() == [*map(str, paths)]
+    again = cli("models", "fetch", "encodec")
+    assert (again.code, again.err) == (0, "")
+    assert cli("models", "fetch", "encodec", "-q").out == ""
+
+
+def test_all_are_fetched(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fetch(name: str, _: object) -> Path:
+        asked.append(name)
+        return Path(name)
+
+    monkeypatch.setattr(weights, "fetch", fetch)
+    assert_done(cli("models", "fetch", "all"))
+    models = {name for name in CATALOGUE if name.endswith("-lm")}
+    assert (len(asked), {*asked}) == (len({*asked}), {*SPECS} | models)
+
+
+@pytest.mark.parametrize("name", ["dac", "snac-24khz", "soundstream"])
+def test_packages_are_asked_for_before_anything_is_fetched(
+    cli: Cli, speech: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for package in ("dac", "snac", "ai_edge_litert"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(weights, "fetch", lambda *_: pytest.fail("a download"))
+    extra = name.split("-")[0]
+    assert_refused(cli("encode", speech, "-b", name), f'pip install "acomp[{extra}]"')
+    with pytest.raises(CodecError, match=re.escape(f"acomp[{extra}]")):
+        acomp.load(name)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +316,6 @@ def test_hugging_face_agrees_where_its_cache_is(
     home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     pytest.importorskip("huggingface_hub", reason="no extra that brings huggingface_hub is here")
-    from acomp.backends import weights
-
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv(variable, value.replace("/xdg", str(home / "xdg")))
     hub = Path(runpy.run_module("huggingface_hub.constants")["HF_HUB_CACHE"])

@@ -148,7 +148,7 @@ def test_failing_server_gives_one_line_and_no_file(
     with pytest.raises(
         WeightsError,
         match=f"^cannot fetch the weights of toy from {server.host}: .*{reason}.*; "
-        f"put the file at {path} or pass --weights FILE$",
+        f"put the file of http://{server.host}/.* at {path} or pass --weights FILE$",
     ):
         weights.fetch("toy")
     assert not path.exists()

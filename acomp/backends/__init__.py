@@ -12,11 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acomp.engines import Engine, pick_engine
-from acomp.errors import CodecError
+from acomp.errors import CodecError, did_you_mean
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
@@ -44,6 +45,13 @@ BUILT_IN = {
     CUSTOM: "acomp.backends.custom",
 }
 """Each codec's module; its function `load(name, weights, engine)` takes a file of weights."""
+
+PACKAGES = {
+    "acomp.backends.dac": ("dac", "dac"),
+    "acomp.backends.snac": ("snac", "snac"),
+    "acomp.backends.soundstream": ("ai_edge_litert", "soundstream"),
+}
+"""The package that only an extra brings and a codec's module needs, and that extra."""
 
 ALIASES = {"dac": "dac-44khz"}
 ENCODEC = "encodec"
@@ -76,7 +84,7 @@ def resolve(name: str, channels: int = 1) -> str:
     if name in READ_ONLY:
         raise CodecError(READ_ONLY[name])
     if name not in BUILT_IN and name not in third_party():
-        raise CodecError(f"there is no codec {name!r}; there are {', '.join(names())}")
+        raise CodecError(f"there is no codec {name!r}{did_you_mean(name, names())}")
     return name
 
 
@@ -120,11 +128,26 @@ def _loader(name: str) -> Loader:
     return loader
 
 
+def check_packages(name: str) -> None:
+    """See that the packages of a codec are here, before its weights are fetched: 300 MB, perhaps.
+
+    Raises:
+        CodecError: one is missing; the message says how to get it.
+    """
+    package, extra = PACKAGES.get(BUILT_IN.get(name, ""), ("", ""))
+    if package and find_spec(package) is None:
+        raise CodecError(
+            f'the codec {name} needs the package {package}: pip install "acomp[{extra}]"'
+        )
+
+
 def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine) -> Codec:
     from acomp.backends.weights import fetch
 
     if name == CUSTOM and weights is None:
         raise CodecError(f"{CUSTOM} is a codec of your own: give its file of weights (--weights)")
+    if weights is None:
+        check_packages(name)
     path = fetch(name) if weights is None else weights
     codec: Codec = import_module(module).load(name, path, engine)
     return codec

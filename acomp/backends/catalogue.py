@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from acomp.errors import WeightsError
+from acomp.errors import WeightsError, did_you_mean
 
 _ENCODEC = "https://dl.fbaipublicfiles.com/encodec/v0"
 _LYRA = "https://github.com/google/lyra/raw/v1.3.2/lyra/model_coeffs"
@@ -193,5 +193,5 @@ def lookup(name: str) -> Weights:
     try:
         return CATALOGUE[name]
     except KeyError:
-        known = ", ".join([*CATALOGUE, *FOLDERS])
-        raise WeightsError(f"no weights are called {name!r}; there are {known}") from None
+        known = did_you_mean(name, [*CATALOGUE, *FOLDERS])
+        raise WeightsError(f"no weights are called {name!r}{known}") from None

@@ -102,11 +102,11 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     target = _own_path(weights)
     if weights.url is None:
         raise WeightsError(f"{target} is missing: install acomp anew")
-    if os.environ.get("ACOMP_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         find(name)  # where a file is here but damaged, that is the thing to say
         raise WeightsError(
             f"weights of {name} are not here and ACOMP_OFFLINE is set: "
-            f"unset it, put the file at {target} or pass {_option(weights)}"
+            f"unset it, put the file of {weights.url} at {target} or pass {_option(weights)}"
         )
     from filelock import FileLock
 
@@ -120,7 +120,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     except DownloadError as error:
         raise WeightsError(
             f"cannot fetch the weights of {name} from {urlsplit(weights.url).netloc}: {error}; "
-            f"put the file at {target} or pass {_option(weights)}"
+            f"put the file of {weights.url} at {target} or pass {_option(weights)}"
         ) from error
     except OSError as error:
         raise WeightsError(
@@ -128,6 +128,11 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
             f"name another folder in ACOMP_CACHE or pass {_option(weights)}"
         ) from error
     return found or target
+
+
+def is_offline() -> bool:
+    """Whether the user wants no network."""
+    return os.environ.get("ACOMP_OFFLINE", "0") not in ("", "0")
 
 
 def _option(weights: Weights) -> str:

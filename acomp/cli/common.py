@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
 
-from acomp.cli.console import one_line, say, settings, shows_bars
+from acomp.cli.console import CODEC, FILES, RUNNING, one_line, say, settings, shows_bars
 from acomp.errors import AcompError, AudioError, CodecError
 from acomp.files import reason_of
 
@@ -26,42 +26,98 @@ if TYPE_CHECKING:
 PIPE = "-"
 T = TypeVar("T")
 
+
+def codec_names(incomplete: str) -> list[str]:
+    """The codecs whose names begin so, for the shell to complete."""
+    from acomp.backends import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 Weights = Annotated[
     Path | None,
-    typer.Option(help="File of weights, official or safetensors, instead of the published ones."),
+    typer.Option(
+        metavar="FILE",
+        help="File of weights, official or safetensors, instead of the published ones.",
+        rich_help_panel=CODEC,
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda", help="What the networks run on.", rich_help_panel=RUNNING
+    ),
+]
 Engine = Annotated[
     Literal["auto", "torch", "openvino"],
-    typer.Option(help="What runs the network; auto is OpenVINO on a CPU, where it is installed."),
+    typer.Option(
+        help="What runs the networks; auto is OpenVINO on a CPU, where it is installed.",
+        rich_help_panel=RUNNING,
+    ),
 ]
 Precision = Annotated[
     Literal["fp32", "bf16"],
-    typer.Option(help="Arithmetic; bf16 is faster where the processor has it, and less exact."),
+    typer.Option(
+        help="Arithmetic; bf16 is faster where the processor has it, and less exact.",
+        rich_help_panel=RUNNING,
+    ),
 ]
 Backend = Annotated[
-    str, typer.Option("--backend", "-b", help="Codec; `acomp models list` names them.")
+    str,
+    typer.Option(
+        "--backend",
+        "-b",
+        metavar="CODEC",
+        help="Codec; `acomp models list` names them.",
+        rich_help_panel=CODEC,
+        autocompletion=codec_names,
+    ),
 ]
 Entropy = Annotated[
-    Literal["none", "lm"], typer.Option(help="lm: smaller files, by the codec's language model.")
+    Literal["none", "lm"],
+    typer.Option(help="lm: smaller files, by the codec's language model.", rich_help_panel=CODEC),
 ]
 LanguageModel = Annotated[
     Path | None,
     typer.Option(
-        "--language-model", help="File of the language model, where it is not the codec's own."
+        "--language-model",
+        metavar="FILE",
+        help="File of the language model, where it is not the codec's own.",
+        rich_help_panel=CODEC,
     ),
 ]
 MadeBy = Annotated[
     str | None,
     typer.Option(
-        "--backend", "-b", help="Codec that made the codes, for files that do not say it (.dac)."
+        "--backend",
+        "-b",
+        metavar="CODEC",
+        help="Codec that made the codes, for files that do not say it (.dac).",
+        rich_help_panel=CODEC,
+        autocompletion=codec_names,
     ),
 ]
 Output = Annotated[
-    str | None, typer.Option("--output", "-o", help="Output file; - is standard output.")
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Output file; - is standard output.",
+        rich_help_panel=FILES,
+    ),
 ]
 OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir", help="Folder for the outputs of several inputs.")
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="FOLDER",
+        help="Folder for the outputs of several inputs.",
+        rich_help_panel=FILES,
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs.", rich_help_panel=FILES)
 ]
 
 
@@ -264,12 +320,14 @@ def fetched(name: str) -> Path | None:
     Raises:
         WeightsError: they are neither here nor to be had.
     """
+    from acomp.backends import check_packages
     from acomp.backends.catalogue import CATALOGUE, FOLDERS
     from acomp.backends.weights import fetch
     from acomp.cli.models import download_bar
 
     if name not in CATALOGUE and name not in FOLDERS:
         return None
+    check_packages(name)
     with download_bar(name) as progress:
         return fetch(name, progress)
 

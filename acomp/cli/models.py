@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.backends import ALIASES, ENCODEC, third_party, weights
+from acomp.backends import ALIASES, ENCODEC, check_packages, resolve, third_party, weights
 from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.backends.download import Progress
 from acomp.cli.console import Command, Group, one_line, printable, say, shows_bars, with_settings
-from acomp.errors import WeightsError
+from acomp.errors import CodecError, WeightsError, did_you_mean
 from acomp.files import cache_folder
 
 if TYPE_CHECKING:
@@ -32,6 +33,18 @@ PIPE_WIDTH = 1000
 app = typer.Typer(
     help="List the codecs; fetch and verify their weights.", cls=Group, no_args_is_help=True
 )
+
+
+def _weights_names(incomplete: str) -> list[str]:
+    """The names that begin so, for the shell to complete."""
+    every = ("all", ENCODEC, *ALIASES, *CATALOGUE, *FOLDERS)
+    return [name for name in every if name.startswith(incomplete)]
+
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=_weights_names)]
+OptionalNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", autocompletion=_weights_names)
+]
 
 
 def list_models(
@@ -61,22 +74,29 @@ def list_models(
     _print(tables, [*_notes(), *damages])
 
 
-def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
-    """Download weights that are not here yet, and replace damaged ones."""
-    for name in names:
-        if name not in FOLDERS:
-            lookup(name)
-    for name in names:
+def fetch(names: Names) -> None:
+    """Download weights that are not here yet, and replace damaged ones.
+
+    A NAME is one that `acomp models list` shows, or encodec or dac, or all.
+    """
+    wanted = _meant(names)
+    missing = [_entry(name) for name in wanted if not _is_sound(name)]
+    if missing and not weights.is_offline():
+        say(_download_size(missing), error=True)
+    for name in wanted:
         with download_bar(name) as progress:
             path = weights.fetch(name, progress)
         say(f"{name}: {path}")
+    for name in wanted:
+        try:
+            check_packages(name)
+        except CodecError as error:
+            say(f"note: {error}", error=True)
 
 
-def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
-) -> None:
+def verify(names: OptionalNames = None) -> None:
     """Hash the weights that are here, or those named, and compare with what is known of them."""
-    found = [weights.verify(name) for name in names or CATALOGUE]
+    found = [weights.verify(name) for name in (_meant(names) if names else CATALOGUE)]
     if not names:
         found = [here for here in found if here.path]
     for here in found:
@@ -88,15 +108,50 @@ def verify(
         )
 
 
-def path(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
+def path(names: OptionalNames = None) -> None:
     """Print the cache folder, or where the weights of NAME are: a file, or a folder of files."""
-    if name is None:
+    if not names:
         typer.echo(cache_folder())
-        return
-    found = weights.find(name)
-    if found is None:
-        raise WeightsError(f"the weights of {name} are not here: acomp models fetch {name}")
-    typer.echo(found)
+    for name in _meant(names or []):
+        found = weights.find(name)
+        if found is None:
+            raise WeightsError(f"the weights of {name} are not here: acomp models fetch {name}")
+        typer.echo(found)
+
+
+def _meant(names: list[str]) -> list[str]:
+    """The entries of the catalogue that names stand for, each once.
+
+    Raises:
+        WeightsError: there is no such entry.
+    """
+    every = [name for name in (*CATALOGUE, *FOLDERS) if name not in chain(*FOLDERS.values())]
+    sets = {
+        "all": every,
+        ENCODEC: [resolve(ENCODEC, channels) for channels in (1, 2)],
+        **{alias: [name] for alias, name in ALIASES.items()},
+    }
+    meant = [each for name in names for each in sets.get(name, [name])]
+    for name in meant:
+        if name not in CATALOGUE and name not in FOLDERS:
+            known = did_you_mean(name, dict.fromkeys([*sets, *CATALOGUE, *FOLDERS]))
+            raise WeightsError(f"no weights are called {name!r}{known}")
+    return list(dict.fromkeys(meant))
+
+
+def _is_sound(name: str) -> bool:
+    here = weights.status(name)
+    return here.path is not None and here.problem is None
+
+
+def _download_size(missing: list[Weights]) -> str:
+    """What is going to be downloaded, as one line."""
+    known = sum(entry.size or 0 for entry in missing)
+    unknown = [entry.name for entry in missing if entry.size is None]
+    sizes = [_megabytes(known)] if known else []
+    if unknown:
+        sizes.append(f"{', '.join(unknown)}, of sizes that only the server knows")
+    return f"to download: {'; and '.join(sizes)}"
 
 
 for command_name, command, quiet in (
@@ -133,6 +188,8 @@ def download_bar(name: str) -> Iterator[Progress]:
     task = bar.add_task(name, total=None)
 
     def show(done: int, total: int | None) -> None:
+        if not bar.tasks[task].total and total and not console.is_terminal:
+            say(f"downloading {name}: {_megabytes(total)}", error=True)
         bar.start()
         bar.update(task, completed=done, total=total)
 
@@ -260,7 +317,11 @@ def _entry(name: str) -> Weights:
 
 def _size(entry: Weights, here: weights.Status) -> str:
     size = here.path.stat().st_size if here.path else entry.size
-    return "not known" if size is None else f"{size / 1e6:.1f} MB"
+    return "not known" if size is None else _megabytes(size)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def _state(here: weights.Status) -> str:

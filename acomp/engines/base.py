@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import local
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -30,6 +33,25 @@ class Runner(Protocol):
     def __call__(self, *inputs: Array) -> list[Array]:
         """What the network's `forward` returns for these inputs, as one list."""
         ...
+
+
+class _Preparation(local):
+    seconds = 0.0
+
+
+preparation = _Preparation()
+"""Seconds that this thread has spent so far on compiling networks, or on reading compiled ones: a
+first run's, which say nothing about the speed of the next."""
+
+
+@contextmanager
+def preparing() -> Iterator[None]:
+    """Count the time of the body as preparation."""
+    began = perf_counter()
+    try:
+        yield
+    finally:
+        preparation.seconds += perf_counter() - began
 
 
 class Engine(ABC):

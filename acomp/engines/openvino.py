@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acomp.engines.base import Array, Engine, Input, Runner
+from acomp.engines.base import Array, Engine, Input, Runner, preparing
 from acomp.errors import AcompError, AcompWarning, CodecError
 from acomp.files import atomic_write, cache_folder
 
@@ -104,6 +104,7 @@ class _Network:
         return [results[index] for index in range(len(results))]
 
 
+@preparing()
 def _compiled(
     build: Callable[[], nn.Module], inputs: tuple[Input, ...], key: str, precision: str
 ) -> Any:
