@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import Literal
 
 from acomp.backends import names
 from acomp.backends.catalogue import CATALOGUE, FOLDERS
@@ -21,19 +22,28 @@ from acomp.packages import EVALUATION, PAGES, TRAINING
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors")
 
 
+State = Literal["ok", "not here", "not in order"]
+"""What is not here is not needed by everybody; what is not in order wants mending."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at."""
 
     name: str
-    good: bool
-    """Whether all is well; what is merely optional and absent is well too."""
+    state: State
     detail: str
+    """What was found, or why it is not here or not in order and what mends that."""
+
+
+class _NotHereError(Exception):
+    """Something optional is not here; the message says how to get it."""
 
 
 def examine() -> Iterator[Finding]:
     """Look at everything acomp needs or can use, in order of importance."""
-    yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
+    enough = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if enough else "not in order", platform.python_version())
     for package in PACKAGES:
         yield _package(package)
     yield _attempt("torchaudio", _torchaudio)
@@ -48,35 +58,38 @@ def examine() -> Iterator[Finding]:
     yield _attempt("engine on the CPU", _engine)
     yield _attempt("measuring, reports", _evaluation, optional='pip install "acomp[eval]"')
     yield _attempt("training", _training, optional='pip install "acomp[train]"')
-    ffmpeg = shutil.which("ffmpeg")
-    yield Finding("ffmpeg", True, ffmpeg or "not here: only what libsndfile reads can be read")
+    yield _attempt("ffmpeg", _ffmpeg)
     parts = {part for folder in FOLDERS.values() for part in folder}
     for name in [name for name in (*CATALOGUE, *FOLDERS) if name not in parts]:
         yield _attempt(f"weights of {name}", partial(_weights, name))
-    yield Finding("codecs", True, ", ".join(names()))
+    yield Finding("codecs", "ok", ", ".join(names()))
 
 
 def _package(name: str) -> Finding:
     try:
         importlib.import_module(name)
-        return Finding(name, True, version(name))
+        return Finding(name, "ok", version(name))
     except Exception as error:  # of whatever kind its own import ends in
-        return Finding(name, False, f"does not load ({_in_words(error)}); pip install {name}")
+        detail = f"does not load ({_in_words(error)}); pip install {name}"
+        return Finding(name, "not in order", detail)
 
 
 def _attempt(name: str, look: Callable[[], str], optional: str | None = None) -> Finding:
-    """What `look` says, or the reason why it failed."""
+    """What `look` says, or the reason why it failed; `optional` says how to get what is missing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Finding(name, True, look())
+            return Finding(name, "ok", look())
+    except _NotHereError as error:
+        return Finding(name, "not here", str(error))
     except ModuleNotFoundError as error:
-        mend = f"; {optional}" if optional else ""
-        return Finding(name, optional is not None, f"not here ({error}){mend}")
+        if optional is not None:
+            return Finding(name, "not here", f"{error}; {optional}")
+        return Finding(name, "not in order", str(error))
     except AcompError as error:
-        return Finding(name, False, str(error))
+        return Finding(name, "not in order", str(error))
     except Exception as error:  # a package that does not fit the others can raise anything
-        return Finding(name, False, _in_words(error))
+        return Finding(name, "not in order", _in_words(error))
 
 
 def _in_words(error: Exception) -> str:
@@ -151,7 +164,7 @@ def _gpu() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none: codecs run on the CPU"
+        raise _NotHereError("no CUDA GPU that torch can use: codecs run on the CPU")
     return torch.cuda.get_device_name()
 
 
@@ -166,4 +179,13 @@ def _weights(name: str) -> str:
     from acomp.backends.weights import find
 
     path = find(name)
-    return str(path) if path else f"not here; acomp models fetch {name}"
+    if path is None:
+        raise _NotHereError(f"acomp models fetch {name}")
+    return str(path)
+
+
+def _ffmpeg() -> str:
+    path = shutil.which("ffmpeg")
+    if path is None:
+        raise _NotHereError("only what libsndfile reads can be read: no AAC, WMA or video")
+    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 import acomp
-from acomp import demo
+from acomp import demo, doctor
 from acomp.analysis import codebook_statistics
 from acomp.audio import read_audio
 from acomp.formats import read_codes, write_codes
@@ -180,6 +181,26 @@ def test_doctor_finds_all_in_order(cli: Cli) -> None:
     for name in ("python", "torch", "numpy", "soundfile", "EnCodec", "nano", "measuring"):
         assert name in run.out
     assert "!!" not in run.out
+    assert re.search(r"^ -- +weights of dac-44khz +acomp models fetch dac-44khz", run.out, re.M)
+    assert re.search(r"^ ok +weights of nano ", run.out, re.M)
+
+
+def test_doctor_as_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        doctor.Finding("a", "ok", "1.0"),
+        doctor.Finding("b", "not here", "pip install b"),
+        doctor.Finding("c", "not in order", "broken"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda: iter(found))
+    run = cli("doctor", "--json")
+    assert (run.code, run.err) == (1, "error: not in order: c\n")
+    assert json.loads(run.out)[1] == {"name": "b", "state": "not here", "detail": "pip install b"}
+    run = cli("doctor")
+    assert [line.split()[:2] for line in run.out.splitlines()] == [
+        ["ok", "a"],
+        ["--", "b"],
+        ["!!", "c"],
+    ]
 
 
 def test_doctor_names_what_is_damaged(cli: Cli, tmp_path: Path) -> None:

@@ -687,7 +687,9 @@ def test_fetch_shows_a_bar_on_a_terminal_only() -> None:
     assert shown.stdout == f"toy: {path}\n"
     path.unlink()
     piped = run("fetch", "toy", FORCE_COLOR="", TTY_COMPATIBLE="0")
-    assert piped.stdout == f"toy: {path}\n" and piped.stderr == ""
+    assert piped.stdout == f"toy: {path}\n"
+    size = "to download: toy, of sizes that only the server knows"
+    assert piped.stderr == f"{size}\ndownloading toy: 1.0 MB\n"
     assert path.read_bytes() == BODY
 
 

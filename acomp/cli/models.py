@@ -16,7 +16,7 @@ import typer
 from acomp.backends import ALIASES, ENCODEC, check_packages, resolve, third_party, weights
 from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.backends.download import Progress
-from acomp.cli.console import Command, Group, one_line, printable, say, shows_bars, with_settings
+from acomp.cli.console import Command, Group, one_line, printable, say, settings, with_settings
 from acomp.errors import CodecError, WeightsError, did_you_mean
 from acomp.files import cache_folder
 
@@ -184,7 +184,7 @@ def download_bar(name: str) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=console, disable=not shows_bars())
+    bar = Progress(*columns, console=console, disable=settings.quiet or not console.is_terminal)
     task = bar.add_task(name, total=None)
 
     def show(done: int, total: int | None) -> None:
