@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from acomp.errors import FormatError
 from acomp.plain import brief
+from acomp.values import ByValue, as_array, whole_number
 
 # No codec comes near these; they bound what a damaged or hostile file can ask for.
 MAX_STREAMS = 64
@@ -72,9 +73,10 @@ class CodesInfo:
             "source_rate": MAX_SAMPLE_RATE,
         }
         for name, most in whole.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= most:
+            value = whole_number(getattr(self, name), name, FormatError)
+            if not 1 <= value <= most:
                 raise FormatError(f"{name} is {brief(value)}, not a whole number from 1 to {most}")
+            object.__setattr__(self, name, value)
         if not isinstance(self.codec, str) or not _NAME.fullmatch(self.codec):
             raise FormatError(f"codec is {brief(self.codec)}, which is no codec's name")
         if self.codebook_size < 2:
@@ -124,8 +126,8 @@ class CodesInfo:
         return self.codes_per_frame * self.bits * self.frame_rate / 1000
 
 
-@dataclass(frozen=True)
-class Segments:
+@dataclass(frozen=True, eq=False)
+class Segments(ByValue):
     """Stretches of audio that a codec codes on their own, each with a gain (EnCodec 48 kHz)."""
 
     frames: NDArray[np.int64]
@@ -145,15 +147,21 @@ class Segments:
         return len(self.frames)
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some consecutive frames of codes; whole segments where the codec has segments."""
+@dataclass(frozen=True, eq=False)
+class Block(ByValue):
+    """Some consecutive frames of codes; whole segments where the codec has segments.
+
+    Raises:
+        FormatError: the codes are no whole numbers `[streams, codebooks, frames]` of 16 bits.
+    """
 
     data: NDArray[np.uint16]
     """Codes: `[streams, codebooks, frames]`."""
     segments: Segments | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, np.ndarray) or self.data.dtype != np.uint16:
+            object.__setattr__(self, "data", as_codes(self.data))
         if self.data.ndim != 3:
             raise FormatError(f"codes have {self.data.ndim} axes; streams, codebooks, frames are 3")
         if self.segments is not None and int(self.segments.frames.sum()) != self.frames:
@@ -164,9 +172,12 @@ class Block:
         return int(self.data.shape[2])
 
 
-@dataclass(frozen=True)
-class Codes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Codes(ByValue):
     """The codes of one recording.
+
+    `data` is taken from arrays and tensors of any integer type. `Codec.codes` makes `Codes` of
+    a bare array, for which it fills in all else.
 
     Raises:
         FormatError: the codes do not have the shape that `info` says, or are out of range.
@@ -180,9 +191,20 @@ class Codes:
     segments: Segments | None = None
 
     def __post_init__(self) -> None:
-        if type(self.length) is not int or not 0 <= self.length <= MAX_LENGTH:
-            raise FormatError(f"length is {brief(self.length)}, not a number of samples")
-        check_block(self.info, Block(self.data, self.segments))
+        length = whole_number(self.length, "length", FormatError)
+        if not 0 <= length <= MAX_LENGTH:
+            raise FormatError(f"length is {brief(length)}, not a number of samples")
+        block = Block(self.data, self.segments)
+        check_block(self.info, block)
+        object.__setattr__(self, "length", length)
+        object.__setattr__(self, "data", block.data)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.data.shape))
+        return (
+            f"Codes({self.info.codec}, {shape} (streams, codebooks, frames), "
+            f"{self.duration:.2f} s, {self.info.bandwidth:.4g} kbps)"
+        )
 
     @classmethod
     def from_blocks(cls, info: CodesInfo, blocks: Iterable[Block], length: int) -> Codes:
@@ -205,16 +227,35 @@ class Codes:
         return self.length / self.info.source_rate
 
 
+def as_codes(value: object) -> NDArray[np.uint16]:
+    """Codes of any integer type, as an array, a tensor or nested lists, as uint16.
+
+    Raises:
+        FormatError: they are no whole numbers, or do not fit 16 bits.
+    """
+    array = as_array(value, "codes", FormatError)
+    if array.dtype == np.uint16:
+        return array
+    if array.dtype.kind == "f" and array.size:
+        raise FormatError(f"codes are {array.dtype}; whole numbers of any integer type are due")
+    if array.size:
+        least, most = int(array.min()), int(array.max())
+        if least < 0 or most >= MAX_CODEBOOK_SIZE:
+            wrong = least if least < 0 else most
+            raise FormatError(f"code {wrong} is out of range: no codebook has it")
+    return array.astype(np.uint16)
+
+
 def check_block(info: CodesInfo, block: Block) -> None:
     """Raise FormatError unless `block` has the shape and the range of codes that `info` says."""
+    if not isinstance(block, Block):
+        raise FormatError(f"a block of codes is due (acomp.Block), not {type(block).__name__}")
     shape = block.data.shape[:2]
     if shape != (info.streams, info.codebooks):
         raise FormatError(
             f"{shape[0]} streams of {shape[1]} codebooks, where {info.streams} of "
             f"{info.codebooks} are due"
         )
-    if block.data.dtype != np.uint16:
-        raise FormatError(f"codes are {block.data.dtype}, not uint16")
     if block.frames and int(block.data.max()) >= info.codebook_size:
         raise FormatError(
             f"code {int(block.data.max())} is out of range: a codebook has {info.codebook_size}"

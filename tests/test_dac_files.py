@@ -38,9 +38,9 @@ from acomp.codes import Block, Codes, CodesInfo
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import AudioError, CodecError, FormatError
 from acomp.formats import create_codes, read_codes, write_codes
-from acomp.formats.base import CHUNK_MARGINS, natural_length
 from acomp.formats.dac import _MODELS
 from acomp.formats.pickled import MAX_OPCODES
+from acomp.lengths import CHUNK_MARGINS, natural_length
 from acomp.pipeline import decode_file, encode_file
 
 ensure_torchaudio()

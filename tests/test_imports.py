@@ -69,13 +69,17 @@ def test_commands_that_need_no_model(tmp_path: Path, command: str) -> None:
 
 ROOMS = {
     "errors": set(),
+    "values": {"errors"},
     "files": {"errors"},
-    "codes": {"errors", "plain"},
-    "audio": {"errors", "files"},
+    "codes": {"errors", "plain", "values"},
+    "lengths": {"codes"},
+    "audio": {"errors", "values", "files"},
     "engines": {"errors", "files"},
-    "formats": {"errors", "files", "plain", "codes", "entropy"},
+    "formats": {"errors", "files", "plain", "codes", "lengths", "entropy"},
     "entropy": {"errors", "files", "plain", "codes", "engines", "backends"},
-    "backends": {"errors", "files", "plain", "codes", "audio", "engines"},
+    "backends": {
+        *{"errors", "plain", "values", "files", "codes", "lengths", "audio", "engines"},
+    },
     "packages": {"errors"},
     "metrics": {"errors", "audio", "engines"},
     "analysis": {"errors", "files", "codes", "formats", "backends"},

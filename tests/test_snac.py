@@ -25,8 +25,9 @@ from torch.nn.functional import avg_pool1d, normalize
 import acomp
 from acomp.backends.base import Decoder, Encoder
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK
-from acomp.backends.snac import SHAPES, Snac, fold, load_shape, unfold
+from acomp.backends.snac import SHAPES, Snac, load_shape, unfold
 from acomp.backends.specs import SPECS
+from acomp.backends.tokens import fold
 from acomp.codes import Block, split
 from acomp.engines import pick_engine
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from acomp.audio import Audio, Resampler, to_channels
 from acomp.audio.loudness import LoudnessMeter, gains
+from acomp.backends.tokens import codes_of
 from acomp.codes import Block, Codes, CodesInfo, join, split
 from acomp.engines import Engine
 from acomp.errors import AudioError, CodecError
@@ -169,6 +170,8 @@ class Codec(ABC):
     """Seconds of codes to decode before a point in the middle for the sound there to be right."""
     unit = 1
     """Frames that codes hold a multiple of: the encoder pads the end to that."""
+    segment_frames: int | None = None
+    """Frames of a whole segment, for codecs that code in segments with a gain each."""
     decodes_chunks = False
     """Whether it decodes what was coded in chunks of their own; see `CodesInfo.chunk`."""
 
@@ -285,6 +288,34 @@ class Codec(ABC):
         if decoder.gains is not None:
             samples *= decoder.gains
         return Audio(samples, decoder.sample_rate)
+
+    def codes(
+        self,
+        tokens: object,
+        *,
+        scales: object = None,
+        length: int | None = None,
+        sample_rate: int | None = None,
+    ) -> Codes:
+        """Codes from elsewhere, as bare numbers, as `Codes` that decode and can be written.
+
+        Args:
+            tokens: an array, a tensor of torch's or nested lists, of any integer type:
+                `[codebooks, frames]`, or `[streams, codebooks, frames]`, where a batch of one
+                counts as a stream; for EnCodec 48 kHz also `[segments, 1, codebooks, frames]` or
+                a list of segments, each codes or a pair of codes and scale, as
+                `EncodecModel.encode` gives them; for SNAC also a list with an array for each
+                level, as `SNAC.encode` gives it.
+            scales: for EnCodec 48 kHz the gain of each segment; without them each is 1, the
+                loudness that the codec normalises to.
+            length: samples per channel of the audio, at `sample_rate`; without it all that the
+                frames stand for.
+            sample_rate: that decoding returns to, in Hz; the codec's own by default.
+
+        Raises:
+            CodecError: the numbers cannot be codes of this codec.
+        """
+        return codes_of(self, tokens, scales=scales, length=length, sample_rate=sample_rate)
 
     def warm_up(self, bandwidth: float | None = None) -> None:
         """Code a second of silence: the first run of a network takes longer than the next.

@@ -38,6 +38,7 @@ from acomp.backends.checkpoint import load_weights
 from acomp.backends.dac import PolynomialSnake
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, DacShape
 from acomp.backends.specs import SPECS
+from acomp.backends.tokens import fold
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.blocks import InBlocks
@@ -223,17 +224,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 # Codes between levels and frames
 
 
-def fold(levels: Sequence[NDArray[Any]]) -> NDArray[np.uint16]:
-    """The codes of each level, `[streams, time]` as `SNAC.encode` gives them, to
-    `[streams, codebooks, frames]`.
-    """
-    streams, frames = levels[0].shape
-    slots = [codes.reshape(streams, frames, -1).transpose(0, 2, 1) for codes in levels]
-    return np.concatenate(slots, axis=1).astype(np.uint16)
-
-
 def unfold(codes: NDArray[np.uint16], levels: Sequence[int]) -> list[NDArray[np.int64]]:
-    """The reverse, for levels of so many codes a frame: as `SNAC.decode` takes them."""
+    """The reverse of `fold`, for levels of so many codes a frame: as `SNAC.decode` takes them."""
     slots = np.split(codes.astype(np.int64), list(accumulate(levels))[:-1], axis=1)
     return [part.transpose(0, 2, 1).reshape(len(codes), -1) for part in slots]
 

@@ -26,18 +26,6 @@ _LONGEST_MESSAGE = 300
 # thought of.
 _OPTIONAL = ("loudness", "chunk")
 
-# What codes in segments of one length that overlap by 1 % (EnCodec's `segment` and `overlap`).
-_IN_SEGMENTS = ("custom", "encodec-48khz")
-
-CHUNK_MARGINS = {
-    "dac-44khz": 8342,
-    "dac-24khz": 5534,
-    "dac-16khz": 5534,
-    "dac-44khz-16kbps": 8342,
-}
-"""Samples that a chunk decodes to less than its frames stand for: with no padding, a decoder's
-convolutions come to an end before their input does."""
-
 
 class CodecFacts(Protocol):
     """As much of a codec as a reader needs for codes that do not say it; a `CodecSpec` is one."""
@@ -235,28 +223,6 @@ def naming(name: str) -> Iterator[None]:
 def block_frames(info: CodesInfo) -> int:
     """Frames of which the packed codes are about `BLOCK_BYTES`."""
     return max(1, BLOCK_BYTES * 8 // (info.codes_per_frame * info.bits))
-
-
-def natural_length(
-    info: CodesInfo, frames: int, segments: int = 0, longest: int = 0, last: int = 0
-) -> int:
-    """Samples at `info.source_rate` that the frames stand for, where the true length is not known.
-
-    `segments` is the number of segments, `longest` and `last` are frames of one. Codes in chunks of
-    a codec that is not published stand for less than this: only its decoder knows how much.
-    """
-    samples = frames * info.hop_length
-    if info.chunk is not None:
-        whole, rest = divmod(frames, info.chunk)
-        samples = whole * _chunk_samples(info, info.chunk) + _chunk_samples(info, rest)
-    if segments and info.codec in _IN_SEGMENTS:
-        stride = int(0.99 * longest * info.hop_length)
-        samples = (segments - 1) * stride + last * info.hop_length
-    return min(samples * info.source_rate // info.sample_rate, MAX_LENGTH)
-
-
-def _chunk_samples(info: CodesInfo, frames: int) -> int:
-    return max(0, frames * info.hop_length - CHUNK_MARGINS.get(info.codec, 0))
 
 
 def info_to_dict(info: CodesInfo) -> dict[str, object]:

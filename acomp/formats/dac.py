@@ -11,7 +11,6 @@ import numpy as np
 from acomp.codes import Block, Codes, CodesInfo, join
 from acomp.errors import FormatError
 from acomp.formats.base import (
-    CHUNK_MARGINS,
     CodecFacts,
     CodesWriter,
     Reading,
@@ -20,6 +19,7 @@ from acomp.formats.base import (
 )
 from acomp.formats.pickled import read_dict
 from acomp.formats.source import Source
+from acomp.lengths import CHUNK_MARGINS
 
 MAX_SIZE = 1 << 28
 """Bytes of a file: two days at 8 kbps; the form is held in memory whole."""

@@ -26,7 +26,6 @@ from acomp.formats.base import (
     info_from_dict,
     info_to_dict,
     naming,
-    natural_length,
     parse_json,
 )
 from acomp.formats.bits import packed_size
@@ -48,6 +47,7 @@ from acomp.formats.nac_layout import (
 )
 from acomp.formats.nac_payload import MAX_PACKED_FRAMES, Coded, Packed, Part, Payload
 from acomp.formats.source import Source
+from acomp.lengths import natural_length
 
 if TYPE_CHECKING:
     from acomp.entropy.coding import BlockCoder

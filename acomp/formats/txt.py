@@ -20,9 +20,9 @@ from acomp.formats.base import (
     Writing,
     info_from_dict,
     info_to_dict,
-    natural_length,
 )
 from acomp.formats.source import Source
+from acomp.lengths import natural_length
 
 MAX_LINE = 1 << 24
 MAX_SIZE = 1 << 30

@@ -1,0 +1,85 @@
+"""What callers hand over, made plain: arrays of any library, and whole numbers of any type."""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.errors import AcompError
+
+
+def as_array(value: object, what: str, error: type[AcompError]) -> NDArray[Any]:
+    """`value` as an array of numbers: an array, a tensor of any device, or nested lists of numbers.
+
+    Raises:
+        AcompError: of the kind `error`; it is none of these. The message begins with `what`.
+    """
+    if isinstance(value, np.ndarray):
+        array: NDArray[Any] = value
+    elif hasattr(value, "detach"):  # a tensor of torch's, which nothing here need import
+        tensor: Any = value.detach().cpu()
+        narrow = tensor.is_floating_point() and tensor.element_size() < 4  # numpy lacks bfloat16
+        array = (tensor.float() if narrow else tensor).numpy()
+    else:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as failure:
+            raise error(f"{what} are lists of different lengths, not an array") from failure
+    if array.dtype.kind not in "iuf":
+        raise error(f"{what} are {_kind(value, array)}, not an array of numbers")
+    return array
+
+
+def _kind(value: object, array: NDArray[Any]) -> str:
+    return f"of type {array.dtype}" if array.ndim else f"{reprlib.repr(value)}"
+
+
+def whole_number(value: object, what: str, error: type[AcompError]) -> int:
+    """`value` as an int: a whole number of any type, 16000.0 and numpy's and torch's included.
+
+    Raises:
+        AcompError: of the kind `error`; it is none. The message begins with `what`.
+    """
+    if type(value) is int:
+        return value
+    try:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if not isinstance(value, bool | np.bool_):
+            item: Any = value.item() if hasattr(value, "item") else value
+            return int(item) if isinstance(item, float) and item.is_integer() else _index(item)
+    except (TypeError, ValueError, RuntimeError):  # of what is no number, or several
+        pass
+    raise error(f"{what} is {reprlib.repr(value)}, not a whole number")
+
+
+def _index(value: Any) -> int:
+    return operator.index(value)
+
+
+class ByValue:
+    """Equality and a hash for dataclasses that hold arrays: two are equal if all they hold is."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(map(_equal, _values(self), _values(other)))
+
+    def __hash__(self) -> int:
+        # Of arrays their shape alone: hashing minutes of sound would cost more than comparing.
+        return hash(tuple(v.shape if isinstance(v, np.ndarray) else v for v in _values(self)))
+
+
+def _values(value: Any) -> list[Any]:
+    return [getattr(value, field.name) for field in fields(value)]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
