@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.batch.processes import each
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import AcompError, CodecError
 from acomp.files import atomic_write
-from acomp.formats import is_codes_name, open_codes
+from acomp.formats import open_codes
 from acomp.formats.source import name_of
 
 if TYPE_CHECKING:
@@ -100,57 +101,64 @@ def _counts(data: NDArray[np.uint16], size: int) -> NDArray[np.int64]:
 
 
 def count_codes(
-    sources: Iterable[str | BinaryIO], codec_for: Callable[[CodesInfo], Codec]
+    sources: Iterable[str | BinaryIO],
+    codec_for: Callable[[CodesInfo], Codec],
+    told: Callable[[AcompError], None] | None = None,
 ) -> Usage:
     """Count the codes of files, read block by block: memory does not grow with their number.
 
     Args:
-        sources: paths or streams of codes, at least one.
+        sources: paths or streams of codes.
         codec_for: gives the codec whose codes the files must hold, asked with what the first is.
+        told: is told of each file that cannot be counted, and the others are; without it the first
+            such file ends the counting.
 
     Raises:
-        AcompError: there is no file, or no frame in any.
+        AcompError: there is no frame in any file.
         FormatError: a file cannot be read or is damaged.
         CodecError: the codes of a file are not of that codec.
     """
-    codec: Codec | None = None
-    counts = np.zeros((0, 0), np.int64)
-    files = frames = 0
-    for source in sources:
+    counter = _Counter(codec_for)
+    for _, outcome in each(list(sources), lambda: counter.count):
+        if isinstance(outcome, AcompError):
+            if told is None:
+                raise outcome
+            told(outcome)
+    if counter.codec is None or not counter.frames:
+        raise AcompError("there is not a single frame of codes to count")
+    return Usage(counter.codec.spec.name, counter.counts, counter.files, counter.frames)
+
+
+class _Counter:
+    def __init__(self, codec_for: Callable[[CodesInfo], Codec]) -> None:
+        self._codec_for = codec_for
+        self.codec: Codec | None = None
+        self.counts = np.zeros((0, 0), np.int64)
+        self.files = self.frames = 0
+
+    def count(self, source: str | BinaryIO) -> None:
+        """Add a file's codes, all of them or, where it is damaged, none.
+
+        Raises:
+            FormatError: it cannot be read or is damaged.
+            CodecError: its codes are not of the codec of the others.
+        """
         with open_codes(source) as reader:
             info = reader.info
             try:
-                if codec is None:
-                    codec = codec_for(info)
-                    counts = np.zeros((codec.spec.codebooks, codec.spec.codebook_size), np.int64)
+                codec = self.codec or self._codec_for(info)
                 codec.check(info)
             except CodecError as error:
                 raise CodecError(f"{name_of(source)}: {error}") from error
+            counts = np.zeros((codec.spec.codebooks, codec.spec.codebook_size), np.int64)
+            frames = 0
             for _, block in reader.blocks():
                 counts[: info.codebooks] += _counts(block.data, info.codebook_size)
                 frames += block.frames
-        files += 1
-    if codec is None or not frames:
-        raise AcompError("there is not a single frame of codes to count")
-    return Usage(codec.spec.name, counts, files, frames)
-
-
-def code_files(names: Iterable[str]) -> Iterator[str]:
-    """Each name, and for a folder the names of the files of codes below it.
-
-    Raises:
-        AcompError: a folder has none, or a name is empty.
-    """
-    for name in names:
-        if not name:
-            raise AcompError("a file of codes has no name")
-        if not Path(name).is_dir():
-            yield name
-            continue
-        files = [file for file in Path(name).rglob("*") if file.is_file() and is_codes_name(file)]
-        if not files:
-            raise AcompError(f"there is no file of codes in {name}")
-        yield from map(str, sorted(files))
+        self.counts = counts if self.codec is None else self.counts + counts
+        self.codec = codec
+        self.files += 1
+        self.frames += frames
 
 
 def utilisation(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -219,10 +227,11 @@ def codebook_report(
     }
 
 
-def save_codebooks(path: Path, codebooks: NDArray[np.float32]) -> None:
+def save_codebooks(path: Path, codebooks: NDArray[np.float32], *, replace: bool = True) -> None:
     """Write codebooks as .npy, .npz or .safetensors (one array called `codebooks`).
 
     Raises:
+        ExistsError: the file exists and is not to be replaced.
         AcompError: another suffix, or the file cannot be written.
     """
     content = io.BytesIO()
@@ -236,5 +245,5 @@ def save_codebooks(path: Path, codebooks: NDArray[np.float32]) -> None:
         content.write(save({"codebooks": np.ascontiguousarray(codebooks)}))
     else:
         raise AcompError(f"{path}: codebooks go to .npy, .npz or .safetensors")
-    with atomic_write(path, AcompError) as file:
+    with atomic_write(path, AcompError, replace=replace) as file:
         file.write(content.getbuffer())

@@ -14,7 +14,7 @@ from acomp.backends import load
 from acomp.backends.base import Codec
 from acomp.errors import AcompError
 from acomp.metrics import log_mel_distance, si_sdr
-from acomp.pipeline import decode_file, encode_file
+from acomp.pipeline import Coding, decode_file, encode_file
 
 SAMPLES = ("speech", "music")
 
@@ -58,7 +58,7 @@ def run(folder: Path) -> Iterator[Row]:
 
 def _row(codec: Codec, path: Path, audio: Audio, bandwidth: float, folder: Path) -> Row:
     nac, txt = (folder / f"{path.stem}-{bandwidth:g}kbps.{form}" for form in ("nac", "txt"))
-    encoding = [encode_file(lambda _: codec, path, to, bandwidth=bandwidth) for to in (nac, txt)]
+    encoding = [encode_file(lambda _: codec, path, to, Coding(bandwidth)) for to in (nac, txt)]
     decoding = [
         decode_file(lambda _: codec, nac, nac.with_suffix(".wav")),
         decode_file(lambda _: codec, txt, txt.with_suffix(".txt.wav")),

@@ -16,8 +16,8 @@ from acomp.backends import load, resolve
 from acomp.backends.base import Codec
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import CodecError
-from acomp.formats import read_codes
-from acomp.pipeline import decode_file, encode_file
+from acomp.formats import Writing, read_codes
+from acomp.pipeline import Coding, decode_file, encode_file
 
 if TYPE_CHECKING:
     import torch
@@ -70,9 +70,8 @@ def process_audio(
     Raises:
         AcompError: its message says what is wrong.
     """
-    encode_file(
-        _encodec, input_file, embedding_file, bandwidth=bandwidth, form="txt", check=output_file
-    )
+    coding, writing = Coding(bandwidth), Writing(form="txt")
+    encode_file(_encodec, input_file, embedding_file, coding, writing, check=output_file)
 
 
 def read_embeddings_from_txt(

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil, gcd, isfinite, lcm
 from os import PathLike
-from pathlib import Path
 from tempfile import TemporaryFile
 from time import perf_counter, thread_time
 from typing import BinaryIO, ParamSpec, TypeVar
@@ -26,7 +25,7 @@ from acomp.codes import Block, CodesInfo, split, tail
 from acomp.engines.base import preparation
 from acomp.errors import AudioError, CodecError
 from acomp.files import Closing, reason_of
-from acomp.formats import CodecFacts, CodesReader, create_codes, open_codes
+from acomp.formats import CodesReader, Reading, Writing, reading_codes, writing_codes
 
 Source = str | PathLike[str] | BinaryIO
 Target = str | PathLike[str] | BinaryIO
@@ -56,20 +55,58 @@ class Result:
     """Time that compiling networks took, which `codec_seconds` leaves out: a first run's."""
 
 
+@dataclass(frozen=True)
+class Coding:
+    """What is coded of the audio, and in how many codes."""
+
+    bandwidth: float | None = None
+    """In kbps, of one stream."""
+    codebooks: int | None = None
+    """Instead of a bandwidth."""
+    channels: str = "auto"
+    """auto, mono, stereo or each."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is decoded of the codes.
+
+    Raises:
+        AudioError: no audio lasts so long.
+    """
+
+    start: float = 0.0
+    """Seconds to leave out at the beginning."""
+    duration: float | None = None
+    """Seconds to decode; None is all."""
+
+    def __post_init__(self) -> None:
+        for option, seconds in (("start", self.start), ("duration", self.duration)):
+            if seconds is not None and not (isfinite(seconds) and 0 <= seconds <= MAX_SECONDS):
+                raise AudioError(f"{option} is {seconds:g} s, which no audio lasts")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """How decoded audio is written."""
+
+    sample_rate: int | None = None
+    """In Hz; None is that of the encoded audio."""
+    raw: PcmFormat | None = None
+    """PCM of this format with no header, whatever the target."""
+    replace: bool = True
+    """Whether a file that exists is replaced."""
+
+
 def encode_file(
     codec_for: Callable[[int], Codec],
     source: Source,
     target: Target,
+    coding: Coding | None = None,
+    writing: Writing | None = None,
     *,
-    bandwidth: float | None = None,
-    codebooks: int | None = None,
-    channels: str = "auto",
-    form: str | None = None,
-    entropy: str = "none",
-    language_model: Path | None = None,
     raw: Pcm | None = None,
     check: Target | None = None,
-    live: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Encode one audio file into a file of codes.
@@ -78,36 +115,34 @@ def encode_file(
         codec_for: gives the codec for a number of channels to code.
         source: a path, or a stream that need not be seekable.
         target: a path, whose suffix names the form, or a stream.
-        bandwidth: in kbps, of one stream.
-        codebooks: instead of a bandwidth.
-        channels: auto, mono or stereo.
-        form: nac, txt, npz or dac, where the suffix of the target does not say it.
-        entropy: `lm` for entropy coding by a language model, the codec's own or that of a file.
-        language_model: that file.
+        coding: what is coded of it.
+        writing: how the codes are written.
         raw: what the source holds, where it is PCM without a header.
         check: where to write the decoded codes as audio, to listen to.
-        live: write each block of codes at once, for a reader at the other end of a pipe.
         progress: told how far it is.
 
     Raises:
         AcompError: its message says what is wrong; the target is left as it was.
     """
+    coding, writing = coding or Coding(), writing or Writing()
     with _naming(source), ExitStack() as files:
         reader = files.enter_context(open_audio(source, raw=raw))
         if reader.length == 0:
             raise AudioError(f"{_name(source)} holds no samples: there is nothing to encode")
-        codec = codec_for(_coded_channels(reader, channels))
-        info = codec.info(reader, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
-        writer = files.enter_context(
-            create_codes(
-                target, info, form=form, live=live, entropy=entropy, language_model=language_model
-            )
+        codec = codec_for(_coded_channels(reader, coding.channels))
+        info = codec.info(
+            reader,
+            bandwidth=coding.bandwidth,
+            codebooks=coding.codebooks,
+            channels=coding.channels,
         )
+        writer = files.enter_context(writing_codes(target, info, writing))
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
         listener = None
         if check is not None:
             decoder = Decoder(codec, info, measure=writer.wants_loudness)
-            audio = files.enter_context(AudioWriter(check, decoder.sample_rate, info.channels))
+            layout = (decoder.sample_rate, info.channels)
+            audio = files.enter_context(AudioWriter(check, *layout, replace=writing.replace))
             level = files.enter_context(_Level(decoder)) if writer.wants_loudness else None
             listener = _Listener(decoder, audio, level)
         clock = _Clock()
@@ -126,14 +161,10 @@ def decode_file(
     codec_for: Callable[[CodesInfo], Codec],
     source: Source,
     target: Target,
+    span: Span | None = None,
+    reading: Reading | None = None,
+    sound: Sound | None = None,
     *,
-    start: float = 0.0,
-    duration: float | None = None,
-    recover: bool = False,
-    sample_rate: int | None = None,
-    raw: PcmFormat | None = None,
-    codec: CodecFacts | None = None,
-    language_model: Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Decode one file of codes into an audio file.
@@ -145,32 +176,25 @@ def decode_file(
         codec_for: gives the codec that decodes such codes.
         source: a path, or a stream that need not be seekable.
         target: a path, whose suffix names the form, or a stream, which gets a WAV.
-        start: seconds to leave out at the beginning.
-        duration: seconds to decode, all by default.
-        recover: pass over what is damaged and decode the rest.
-        sample_rate: in Hz; that of the encoded audio by default.
-        raw: write PCM of this format with no header, whatever the target.
-        codec: the one that made the codes, for files that do not say it.
-        language_model: file of the one that the codes were entropy-coded with, where it is not the
-            codec's own.
+        span: what is decoded.
+        reading: how the codes are read.
+        sound: how the audio is written.
         progress: told how far it is.
 
     Raises:
         AcompError: its message says what is wrong; the target is left as it was.
     """
-    for option, seconds in (("start", start), ("duration", duration)):
-        if seconds is not None and not (isfinite(seconds) and 0 <= seconds <= MAX_SECONDS):
-            raise AudioError(f"{option} is {seconds:g} s, which no audio lasts")
+    span, sound = span or Span(), sound or Sound()
     with _naming(source), ExitStack() as files:
-        reader = files.enter_context(
-            open_codes(source, recover=recover, codec=codec, language_model=language_model)
-        )
-        loaded = codec_for(reader.info)
-        decoder = Decoder(loaded, reader.info, sample_rate)
+        reader = files.enter_context(reading_codes(source, reading or Reading()))
+        codec = codec_for(reader.info)
+        decoder = Decoder(codec, reader.info, sound.sample_rate)
         clock = _Clock()
-        stretch = _Stretch(loaded, reader, decoder, clock, start, duration)
+        stretch = _Stretch(codec, reader, decoder, clock, span)
         layout = (decoder.sample_rate, reader.info.channels)
-        sink = files.enter_context(AudioWriter(target, *layout, raw=raw))
+        sink = files.enter_context(
+            AudioWriter(target, *layout, raw=sound.raw, replace=sound.replace)
+        )
         level = None
         if reader.info.loudness is not None:
             level = files.enter_context(_Level(decoder))
@@ -178,8 +202,10 @@ def decode_file(
             (level or sink).write(part)
         if level is not None:
             level.pass_on(sink)
-        if stretch.written == 0 and start > 0 and duration != 0:
-            raise AudioError(f"{_name(source)} ends before {start:g} s: there is nothing to decode")
+        if stretch.written == 0 and span.start > 0 and span.duration != 0:
+            raise AudioError(
+                f"{_name(source)} ends before {span.start:g} s: there is nothing to decode"
+            )
     seconds = stretch.written / decoder.sample_rate
     return Result(
         reader.info, seconds, clock.seconds, tuple(reader.damage), preparing_seconds=clock.preparing
@@ -295,7 +321,7 @@ def _encoded(
 
 
 class _Stretch:
-    """The samples from `start` on, for `duration` seconds, of a file of codes."""
+    """The samples of a span of a file of codes."""
 
     def __init__(
         self,
@@ -303,8 +329,7 @@ class _Stretch:
         reader: CodesReader,
         decoder: Decoder,
         clock: _Clock,
-        start: float,
-        duration: float | None,
+        span: Span,
     ) -> None:
         rate = decoder.sample_rate
         self._whole = reader.info.loudness is not None
@@ -312,10 +337,10 @@ class _Stretch:
         self._reader = reader
         self._decoder = decoder
         self._clock = clock
-        self._first_frame, self._first_sample = _seek(codec, reader.info, rate, start)
+        self._first_frame, self._first_sample = _seek(codec, reader.info, rate, span.start)
         offset = self._first_sample * rate // codec.spec.sample_rate
-        self._begin = round(start * rate) - offset
-        self._end = None if duration is None else self._begin + round(duration * rate)
+        self._begin = round(span.start * rate) - offset
+        self._end = None if span.duration is None else self._begin + round(span.duration * rate)
         self._pushed = 0
         """Frames given to the decoder so far."""
         self.written = 0

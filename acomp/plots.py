@@ -66,6 +66,8 @@ def plot_codebooks(
     fingerprint: str | None,
     codebooks: NDArray[np.float32],
     usage: Usage | None = None,
+    *,
+    replace: bool = True,
 ) -> None:
     """Draw a codec's codebooks `[codebooks, size, dimension]`; the same bytes for the same input.
 
@@ -74,6 +76,7 @@ def plot_codebooks(
     their first two principal components, coloured by how often they are used.
 
     Raises:
+        ExistsError: the file exists and is not to be replaced.
         AcompError: another suffix than .png and .svg, no matplotlib, codebooks that hold values
             that are not finite, or the file cannot be written.
     """
@@ -86,7 +89,7 @@ def plot_codebooks(
     with house_style():
         figure = picture.draw()
         figure.savefig(content, format=form, dpi=DOTS_PER_INCH, metadata=metadata)
-    with atomic_write(path, AcompError) as file:
+    with atomic_write(path, AcompError, replace=replace) as file:
         file.write(content.getbuffer())
 
 

@@ -17,7 +17,6 @@ from scipy.stats import entropy as scipy_entropy
 import acomp
 from acomp.analysis import (
     code_counts,
-    code_files,
     codebook_statistics,
     count_codes,
     entropy,
@@ -113,7 +112,7 @@ def test_more_files_than_can_be_open_at_once(tmp_path: Path, nano: Codec) -> Non
     write_codes(tmp_path / "0.nac", codes)
     for number in range(1, 1500):
         shutil.copy(tmp_path / "0.nac", tmp_path / f"{number}.nac")
-    usage = count_codes(code_files([str(tmp_path)]), lambda _: nano)
+    usage = count_codes(map(str, sorted(tmp_path.iterdir())), lambda _: nano)
     assert (usage.files, usage.frames) == (1500, 7500)
     np.testing.assert_array_equal(usage.counts[:2], 1500 * code_counts(codes))
 
@@ -135,7 +134,7 @@ def test_codes_that_do_not_fit(
     write_codes(tmp_path / "a.nac", nano_codes(nano))
     write_codes(tmp_path / "b.nac", Codes(info, good.data[:, : info.codebooks], good.length))
     with pytest.raises(CodecError, match=f"b.nac: .*{said}"):
-        count_codes(code_files([str(tmp_path)]), lambda _: nano)
+        count_codes(map(str, sorted(tmp_path.iterdir())), lambda _: nano)
 
 
 def test_codes_of_unknown_weights_fit(nano: Codec) -> None:
@@ -156,21 +155,6 @@ def test_a_damaged_file_is_named(tmp_path: Path, nano: Codec) -> None:
     (tmp_path / "a.nac").write_bytes(content[: len(content) // 2])
     with pytest.raises(FormatError, match=r"a\.nac"):
         count_codes([str(tmp_path / "a.nac")], lambda _: nano)
-
-
-def test_code_files(tmp_path: Path) -> None:
-    for name in ("b/2.nac", "b/1.txt", "a.npz", "b/no.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    folder = str(tmp_path)
-    found = list(code_files(["-", folder, "not-there.nac"]))
-    names = [str(tmp_path / name) for name in ("a.npz", "b/1.txt", "b/2.nac")]
-    assert found == ["-", *names, "not-there.nac"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(AcompError, match="no file of codes"):
-        list(code_files([str(tmp_path / "empty")]))
-    with pytest.raises(AcompError, match="no name"):
-        list(code_files([""]))
 
 
 # codebooks

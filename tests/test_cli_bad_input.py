@@ -86,7 +86,7 @@ def test_bad_audio(refused: Refused, tmp_path: Path, speech: Path, name: str) ->
     (tmp_path / name).write_bytes(bad_audio(speech.read_bytes())[name])
     refused("encode", name, *NANO, words=(name,))
     (tmp_path / "out.nac").write_bytes(b"old")
-    refused("encode", name, "-o", "out.nac", *NANO, words=(name,))
+    refused("encode", name, "-o", "out.nac", "--overwrite", *NANO, words=(name,))
 
 
 def test_samples_that_are_no_numbers(refused: Refused, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_every_flipped_bit_is_noticed(cli: Cli, tmp_path: Path, nac: bytes) -> N
 def test_a_truncated_nac(refused: Refused, tmp_path: Path, nac: bytes, share: float) -> None:
     (tmp_path / "out.wav").write_bytes(b"old")
     (tmp_path / "cut.nac").write_bytes(nac[: int(share * len(nac))])
-    refused("decode", "cut.nac", "-o", "out.wav", words=("cut.nac",))
+    refused("decode", "cut.nac", "-o", "out.wav", "--overwrite", words=("cut.nac",))
     refused("convert", "cut.nac", "out.txt", words=("cut.nac",))
 
 
@@ -262,12 +262,13 @@ def nac0() -> bytes:
 def test_version_0_says_what_is_missing(cli: Cli, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "old.nac").write_bytes(nac0())
     (tmp_path / "out.wav").write_bytes(b"old")
-    refused("decode", "old.nac", "-o", "out.wav", words=("old.nac", "version 0", "weights"))
+    run = ("decode", "old.nac", "-o", "out.wav", "--overwrite")
+    refused(*run, words=("old.nac", "version 0", "weights"))
     run = cli("info", "old.nac")
     assert_done(run)
     assert "12 codebooks x 50 frames" in run.out
     assert_done(cli("convert", "old.nac", "new.nac"))
-    refused("decode", "new.nac", "-o", "out.wav", words=("new.nac", "version 0"))
+    refused("decode", "new.nac", "-o", "other.wav", words=("new.nac", "version 0"))
 
 
 # Weights
@@ -374,7 +375,7 @@ def test_a_target_that_is_read_only(
         (tmp_path / f"out.{suffix}").write_bytes(b"old")
         (tmp_path / f"out.{suffix}").chmod(0o444)
     for command in targets(cli, speech, "out"):
-        refused(*command, words=("out.", "read-only"))
+        refused(*command, "--overwrite", words=("out.", "read-only"))
 
 
 def test_a_target_that_is_a_folder(

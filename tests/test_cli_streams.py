@@ -192,7 +192,7 @@ def test_a_damaged_nac_in_a_pipe(
 def working(folder: Path) -> Process:
     """An encoder in the middle of its work, on a pipe that stays open, with an old `a.nac`."""
     (folder / "a.nac").write_bytes(b"old")
-    process = start(folder, "encode", "-", "-o", "a.nac", *NANO, stdin=PIPE)
+    process = start(folder, "encode", "-", "-o", "a.nac", "--overwrite", *NANO, stdin=PIPE)
     assert process.stdin
     process.stdin.write(build_header(PCM, None) + bytes(480_000))
     process.stdin.flush()

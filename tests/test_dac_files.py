@@ -37,11 +37,11 @@ from acomp.backends.specs import SPECS
 from acomp.codes import Block, Codes, CodesInfo
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import AudioError, CodecError, FormatError
-from acomp.formats import create_codes, read_codes, write_codes
+from acomp.formats import Reading, create_codes, read_codes, write_codes
 from acomp.formats.dac import _MODELS
 from acomp.formats.pickled import MAX_OPCODES
 from acomp.lengths import CHUNK_MARGINS, natural_length
-from acomp.pipeline import decode_file, encode_file
+from acomp.pipeline import Span, decode_file, encode_file
 
 ensure_torchaudio()
 pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
@@ -181,7 +181,7 @@ def test_long_chunks_are_decoded_in_blocks(
     path, expected = pair.file(0.7, 2, 0.5)
     assert (read_codes(path, codec=pair.codec.spec).info.chunk or 0) > 100
     out = tmp_path / "out.wav"
-    decode_file(lambda _: pair.codec, path, out, codec=pair.codec.spec)
+    decode_file(lambda _: pair.codec, path, out, reading=Reading(codec=pair.codec.spec))
     np.testing.assert_allclose(acomp.read_audio(out).samples, expected, rtol=0, atol=1e-4)
 
 
@@ -243,7 +243,7 @@ def test_silence_is_70_below() -> None:
 def test_a_stretch_has_the_level_of_the_whole(pair: Pair, tmp_path: Path) -> None:
     path, expected = pair.file(0.7, 1, 0.2)
     out = tmp_path / "out.wav"
-    decode_file(lambda _: pair.codec, path, out, start=0.4, duration=0.25, codec=pair.codec.spec)
+    decode_file(lambda _: pair.codec, path, out, Span(0.4, 0.25), Reading(codec=pair.codec.spec))
     found = acomp.read_audio(out).samples
     np.testing.assert_allclose(found, expected[:, 6400:10_400], rtol=0, atol=1e-4)
 
@@ -252,7 +252,7 @@ def test_audio_that_cannot_wait_for_its_level(pair: Pair, tmp_path: Path) -> Non
     path, _ = pair.file(0.7, 1, 0.2)
     out = tmp_path / "out.wav"
     with limited_file_size(8192), pytest.raises(AudioError, match="until its loudness is known"):
-        decode_file(lambda _: pair.codec, path, out, codec=pair.codec.spec)
+        decode_file(lambda _: pair.codec, path, out, reading=Reading(codec=pair.codec.spec))
     assert not out.exists()
 
 
@@ -271,7 +271,7 @@ def test_what_is_left_of_chunks_is_recovered(pair: Pair, tmp_path: Path, rest: i
         writer.write(Block(codes.data[:, :, left:]))
         writer.finish(codes.length)
     cut = io.BytesIO(stream.getvalue()[: size + 5])
-    result = decode_file(lambda _: pair.codec, cut, out, recover=True)
+    result = decode_file(lambda _: pair.codec, cut, out, reading=Reading(recover=True))
     assert len(result.damage) == 2
     found, expected = acomp.read_audio(out).samples, pair.codec.decode(codes).samples
     units = [frames * 64 - network.before - network.after for frames in (chunk, rest)]

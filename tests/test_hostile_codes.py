@@ -13,7 +13,7 @@ import acomp
 from acomp.backends.base import Codec
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.formats import write_codes
-from acomp.pipeline import decode_file
+from acomp.pipeline import Span, decode_file
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_hostile_codes_are_decoded_or_refused(
     start = data.draw(st.sampled_from([0.0, 0.0, 0.5, 3.0]))
     duration = data.draw(st.sampled_from([None, 0.2]))
     try:
-        decode_file(lambda _: codec, stream, target, start=start, duration=duration)
+        decode_file(lambda _: codec, stream, target, Span(start, duration))
     except acomp.AcompError:
         assert not any(tmp_path.iterdir())
     else:

@@ -12,7 +12,7 @@ from acomp.audio import read_audio
 from acomp.backends.base import Codec, Samples, StreamDecoder
 from acomp.codes import Block, Codes, CodesInfo
 from acomp.formats import write_codes
-from acomp.pipeline import decode_file
+from acomp.pipeline import Span, decode_file
 
 HOUR = 3600
 BLOCK = 1.0
@@ -63,7 +63,7 @@ def test_no_more_is_decoded_than_is_heard(
     codec: Codec, hour: Path, pushed: list[int], tmp_path: Path, start: float, duration: float
 ) -> None:
     out = tmp_path / "out.wav"
-    decode_file(lambda _: codec, hour, out, start=start, duration=duration)
+    decode_file(lambda _: codec, hour, out, Span(start, duration))
     heard = min(duration, HOUR - start)
     assert read_audio(out).duration == pytest.approx(heard, abs=1e-4)
     assert sum(pushed) / codec.spec.frame_rate <= codec.preroll + heard + BLOCK
@@ -72,6 +72,6 @@ def test_no_more_is_decoded_than_is_heard(
 def test_no_block_is_longer_than_memory_holds(
     codec: Codec, hour: Path, pushed: list[int], tmp_path: Path
 ) -> None:
-    decode_file(lambda _: codec, hour, tmp_path / "out.wav", start=HOUR - 40)
+    decode_file(lambda _: codec, hour, tmp_path / "out.wav", Span(HOUR - 40))
     assert max(pushed) <= 10 * codec.spec.frame_rate
     assert sum(pushed) / codec.spec.frame_rate <= codec.preroll + 40 + BLOCK

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from acomp.audio.samples import Samples, check_layout
 from acomp.errors import AudioError
 
+RAW_SUFFIXES = (".pcm", ".raw")
+"""Suffixes of files that are PCM without a header, where that was said."""
+
 
 @dataclass(frozen=True)
 class PcmFormat:

@@ -21,7 +21,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from acomp.audio.pcm import Pcm, decode_pcm
+from acomp.audio.pcm import RAW_SUFFIXES, Pcm, decode_pcm
 from acomp.audio.samples import Audio, Samples, check_layout
 from acomp.audio.wav import MAGIC_BYTES, UNKNOWN_SIZE, Read, is_wav, read_header
 from acomp.errors import AudioError
@@ -34,8 +34,6 @@ AUDIO_SUFFIXES = (
     *(".aac", ".ac3", ".amr", ".ape", ".m4a", ".m4b", ".mka", ".spx", ".weba", ".wma", ".wv"),
 )
 """Suffixes of the audio files in a folder; a file that is named itself may have any."""
-RAW_SUFFIXES = (".pcm", ".raw")
-"""Suffixes of the files in a folder that are PCM without a header, where that was said."""
 _PIECE = 1 << 16
 _PIPE_BYTES = 1 << 20
 _PATIENCE = 0.02

@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.audio.pcm import FORMATS, Pcm, PcmFormat, encode_pcm, quantise
+from acomp.audio.pcm import FORMATS, RAW_SUFFIXES, Pcm, PcmFormat, encode_pcm, quantise
 from acomp.audio.samples import Audio, Samples, check_layout
 from acomp.audio.wav import MAX_DATA_BYTES, build_header
 from acomp.errors import AudioError
@@ -41,6 +41,11 @@ _FORMS = {
 }
 
 
+def is_writable_name(path: Path, *, raw: bool = False) -> bool:
+    """Whether a file's name is that of audio that can be written; `raw`: PCM without a header."""
+    return path.suffix.lower() in (RAW_SUFFIXES if raw else _FORMS)
+
+
 class AudioWriter:
     """Writes audio block by block: a context manager that leaves a whole file, or none.
 
@@ -54,8 +59,10 @@ class AudioWriter:
         channels: number of channels.
         subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
         raw: write PCM of this format with no header, whatever the suffix.
+        replace: whether a file that exists is replaced.
 
     Raises:
+        ExistsError: the file exists and is not to be replaced.
         AudioError: an unknown suffix, a subtype or a layout that the form does not have, or
             whatever goes wrong in writing. BrokenPipeError of a stream is passed on as it is.
     """
@@ -68,6 +75,7 @@ class AudioWriter:
         *,
         subtype: str | None = None,
         raw: PcmFormat | None = None,
+        replace: bool = True,
     ) -> None:
         if isinstance(target, str | os.PathLike):
             self._target: Path | BinaryIO = Path(target)
@@ -78,6 +86,7 @@ class AudioWriter:
             is_stdout = getattr(target, "name", "") in ("<stdout>", 1)
             self._name = "standard output" if is_stdout else "the stream"
         self._raw = raw
+        self._replace = replace
         if raw is not None:
             suffix = ".wav"  # of which the samples alone are written
         if suffix not in _FORMS:
@@ -95,7 +104,9 @@ class AudioWriter:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             if isinstance(self._target, Path):
-                file = resources.enter_context(atomic_write(self._target, AudioError))
+                file = resources.enter_context(
+                    atomic_write(self._target, AudioError, replace=self._replace)
+                )
                 is_open = not file.seekable()
             else:
                 file = resources.enter_context(_guarded(self._target, self._name))
@@ -143,6 +154,8 @@ def write_audio(
     target: str | os.PathLike[str] | BinaryIO, audio: Audio, *, subtype: str | None = None
 ) -> None:
     """Write `audio` to a path, in the form of its suffix, or as WAV to a binary stream.
+
+    A file that exists is replaced, as numpy and soundfile do; the command line asks first.
 
     Raises:
         AudioError: as `AudioWriter`.

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from acomp.cli.common import Device, Weights, stream_or_path
+from acomp.batch.inputs import stream_or_path
+from acomp.cli.batches import Failures, Overwrite, guard
+from acomp.cli.common import Device, Weights
 from acomp.cli.console import say
 
 
@@ -18,7 +20,8 @@ def codebooks(
         list[str] | None,
         typer.Argument(
             metavar="FILES",
-            help="Files or folders of codes, for how often entries are used; - is standard input.",
+            help="Files or folders of codes, or @LIST of them, for how often entries are used; "
+            "- is standard input.",
         ),
     ] = None,
     backend: Annotated[
@@ -37,6 +40,7 @@ def codebooks(
         Path | None,
         typer.Option(help="Draw usage, distances and a projection into a .png or .svg file."),
     ] = None,
+    overwrite: Overwrite = False,
     weights: Weights = None,
     device: Device = "cpu",
     channels: Annotated[
@@ -57,9 +61,11 @@ def codebooks(
 
         acomp codebooks codes/ --plot nano.png
     """
-    from acomp.analysis import code_files, codebook_report, count_codes, save_codebooks
+    from acomp.analysis import codebook_report, count_codes, save_codebooks
     from acomp.backends.base import Codec
+    from acomp.batch.inputs import Kind, gather
     from acomp.cli.common import codec_loader
+    from acomp.formats import is_codes_name
     from acomp.plots import check_plot, plot_codebooks
 
     if inputs and plot is None and not as_json:
@@ -75,19 +81,27 @@ def codebooks(
 
     if backend is not None:
         load(backend)  # what is wrong with it is not the fault of the first file
+    found = gather(inputs or [], Kind("files of codes", is_codes_name))
+    names = [file.name for file in found.files]
+    for path in (output, plot):
+        if path is not None:
+            guard(path, overwrite, *names, weights)
+    failures = Failures(len(names) + len(found.problems))
+    for problem in found.problems:
+        failures.add(problem)
     usage = None
     if inputs:
-        sources = [stream_or_path(name) for name in code_files(inputs)]
-        usage = count_codes(sources, lambda info: load(backend or info.codec))
+        sources = map(stream_or_path, names)
+        usage = count_codes(sources, lambda info: load(backend or info.codec), failures.add)
     codec = load(backend or (usage.codec if usage else "encodec"))
     books = codec.latent_codebooks() if latent else codec.codebooks()
     shape = " x ".join(str(size) for size in books.shape)
     done = []
     if output is not None:
-        save_codebooks(output, books)
+        save_codebooks(output, books, replace=overwrite)
         done.append(f"{output}: {shape} (codebooks x size x dimension) of {codec.spec.name}")
     if plot is not None:
-        plot_codebooks(plot, codec.spec.name, codec.fingerprint, books, usage)
+        plot_codebooks(plot, codec.spec.name, codec.fingerprint, books, usage, replace=overwrite)
         counted = f", {usage.frames} frames of {usage.files} file(s)" if usage else ""
         done.append(f"{plot}: {shape} of {codec.spec.name}{counted}")
     if as_json:
@@ -95,3 +109,4 @@ def codebooks(
     else:
         for line in done:
             say(line)
+    failures.check()

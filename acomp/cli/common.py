@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from acomp.cli.console import CODEC, FILES, RUNNING, one_line, say, settings, shows_bars
+from acomp.batch.inputs import PIPE
+from acomp.batch.processes import each
+from acomp.cli.console import CODEC, FILES, RUNNING, one_line, settings, shows_bars
 from acomp.errors import AcompError, AudioError, CodecError
-from acomp.files import reason_of
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec, CodecSpec
     from acomp.pipeline import Progress
 
-PIPE = "-"
 T = TypeVar("T")
 
 
@@ -121,90 +119,6 @@ AsJson = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One input and its output."""
-
-    source: str
-    target: str
-    problem: str | None = None
-    """Why it cannot be done, where that is known beforehand."""
-
-
-def jobs(
-    inputs: list[str],
-    output: str | None,
-    output_dir: Path | None,
-    suffix: str,
-    is_input: Callable[[Path], bool],
-) -> list[Job]:
-    """Each input with its output.
-
-    A folder stands for the files in it that `is_input` takes, which keep their places below
-    `output_dir`. A last `-` behind another input is the output. Without -o and --output-dir an
-    output lies beside its input and never replaces a file.
-
-    Raises:
-        BadParameter: the options do not fit the inputs.
-        AcompError: a folder cannot be made.
-    """
-    if output is None and output_dir is None and len(inputs) == 2 and inputs[1] == PIPE:
-        inputs, output = inputs[:1], PIPE
-    if not inputs or "" in inputs:
-        raise typer.BadParameter("an input has no name" if inputs else "there is no input")
-    if output is not None and output_dir is not None:
-        raise typer.BadParameter("give --output or --output-dir, not both")
-    if output is not None:
-        if len(inputs) != 1 or Path(inputs[0]).is_dir():
-            raise typer.BadParameter("several inputs need --output-dir, not --output")
-        return [Job(inputs[0], output)]
-    return [job for name in inputs for job in _jobs(name, output_dir, suffix, is_input)]
-
-
-def _jobs(
-    name: str, output_dir: Path | None, suffix: str, is_input: Callable[[Path], bool]
-) -> Iterator[Job]:
-    """What the file `name`, or the folder `name`, gives to do."""
-    path = Path(name)
-    if name == PIPE or not path.is_dir():
-        yield _job(path.parent, name, output_dir, suffix)
-        return
-    files = sorted(file for file in path.rglob("*") if file.is_file() and is_input(file))
-    if not files:
-        yield Job(name, name, f"there is no file to work on in {name}")
-    for file in files:
-        yield _job(path, str(file), output_dir, suffix)
-
-
-def _job(root: Path, name: str, output_dir: Path | None, suffix: str) -> Job:
-    """One file, found from the folder `root`."""
-    if output_dir is not None:
-        return Job(name, _below(output_dir, root, name, suffix))
-    if name == PIPE:
-        return Job(PIPE, PIPE)
-    target = Path(name).with_suffix(suffix)
-    exists = f"{target} exists; name the output with -o to replace it"
-    return Job(name, str(target), exists if target.exists() else None)
-
-
-def _below(folder: Path, root: Path, name: str, suffix: str) -> str:
-    if name == PIPE:
-        raise typer.BadParameter("standard input needs --output, not --output-dir")
-    path = folder / Path(name).relative_to(root).with_suffix(suffix)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AcompError(f"cannot make the folder {path.parent}: {reason_of(error)}") from error
-    return str(path)
-
-
-def stream_or_path(name: str, *, write: bool = False) -> str | BinaryIO:
-    """`-` as the standard stream, anything else as the path it is."""
-    if name != PIPE:
-        return name
-    return sys.stdout.buffer if write else sys.stdin.buffer
-
-
 @contextmanager
 def usage_of(option: str) -> Iterator[None]:
     """Make what is wrong with the value of an option wrong usage.
@@ -218,27 +132,6 @@ def usage_of(option: str) -> Iterator[None]:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
-def for_each(work: list[Job], do: Callable[[str, str], str]) -> None:
-    """Run `do` on each input and output; it returns a line about what it did, for stderr.
-
-    Raises:
-        AcompError: as `report_failures`.
-    """
-    counts = Counter(job.target for job in work)
-
-    def do_one(job: Job) -> None:
-        source, target = job.source, job.target
-        if target != PIPE and same_file(source, target):
-            raise AcompError(f"{source} is both input and output")
-        if target != PIPE and counts[target] > 1:
-            raise AcompError(f"{source} would share the output {target} with another input")
-        if job.problem is not None:
-            raise AcompError(job.problem)
-        say(do(source, target), error=True)
-
-    report_failures(work, do_one)
-
-
 def report_failures(items: Sequence[T], do: Callable[[T], None]) -> None:
     """Run `do` on each item; one that fails does not stop the others.
 
@@ -246,14 +139,12 @@ def report_failures(items: Sequence[T], do: Callable[[T], None]) -> None:
         AcompError: a single item failed, or some of several did; those were named on the way.
     """
     failed = 0
-    for item in items:
-        try:
-            do(item)
-        except AcompError as error:
+    for _, outcome in each(items, lambda: do):
+        if isinstance(outcome, AcompError):
             if len(items) == 1:
-                raise
+                raise outcome
             failed += 1
-            show_error(error)
+            show_error(outcome)
     if failed:
         raise AcompError(f"{failed} of {len(items)} inputs failed, as said above")
 
@@ -263,13 +154,6 @@ def show_error(error: AcompError) -> None:
     if settings.debug:
         traceback.print_exception(error)
     print(one_line(f"error: {error}"), file=sys.stderr)
-
-
-def same_file(source: str, target: str) -> bool:
-    try:
-        return Path(source).samefile(target)
-    except OSError:
-        return False
 
 
 def codec_loader(
@@ -333,7 +217,7 @@ def fetched(name: str) -> Path | None:
 
 
 @contextmanager
-def progress_bar(source: str, target: str) -> Iterator[Progress | None]:
+def progress_bar(title: str, target: str) -> Iterator[Progress | None]:
     """A bar of the seconds done on a terminal; nothing in a pipe.
 
     Nor where the output goes on into a pipe: what reads it has a bar of its own, and two of them
@@ -352,7 +236,7 @@ def progress_bar(source: str, target: str) -> Iterator[Progress | None]:
         TextColumn("{task.fields[state]}", markup=False),
     )
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(one_line(Path(source).name), start=False, total=None, state="")
+    task = bar.add_task(one_line(title), start=False, total=None, state="")
 
     def update(done: float, total: float | None) -> None:
         bar.start()  # not before: until now there may have been the bar of a download

@@ -6,17 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from acomp.batch.inputs import PIPE, stream_or_path
+from acomp.cli.batches import Overwrite, guard
 from acomp.cli.common import (
-    PIPE,
     Entropy,
     LanguageModel,
     MadeBy,
     Weights,
-    same_file,
     spec_of,
-    stream_or_path,
 )
-from acomp.errors import AcompError
 
 
 def convert(
@@ -26,6 +24,7 @@ def convert(
         Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
         typer.Option("--format", help="Form of the output where its suffix does not say it."),
     ] = None,
+    overwrite: Overwrite = False,
     entropy: Entropy = "none",
     language_model: LanguageModel = None,
     backend: MadeBy = None,
@@ -36,8 +35,7 @@ def convert(
 
     if target == PIPE and form is None:
         raise typer.BadParameter("standard output needs --format")
-    if same_file(source, target):
-        raise AcompError(f"{source} and {target} are the same file")
+    guard(target, overwrite, source, weights, language_model)
     made_by = spec_of(backend, weights)
     output = stream_or_path(target, write=True)
     convert_codes(
@@ -47,4 +45,5 @@ def convert(
         codec=made_by,
         entropy=entropy,
         language_model=language_model,
+        replace=overwrite,
     )

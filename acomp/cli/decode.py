@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acomp.cli.batches import (
+    Jobs,
+    KeepSuffix,
+    KeepTree,
+    Overwrite,
+    SkipExisting,
+    policy,
+    run_all,
+    usage,
+)
 from acomp.cli.common import (
     Device,
     Engine,
@@ -16,22 +27,28 @@ from acomp.cli.common import (
     OutputDir,
     Precision,
     Weights,
-    for_each,
-    jobs,
-    progress_bar,
     spec_of,
-    stream_or_path,
     usage_of,
 )
 from acomp.cli.console import one_line
 
+if TYPE_CHECKING:
+    from acomp.batch.outputs import Job
+    from acomp.pipeline import Result
+
 
 def decode(
     inputs: Annotated[
-        list[str] | None, typer.Argument(help="Files or folders of codes; - is standard input.")
+        list[str] | None,
+        typer.Argument(help="Files of codes, folders, or @LIST of them; - is standard input."),
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    keep_suffix: KeepSuffix = False,
+    keep_tree: KeepTree = False,
+    jobs: Jobs = 1,
     backend: MadeBy = None,
     language_model: LanguageModel = None,
     weights: Weights = None,
@@ -58,58 +75,49 @@ def decode(
 ) -> None:
     """Decode codes into audio.
 
-    Without -o the audio goes beside the codes, as .wav. Examples:
+    Without an output the audio goes beside the codes, as .wav. Examples:
 
-        acomp decode speech.nac -o speech.flac
+        acomp decode speech.nac speech.flac
 
         acomp decode hour.nac -o minute.wav --start 3000 --duration 60
     """
-    from acomp.audio import parse_format
-    from acomp.backends.base import Codec
-    from acomp.cli.common import codec_loader
-    from acomp.codes import CodesInfo
-    from acomp.formats import is_codes_name
-    from acomp.pipeline import decode_file
+    from acomp.audio import is_writable_name, parse_format
+    from acomp.batch.coding import Decoding, Running
+    from acomp.batch.inputs import Kind, gather
+    from acomp.batch.outputs import Outputs, plan, split_output
+    from acomp.formats import Reading, is_codes_name
+    from acomp.pipeline import Sound, Span
 
-    if embedding_file is not None:
-        inputs = [embedding_file, *(inputs or [])]
+    names = [*([] if embedding_file is None else [embedding_file]), *(inputs or [])]
     if output_file is not None:
         if output is not None:
             raise typer.BadParameter("give --output or --output-file, not both")
         output = output_file
     with usage_of("--raw"):
         form = None if raw is None else parse_format(raw)
-    suffix = ".wav" if raw is None else ".raw"
-    work = jobs(inputs or [], output, output_dir, suffix, is_codes_name)
-    made_by = spec_of(backend, weights)
-    loaders = {}
+    existing = policy(overwrite, skip_existing)
+    read = [path for path in (weights, language_model) if path is not None]
+    with usage():
+        if output is None and output_dir is None:
+            names, output = split_output(names, partial(is_writable_name, raw=raw is not None))
+        found = gather(names, Kind("files of codes", is_codes_name))
+        suffix = ".wav" if raw is None else ".raw"
+        outputs = Outputs(suffix, output, output_dir, existing, keep_suffix, keep_tree)
+        work = plan(found, outputs, read)
+    decoding = Decoding(
+        Running(weights, engine, precision, device),
+        Span(start, duration),
+        Reading(recover, language_model, spec_of(backend, weights)),
+        Sound(sample_rate, form, replace=overwrite),
+    )
+    run_all(found, work, existing, decoding.start, _line, jobs)
 
-    def codec_for(info: CodesInfo) -> Codec:
-        if info.codec not in loaders:
-            loaders[info.codec] = codec_loader(info.codec, weights, device, engine, precision)
-        return loaders[info.codec](info.channels)
 
-    def decode_one(source: str, target: str) -> str:
-        with progress_bar(source, target) as progress:
-            result = decode_file(
-                codec_for,
-                stream_or_path(source),
-                stream_or_path(target, write=True),
-                start=start,
-                duration=duration,
-                recover=recover,
-                sample_rate=sample_rate,
-                raw=form,
-                codec=made_by,
-                language_model=language_model,
-                progress=progress,
-            )
-        for loss in result.damage:
-            print(one_line(f"warning: {source}: {loss}"), file=sys.stderr)
-        speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
-        return (
-            f"{source} -> {target}: {result.info.codec}, {result.audio_seconds:.2f} s "
-            f"at {speed:.1f} times real time"
-        )
-
-    for_each(work, decode_one)
+def _line(job: Job, result: Result) -> str:
+    for loss in result.damage:
+        print(one_line(f"warning: {job.source}: {loss}"), file=sys.stderr)
+    speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
+    return (
+        f"{job.source} -> {job.target}: {result.info.codec}, {result.audio_seconds:.2f} s "
+        f"at {speed:.1f} times real time"
+    )

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from acomp.cli.batches import (
+    Jobs,
+    KeepSuffix,
+    KeepTree,
+    Overwrite,
+    SkipExisting,
+    guard,
+    policy,
+    run_all,
+    usage,
+)
 from acomp.cli.common import (
-    PIPE,
     Backend,
     Device,
     Engine,
@@ -18,23 +29,26 @@ from acomp.cli.common import (
     OutputDir,
     Precision,
     Weights,
-    codec_loader,
-    for_each,
-    jobs,
-    progress_bar,
-    same_file,
-    stream_or_path,
     usage_of,
 )
-from acomp.errors import WeightsError
+
+if TYPE_CHECKING:
+    from acomp.batch.outputs import Job
+    from acomp.pipeline import Result
 
 
 def encode(
     inputs: Annotated[
-        list[str] | None, typer.Argument(help="Audio files or folders; - is standard input.")
+        list[str] | None,
+        typer.Argument(help="Audio files, folders, or @LIST of them; - is standard input."),
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    keep_suffix: KeepSuffix = False,
+    keep_tree: KeepTree = False,
+    jobs: Jobs = 1,
     backend: Backend = "encodec",
     bandwidth: Annotated[
         float | None,
@@ -44,8 +58,10 @@ def encode(
         int | None, typer.Option(help="Number of codebooks, instead of a bandwidth.")
     ] = None,
     channels: Annotated[
-        Literal["auto", "mono", "stereo"],
-        typer.Option(help="What to code; auto keeps what the codec can keep."),
+        Literal["auto", "mono", "stereo", "each"],
+        typer.Option(
+            help="What to code; auto keeps what the codec can keep, each codes any number alone."
+        ),
     ] = "auto",
     form: Annotated[
         Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
@@ -82,65 +98,63 @@ def encode(
 ) -> None:
     """Encode audio into codes.
 
-    Without -o the codes go beside the input, as .nac. Examples:
+    Without an output the codes go beside the input, as .nac. Examples:
 
         acomp encode speech.wav -b nano -k 6
 
-        acomp encode music.flac -o music.txt -k 12
+        acomp encode music.flac music.txt -k 12
 
         acomp encode speech.wav -b nano -k 6 --entropy lm
 
-        acomp encode clips/ --output-dir codes/ -b nano
+        acomp encode clips/ --output-dir codes/ -b nano --jobs 4 --skip-existing
 
         arecord -f S16_LE -r 24000 | acomp encode - - -b nano | acomp decode - - | aplay
     """
     from acomp.audio import is_audio_name, parse_pcm
-    from acomp.pipeline import encode_file
+    from acomp.backends import resolve
+    from acomp.batch.coding import Encoding, Running
+    from acomp.batch.inputs import Kind, gather
+    from acomp.batch.outputs import Outputs, plan, split_output
+    from acomp.formats import Writing, is_codes_name
+    from acomp.pipeline import Coding
 
-    if input_file is not None:
-        inputs = [input_file, *(inputs or [])]
+    names = [*([] if input_file is None else [input_file]), *(inputs or [])]
     if embedding_file is not None:
         if output is not None:
             raise typer.BadParameter("give --output or --embedding-file, not both")
         output, form = embedding_file, form or "txt"
     with usage_of("--raw"):
         pcm = None if raw is None else parse_pcm(raw)
-    is_input = partial(is_audio_name, raw=pcm is not None)
-    work = jobs(inputs or [], output, output_dir, f".{form or 'nac'}", is_input)
+    existing = policy(overwrite, skip_existing)
+    read = [path for path in (weights, language_model) if path is not None]
+    with usage():
+        if output is None and output_dir is None:
+            names, output = split_output(names, is_codes_name)
+        found = gather(names, Kind("audio files", partial(is_audio_name, raw=pcm is not None)))
+        outputs = Outputs(f".{form or 'nac'}", output, output_dir, existing, keep_suffix, keep_tree)
+        work = plan(found, outputs, read)
     if output_file is not None:
         if len(work) != 1:
             raise typer.BadParameter("--output-file goes with one input")
-        if output_file == work[0].target or same_file(work[0].source, output_file):
+        if Path(output_file) == Path(work[0].target):
             raise typer.BadParameter("--output-file needs a name of its own")
-    codec_for = codec_loader(backend, weights, device, engine, precision)
+        guard(output_file, overwrite, work[0].source, *read)
+    resolve(backend)  # so that an unknown name is an error before any file is opened
+    encoding = Encoding(
+        backend,
+        Running(weights, engine, precision, device),
+        Coding(bandwidth, codebooks, channels),
+        Writing(False, entropy, language_model, form, replace=overwrite),
+        pcm,
+        output_file,
+    )
+    run_all(found, work, existing, encoding.start, _line, jobs)
 
-    def encode_one(source: str, target: str) -> str:
-        with progress_bar(source, target) as progress:
-            try:
-                result = encode_file(
-                    codec_for,
-                    stream_or_path(source),
-                    stream_or_path(target, write=True),
-                    bandwidth=bandwidth,
-                    codebooks=codebooks,
-                    channels=channels,
-                    form=form or ("nac" if target == PIPE else None),
-                    entropy=entropy,
-                    language_model=language_model,
-                    raw=pcm,
-                    check=output_file,
-                    live=target == PIPE,
-                    progress=progress,
-                )
-            except WeightsError as error:
-                if weights is not None or backend == "nano" or language_model is not None:
-                    raise
-                raise WeightsError(f"{error}; or take -b nano, which is built in") from error
-        info = result.info
-        speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
-        return (
-            f"{source} -> {target}: {info.codec}, {info.bandwidth:.3g} kbps, "
-            f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
-        )
 
-    for_each(work, encode_one)
+def _line(job: Job, result: Result) -> str:
+    info = result.info
+    speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
+    return (
+        f"{job.source} -> {job.target}: {info.codec}, {info.bandwidth:.3g} kbps, "
+        f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
+    )

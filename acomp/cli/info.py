@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from acomp.cli.common import MadeBy, Weights, spec_of, stream_or_path
+from acomp.batch.inputs import stream_or_path
+from acomp.cli.common import MadeBy, Weights, spec_of
 from acomp.cli.console import one_line
 
 

@@ -44,13 +44,17 @@ __all__ = [
     "CodesReader",
     "CodesWriter",
     "Form",
+    "Reading",
+    "Writing",
     "convert",
     "create_codes",
     "describe",
     "is_codes_name",
     "open_codes",
     "read_codes",
+    "reading_codes",
     "write_codes",
+    "writing_codes",
 ]
 
 PathOrStream = str | os.PathLike[str] | BinaryIO
@@ -73,6 +77,11 @@ def open_codes(
     Raises:
         FormatError: it cannot be read, is of no known form, is damaged, or is of another codec.
     """
+    return reading_codes(source, Reading(recover, language_model, codec))
+
+
+def reading_codes(source: PathOrStream, how: Reading) -> CodesReader:
+    """As `open_codes`, with all that says how codes are read as one value."""
     name = name_of(source)
     with naming(name):
         opened = Source(source)
@@ -80,8 +89,8 @@ def open_codes(
             form = form_by_magic(opened.peek(MAGIC_BYTES)) or form_by_suffix(Path(name).suffix)
             if form is None:
                 raise FormatError(f"it is not a file of codes ({form_names()})")
-            reader = form.read(opened, name, Reading(recover, language_model, codec))
-            _check_codec(reader, codec)
+            reader = form.read(opened, name, how)
+            _check_codec(reader, how.codec)
             return reader
         except BaseException:
             opened.close()
@@ -102,28 +111,38 @@ def create_codes(
     live: bool = False,
     entropy: str = "none",
     language_model: Path | None = None,
+    replace: bool = True,
 ) -> Iterator[CodesWriter]:
     """Give a writer of codes to a file or a binary stream; the body must call its `finish`.
 
     A file appears when the body ends, and not at all if it fails. `form` is needed where no suffix
     tells it. With `live` each block is written and flushed at once, for a pipe. The entropy coding
-    `lm` makes the file smaller by the codec's language model, or by that of a file.
+    `lm` makes the file smaller by the codec's language model, or by that of a file. A file that
+    exists is replaced, unless `replace` is False.
 
     Raises:
+        ExistsError: the file exists and is not to be replaced.
         FormatError: the form is unknown, the target cannot be written, or `finish` was not called.
             BrokenPipeError of a stream is passed on as it is.
     """
+    how = Writing(live, entropy, language_model, form, replace)
+    with writing_codes(target, info, how) as writer:
+        yield writer
+
+
+@contextmanager
+def writing_codes(target: PathOrStream, info: CodesInfo, how: Writing) -> Iterator[CodesWriter]:
+    """As `create_codes`, with all that says how codes are written as one value."""
     name = name_of(target)
-    chosen = _target_form(target, name, form)
-    if entropy not in chosen.entropies:
-        offering = " and ".join(each.name for each in FORMS if entropy in each.entropies)
+    chosen = _target_form(target, name, how.form)
+    if how.entropy not in chosen.entropies:
+        offering = " and ".join(each.name for each in FORMS if how.entropy in each.entropies)
         raise FormatError(
-            f"{name}: codes are not entropy-coded by {entropy!r} as {chosen.name}, but as "
+            f"{name}: codes are not entropy-coded by {how.entropy!r} as {chosen.name}, but as "
             f"{offering or 'nothing'}"
         )
-    how = Writing(live, entropy, language_model)
     if isinstance(target, str | os.PathLike):
-        with atomic_write(Path(target), FormatError) as stream:
+        with atomic_write(Path(target), FormatError, replace=how.replace) as stream:
             yield from _writing(chosen, stream, name, info, how)
         return
     try:
@@ -183,6 +202,7 @@ def write_codes(
 ) -> None:
     """Write all codes to a file or a binary stream, in the form of its suffix or in `form`.
 
+    A file that exists is replaced, as numpy and soundfile do; the command line asks first.
     `entropy` and `language_model` are as for `create_codes`.
 
     Raises:
@@ -202,19 +222,22 @@ def convert(
     codec: CodecFacts | None = None,
     entropy: str = "none",
     language_model: Path | None = None,
+    replace: bool = True,
 ) -> None:
     """Copy codes into another form, block by block.
 
-    `codec` is as for `open_codes`, `entropy` as for `create_codes`, and `language_model` is for
-    both.
+    `codec` is as for `open_codes`, `entropy` and `replace` as for `create_codes`, and
+    `language_model` is for both.
 
     Raises:
         FormatError: the source is damaged, or the target cannot be written.
     """
     with (
         open_codes(source, codec=codec, language_model=language_model) as reader,
-        create_codes(
-            target, reader.info, form=form, entropy=entropy, language_model=language_model
+        writing_codes(
+            target,
+            reader.info,
+            Writing(entropy=entropy, language_model=language_model, form=form, replace=replace),
         ) as writer,
     ):
         for _, block in reader.blocks():

@@ -66,6 +66,10 @@ class Writing:
     """One of `ENTROPIES`."""
     language_model: Path | None = None
     """As of `Reading`."""
+    form: str | None = None
+    """Name of the form, where the suffix of the target does not say it."""
+    replace: bool = True
+    """Whether a file that exists is replaced."""
 
 
 ENTROPIES = ("none", "lm")

@@ -1,0 +1,130 @@
+"""Encoding and decoding as work on many files, which can go to several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from acomp import backends
+from acomp.audio import Pcm
+from acomp.backends.base import Codec
+from acomp.batch.inputs import PIPE, stream_or_path
+from acomp.batch.outputs import Job, make_folder_for
+from acomp.batch.watching import Watching
+from acomp.codes import CodesInfo
+from acomp.errors import WeightsError
+from acomp.formats import Reading, Writing
+from acomp.pipeline import Coding, Result, Sound, Span, decode_file, encode_file
+
+BUILT_IN = "nano"
+"""The codec whose weights are always there."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a codec is run; as for `acomp.load`."""
+
+    weights: Path | None = None
+    engine: str = "auto"
+    precision: str = "fp32"
+    device: str = "cpu"
+
+    def load(self, name: str, weights: Path | None = None) -> Codec:
+        """The codec of that name, with these weights where none were asked for."""
+        return backends.load(
+            name,
+            weights=self.weights or weights,
+            engine=self.engine,
+            precision=self.precision,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How audio files are encoded; can be pickled."""
+
+    backend: str
+    running: Running
+    coding: Coding
+    writing: Writing
+    raw: Pcm | None = None
+    """What the files hold, where they are PCM without a header."""
+    check: str | None = None
+    """Where the decoded codes go, to listen to."""
+
+    def start(self, watching: Watching | None = None) -> Callable[[Job], Result]:
+        """A function that encodes a file; each codec is loaded when the first file needs it."""
+        watching = watching or Watching()
+        load_named = cache(lambda name: self._load(name, watching))
+
+        def encode(job: Job) -> Result:
+            if job.makes_folder:
+                make_folder_for(job.target)
+            with watching.follow(job) as progress:
+                return encode_file(
+                    lambda channels: load_named(backends.resolve(self.backend, channels)),
+                    stream_or_path(job.source),
+                    stream_or_path(job.target, write=True),
+                    self.coding,
+                    self._writing_to(job.target),
+                    raw=self.raw,
+                    check=self.check,
+                    progress=progress,
+                )
+
+        return encode
+
+    def _writing_to(self, target: str) -> Writing:
+        if target != PIPE:
+            return self.writing
+        return replace(self.writing, live=True, form=self.writing.form or "nac")
+
+    def _load(self, name: str, watching: Watching) -> Codec:
+        fetch = self.running.weights is None
+        try:
+            return self.running.load(name, watching.fetch(name) if fetch else None)
+        except WeightsError as error:
+            if not fetch or name == BUILT_IN:
+                raise
+            raise WeightsError(f"{error}; or take -b {BUILT_IN}, which is built in") from error
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How files of codes are decoded; can be pickled."""
+
+    running: Running
+    span: Span
+    reading: Reading
+    sound: Sound
+
+    def start(self, watching: Watching | None = None) -> Callable[[Job], Result]:
+        """A function that decodes a file; each codec is loaded when the first file needs it."""
+        watching = watching or Watching()
+        load_named = cache(lambda name: self._load(name, watching))
+
+        def codec_for(info: CodesInfo) -> Codec:
+            return load_named(backends.resolve(info.codec, info.channels))
+
+        def decode(job: Job) -> Result:
+            if job.makes_folder:
+                make_folder_for(job.target)
+            with watching.follow(job) as progress:
+                return decode_file(
+                    codec_for,
+                    stream_or_path(job.source),
+                    stream_or_path(job.target, write=True),
+                    self.span,
+                    self.reading,
+                    self.sound,
+                    progress=progress,
+                )
+
+        return decode
+
+    def _load(self, name: str, watching: Watching) -> Codec:
+        fetch = self.running.weights is None
+        return self.running.load(name, watching.fetch(name) if fetch else None)

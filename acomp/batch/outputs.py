@@ -1,0 +1,229 @@
+"""Where outputs go: one rule for every command that writes.
+
+A file that exists is not replaced unless that is asked for, and an input never is: neither itself
+nor under another name, which a link or another way to its folder may give it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from acomp.batch.inputs import PIPE, Input, Inputs
+from acomp.errors import AcompError, ExistsError
+from acomp.files import is_stream, reason_of
+
+
+class UsageError(AcompError):
+    """Inputs and outputs that do not go together, as they were asked for."""
+
+
+class Existing(Enum):
+    """What becomes of an output that exists."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where outputs go and how they are called."""
+
+    suffix: str
+    """Of their names, in the place of the inputs'."""
+    file: str | None = None
+    """The one output; `-` is standard output."""
+    folder: Path | None = None
+    """For all of them; otherwise each lies beside its input."""
+    existing: Existing = Existing.REFUSE
+    keep_suffix: bool = False
+    """Whether a name keeps the suffix of the input's: `a.mp3.nac`."""
+    keep_tree: bool = False
+    """Whether all inputs keep their places below the folder that they have in common."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and its output."""
+
+    source: str
+    target: str
+    problem: AcompError | None = None
+    """Why it cannot be done."""
+    is_done: bool = False
+    """Whether the output is there already and is to stay."""
+    makes_folder: bool = False
+    """Whether the output's folder is made where it is not there."""
+
+    @property
+    def is_piped(self) -> bool:
+        return PIPE in (self.source, self.target)
+
+
+def split_output(
+    names: list[str], is_output: Callable[[Path], bool]
+) -> tuple[list[str], str | None]:
+    """Inputs and, where the last name is an output as `cp` takes it, that output.
+
+    Of two names the second is one if it is `-` or has a suffix that only outputs have.
+
+    Raises:
+        UsageError: there are more names, and the last one may be meant so.
+    """
+    if len(names) < 2 or not (names[-1] == PIPE or is_output(Path(names[-1]))):
+        return names, None
+    if len(names) == 2:
+        return names[:1], names[1]
+    raise UsageError(
+        f"several inputs need --output-dir: {names[-1]} is no input, "
+        "or did you mean -o, which takes one?"
+    )
+
+
+def plan(inputs: Inputs, outputs: Outputs, also: Iterable[Path] = ()) -> list[Job]:
+    """Each input with its output, and with the reason where it cannot be done.
+
+    `also` are further files that are read, such as weights: no output may be one of them.
+
+    Raises:
+        UsageError: there is no input, or the inputs are not of a kind that fits the outputs.
+    """
+    files = inputs.files
+    if not files and not inputs.problems:
+        raise UsageError("there is no input")
+    if outputs.file is not None and outputs.folder is not None:
+        raise UsageError("give --output or --output-dir, not both")
+    if outputs.keep_tree and outputs.folder is None:
+        raise UsageError("--keep-tree goes with --output-dir")
+    if outputs.file is not None:
+        if len(files) != 1 or files[0].name != str(files[0].given) or inputs.problems:
+            raise UsageError("several inputs need --output-dir, not --output")
+        targets = [outputs.file]
+    else:
+        base = _common(files) if outputs.keep_tree else None
+        targets = [_target(file, outputs, base) for file in files]
+    pairs = list(dict.fromkeys(zip((file.name for file in files), targets, strict=True)))
+    guard = Guard([name for name, _ in pairs], also)
+    clashes = _clashes(pairs)
+    makes = outputs.folder is not None
+    jobs = [Job(*pair, problem=clashes.get(pair[1]), makes_folder=makes) for pair in pairs]
+    return [_checked(job, outputs.existing, guard) for job in jobs]
+
+
+def _common(files: Sequence[Input]) -> Path:
+    """The folder that all that was named has in common."""
+    return Path(os.path.commonpath([_absolute(file.given).parent for file in files]))
+
+
+def _absolute(path: Path) -> Path:
+    """Its place from the root, without `..`, and through links as they were named."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
+
+
+def _target(file: Input, outputs: Outputs, base: Path | None) -> str:
+    if file.name == PIPE:
+        if outputs.folder is not None:
+            raise UsageError("standard input needs --output, not --output-dir")
+        return PIPE
+    path = Path(file.name)
+    if outputs.folder is not None:
+        inner = file.inner if base is None else _absolute(path).relative_to(base)
+        path = outputs.folder / inner
+    if outputs.keep_suffix:
+        return f"{path}{outputs.suffix}"
+    return str(path.with_suffix(outputs.suffix))
+
+
+def _clashes(pairs: Iterable[tuple[str, str]]) -> dict[str, AcompError]:
+    """What is wrong with the outputs that several inputs would have."""
+    sources: dict[str, list[str]] = defaultdict(list)
+    for source, target in pairs:
+        sources[target].append(source)
+    return {
+        target: _clash(names, target)
+        for target, names in sources.items()
+        if target != PIPE and len(names) > 1
+    }
+
+
+def _clash(names: Sequence[str], target: str) -> AcompError:
+    one, other = Path(names[0]), Path(names[1])
+    option = "--keep-suffix" if one.name != other.name else "--keep-tree"
+    return AcompError(
+        f"{names[0]} and {names[1]} would share the output {target}: {option} keeps them apart"
+    )
+
+
+def _checked(job: Job, existing: Existing, guard: Guard) -> Job:
+    if job.problem is not None:
+        return job
+    try:
+        return replace(job, is_done=not guard.is_free(job.target, existing))
+    except AcompError as error:
+        return replace(job, problem=error)
+
+
+class Guard:
+    """Keeps what exists, and what is read, from being replaced.
+
+    Args:
+        sources: names of what is read; `-` is standard input.
+        also: further files that are read.
+    """
+
+    def __init__(self, sources: Iterable[str], also: Iterable[Path] = ()) -> None:
+        self._sources = [*sources, *map(str, also)]
+        self._identities: dict[tuple[int, int], str] | None = None
+
+    def is_free(self, target: str | Path, existing: Existing) -> bool:
+        """Whether an output is to be written: False where it exists and is to stay.
+
+        Raises:
+            ExistsError: it exists and is not to be replaced, or is one of the inputs.
+        """
+        try:
+            if str(target) == PIPE or is_stream(Path(target)) or Path(target).is_dir():
+                return True
+            status = Path(target).stat()
+        except OSError:  # what is wrong with it, if anything is, shows when it is written
+            return True
+        name = self._inputs().get((status.st_dev, status.st_ino))
+        if name is not None:
+            same = "is both input and output" if name == str(target) else f"is the input {name} too"
+            raise ExistsError(f"{target} {same}: name another output")
+        if existing is Existing.REFUSE:
+            raise ExistsError(
+                f"{target} exists: name another output, or replace it with --overwrite"
+            )
+        return existing is Existing.REPLACE
+
+    def _inputs(self) -> dict[tuple[int, int], str]:
+        """The files that are read, by their identities, which links share."""
+        if self._identities is None:
+            self._identities = {}
+            for name in self._sources:
+                try:
+                    status = Path(name).stat() if name != PIPE else os.fstat(sys.stdin.fileno())
+                except (OSError, ValueError):  # it is not there, or is no file
+                    continue
+                self._identities[status.st_dev, status.st_ino] = name
+        return self._identities
+
+
+def make_folder_for(target: str) -> None:
+    """Make the folder that an output goes to.
+
+    Raises:
+        AcompError: it cannot be made.
+    """
+    folder = Path(target).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AcompError(f"cannot make the folder {folder}: {reason_of(error)}") from error

@@ -1,0 +1,232 @@
+"""Work on many files, as the commands show it: its options, progress, errors and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from acomp.batch.inputs import Inputs
+from acomp.batch.outputs import Existing, Guard, Job, UsageError
+from acomp.batch.processes import each
+from acomp.batch.walk import counted
+from acomp.batch.watching import Progress, Watching
+from acomp.cli.common import fetched, progress_bar, show_error
+from acomp.cli.console import FILES, RUNNING, say, shows_bars
+from acomp.errors import AcompError, ExistsError
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace outputs that exist; never an input.", rich_help_panel=FILES
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave outputs that exist, and do the others.",
+        rich_help_panel=FILES,
+    ),
+]
+KeepSuffix = Annotated[
+    bool,
+    typer.Option(
+        "--keep-suffix",
+        help="Keep the input's suffix in the name: a.mp3.nac.",
+        rich_help_panel=FILES,
+    ),
+]
+KeepTree = Annotated[
+    bool,
+    typer.Option(
+        "--keep-tree",
+        help="Below --output-dir, keep the folders that the inputs do not have in common.",
+        rich_help_panel=FILES,
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=256,
+        help="Processes that work side by side.",
+        rich_help_panel=RUNNING,
+    ),
+]
+
+
+def policy(overwrite: bool, skip_existing: bool = False) -> Existing:
+    """What the two options say.
+
+    Raises:
+        BadParameter: both are given.
+    """
+    if overwrite and skip_existing:
+        raise typer.BadParameter("give --overwrite or --skip-existing, not both")
+    if skip_existing:
+        return Existing.SKIP
+    return Existing.REPLACE if overwrite else Existing.REFUSE
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Make inputs and outputs that do not go together wrong usage."""
+    try:
+        yield
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def guard(target: str | Path, overwrite: bool, *sources: str | Path | None) -> None:
+    """See that a command's one output may be written.
+
+    Raises:
+        AcompError: it exists, or is one of the files that the command reads.
+    """
+    read = [str(source) for source in sources if source is not None]
+    Guard(read).is_free(target, policy(overwrite))
+
+
+def run_all(
+    inputs: Inputs,
+    jobs: Sequence[Job],
+    existing: Existing,
+    start: Callable[[Watching | None], Callable[[Job], R]],
+    tell: Callable[[Job, R], str],
+    processes: int = 1,
+) -> None:
+    """Do all jobs, telling on stderr of each what was done, and at the end of all.
+
+    Args:
+        inputs: that the jobs come from.
+        jobs: what to do.
+        existing: what becomes of outputs that exist.
+        start: gives the function that does a job, and can be pickled for several processes.
+        tell: says in a line what was done.
+        processes: how many work side by side.
+
+    Raises:
+        AcompError: the only job failed, or some of several did; those were named on the way.
+    """
+    left = [job for job in jobs if job.is_done]
+    due = [job for job in jobs if job.problem is None and not job.is_done]
+    problems = [*inputs.problems, *(job.problem for job in jobs if job.problem is not None)]
+    failures = Failures(len(jobs) + len(inputs.problems))
+    for problem in problems:
+        failures.add(problem)
+    if any(job.is_piped for job in due):
+        processes = 1  # the standard streams are this process's
+    done = 0
+    with _outcomes(due, start, processes) as outcomes:
+        for number, (job, outcome) in enumerate(outcomes, 1):
+            if isinstance(outcome, ExistsError) and existing is Existing.SKIP:
+                left.append(job)  # another process has made it in the meantime
+            elif isinstance(outcome, AcompError):
+                failures.add(_naming(job, outcome))
+            else:
+                done += 1
+                say(f"{_place(number, due)}{tell(job, outcome)}", error=True)
+    summary = f"{done} done"
+    if left:
+        summary += f", {len(left)} skipped (the output exists)"
+    if inputs.left_out:
+        summary += f"; left out: {counted(inputs.left_out)}"
+    failures.check(summary)
+    if len(jobs) > 1 or left or inputs.left_out:
+        say(summary, error=True)
+
+
+def _place(number: int, due: Sequence[Job]) -> str:
+    return f"{number} of {len(due)}: " if len(due) > 1 else ""
+
+
+@contextmanager
+def _outcomes(
+    due: Sequence[Job],
+    start: Callable[[Watching | None], Callable[[Job], R]],
+    processes: int,
+) -> Iterator[Iterable[tuple[Job, R | AcompError]]]:
+    """What comes of each job, with a bar of what is done: of a file's seconds, or of the files."""
+    if processes == 1 or len(due) < 2:
+        with closing(each(due, partial(start, _watching(due)))) as outcomes:
+            yield outcomes
+        return
+    with _bar(len(due)) as advance, closing(each(due, partial(start, None), processes)) as outcomes:
+        yield (advance(outcome) for outcome in outcomes)
+
+
+class Failures:
+    """What fails of several inputs: each is told as it comes, and all are counted in the end.
+
+    Args:
+        total: number of the inputs; where it is 1, its failure is raised at once.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._count = 0
+
+    def add(self, error: AcompError) -> None:
+        if self._total == 1:
+            raise error
+        self._count += 1
+        show_error(error)
+
+    def check(self, more: str = "") -> None:
+        """Raise AcompError where something has failed, with `more` behind the numbers."""
+        if self._count:
+            several = f"{self._count} of {self._total} inputs failed, as said above"
+            raise AcompError(f"{several}; {more}" if more else several)
+
+
+def _naming(job: Job, error: AcompError) -> AcompError:
+    """The error, with the name of its input where it does not have it."""
+    if job.is_piped or job.source in str(error) or job.target in str(error):
+        return error
+    named = type(error)(f"{job.source}: {error}")
+    named.__cause__ = error
+    return named
+
+
+def _watching(due: Sequence[Job]) -> Watching:
+    """What this process shows of its work."""
+    numbers = count(1)
+
+    def follow(job: Job) -> AbstractContextManager[Progress | None]:
+        return progress_bar(f"{_place(next(numbers), due)}{Path(job.source).name}", job.target)
+
+    return Watching(fetched, follow)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[T], T]]:
+    """A bar of the files done on a terminal; nothing in a pipe."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = (
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    hidden = not shows_bars()
+    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(outcome: T) -> T:
+            bar.advance(task)
+            return outcome
+
+        yield advance
