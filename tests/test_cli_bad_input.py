@@ -262,8 +262,8 @@ def nac0() -> bytes:
 def test_version_0_says_what_is_missing(cli: Cli, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "old.nac").write_bytes(nac0())
     (tmp_path / "out.wav").write_bytes(b"old")
-    run = ("decode", "old.nac", "-o", "out.wav", "--overwrite")
-    refused(*run, words=("old.nac", "version 0", "weights"))
+    command = ("decode", "old.nac", "-o", "out.wav", "--overwrite")
+    refused(*command, words=("old.nac", "version 0", "weights"))
     run = cli("info", "old.nac")
     assert_done(run)
     assert "12 codebooks x 50 frames" in run.out

@@ -7,6 +7,7 @@ memory or by a fault in a library, costs the item it had, and another takes its 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import traceback
@@ -183,8 +184,13 @@ def _serve(
 
 def _portable(outcome: Result | AcompError) -> Result | AcompError:
     """An outcome that another process can have: an error's traceback goes along as text."""
-    if isinstance(outcome, AcompError):
-        outcome.add_note("".join(traceback.format_exception(outcome)))
+    if not isinstance(outcome, AcompError):
+        return outcome
+    outcome.add_note("".join(traceback.format_exception(outcome)))
+    try:
+        pickle.loads(pickle.dumps(outcome))
+    except Exception:  # whatever a class of somebody else's makes of it
+        return AcompError(str(outcome))
     return outcome
 
 
