@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,9 +85,7 @@ class CodesInfo:
         if self.streams not in (1, self.channels):
             raise FormatError(f"{self.streams} streams do not fit {self.channels} channels")
         fingerprint = self.fingerprint
-        if fingerprint is not None and (
-            not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint)
-        ):
+        if fingerprint is not None and not is_fingerprint(fingerprint):
             raise FormatError(f"fingerprint is {brief(fingerprint)}, not 16 hexadecimal digits")
         self._check_optional()
 
@@ -244,6 +243,11 @@ def as_codes(value: object) -> NDArray[np.uint16]:
             wrong = least if least < 0 else most
             raise FormatError(f"code {wrong} is out of range: no codebook has it")
     return array.astype(np.uint16)
+
+
+def is_fingerprint(value: object) -> TypeGuard[str]:
+    """Whether it is what weights are told by: 16 hexadecimal digits."""
+    return isinstance(value, str) and _FINGERPRINT.fullmatch(value) is not None
 
 
 def check_block(info: CodesInfo, block: Block) -> None:

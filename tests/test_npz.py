@@ -73,7 +73,7 @@ def test_files_that_numpy_saved_are_read() -> None:
         ({"codes": np.zeros((4, 455), np.uint16)}, "with 2 axes, not uint16 with 3"),
         ({"codes": np.zeros((1, 3, 455), np.uint16)}, "streams of 3 codebooks"),
         ({"codes": np.full((1, 4, 455), 1024, np.uint16)}, "out of range"),
-        ({"codes": np.array([[[{}]]], object)}, "object|damaged"),
+        ({"codes": np.array([[[{}]]], object)}, "not one of numbers"),
         ({"scales": np.zeros(2, np.float32)}, "one scale each"),
         ({"scales": np.full(4, np.nan, np.float32)}, "finite"),
         ({"segment_frames": np.array([0, 150, 150, 5])}, "no frame"),

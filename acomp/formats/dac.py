@@ -20,6 +20,7 @@ from acomp.formats.base import (
 from acomp.formats.pickled import read_dict
 from acomp.formats.source import Source
 from acomp.lengths import CHUNK_MARGINS
+from acomp.plain import brief
 
 MAX_SIZE = 1 << 28
 """Bytes of a file: two days at 8 kbps; the form is held in memory whole."""
@@ -163,9 +164,8 @@ def _codes_of(content: dict[str, object], codec: CodecFacts | None) -> Codes:
 
 def _check_version(metadata: dict[str, object]) -> None:
     version = metadata.get("dac_version")
-    if version != DAC_VERSION:
-        shown = version if isinstance(version, str) else "none"
-        raise FormatError(f"is of version {shown!r} of the form; {DAC_VERSION} is known")
+    if not isinstance(version, str) or version != DAC_VERSION:
+        raise FormatError(f"is of version {brief(version)} of the form; {DAC_VERSION} is known")
 
 
 def _whole(metadata: dict[str, object], key: str, least: int = 0) -> int:
@@ -190,7 +190,9 @@ def _chunk_of(metadata: dict[str, object], frames: int) -> int | None:
 def _loudness_of(metadata: dict[str, object], channels: int) -> tuple[float, ...]:
     """The loudness of each channel: the official tool names one, and gives it to all."""
     value = metadata.get("input_db")
-    numbers = value.ravel() if isinstance(value, np.ndarray) else np.array([value])
+    if not isinstance(value, np.ndarray | float):
+        raise FormatError("input_db is missing or not one number")
+    numbers = np.ravel(value)
     if numbers.dtype.kind != "f" or numbers.size not in (1, channels):
         raise FormatError("input_db is missing or not one number")
     return tuple(np.broadcast_to(numbers, channels).astype(float).tolist())

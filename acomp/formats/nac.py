@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from acomp.codes import Block, CodesInfo, Segments, check_block, join, split
+from acomp.codes import Block, CodesInfo, Segments, check_block, is_fingerprint, join, split
 from acomp.entropy.base import runs
 from acomp.errors import FormatError
 from acomp.formats.base import (
@@ -48,6 +48,7 @@ from acomp.formats.nac_layout import (
 from acomp.formats.nac_payload import MAX_PACKED_FRAMES, Coded, Packed, Part, Payload
 from acomp.formats.source import Source
 from acomp.lengths import natural_length
+from acomp.plain import brief
 
 if TYPE_CHECKING:
     from acomp.entropy.coding import BlockCoder
@@ -61,10 +62,45 @@ MAX_SEQUENCES = 64
 several blocks that are decoded at once, at most: bounds memory."""
 
 # Recovery: bytes looked through at a time, bytes checksummed in vain before it gives up, and packed
-# bytes of silence it puts in beyond what the bytes it passed over could have held.
+# bytes of frames that may be missing beyond what the bytes passed over could have held.
 _WINDOW = 1 << 14
 _SCAN_BUDGET = 1 << 28
-_SILENCE_BUDGET = 1 << 24
+_GAP_BUDGET = 1 << 24
+_LEAST_SILENCE = 60
+"""Seconds of silence that recovery puts in for lost frames, however little the file holds."""
+_SAVING = 8
+"""How many times smaller than packed codes entropy coding makes them, at most, about."""
+
+
+class _Silence:
+    """How much recovery may still put in for what is lost: as much as the file holds of frames,
+    what the bytes passed over could have held, and a minute at least.
+
+    A few bytes can say that hours are missing before them.
+    """
+
+    def __init__(self, info: CodesInfo, layout: Layout) -> None:
+        self._info = info
+        self._per_byte = (_SAVING if layout.coded else 1) * 8 / (info.codes_per_frame * info.bits)
+        self._held = 0
+        self._passed = 0
+        self._used = 0
+
+    def hold(self, frames: int) -> None:
+        """The file holds these."""
+        self._held += frames
+
+    def passed(self, data: bytes) -> None:
+        """These bytes were passed over."""
+        self._passed += len(data)
+
+    def take(self, frames: int) -> int:
+        """How many of so many lost frames to put in."""
+        least = int(_LEAST_SILENCE * self._info.frame_rate)
+        most = max(self._held, least) + int(self._passed * self._per_byte)
+        taken = min(frames, max(0, most - self._used))
+        self._used += taken
+        return taken
 
 
 class NacWriter(CodesWriter):
@@ -212,7 +248,7 @@ class NacReader(CodesReader):
         self._spent = False
         self._segmented: bool | None = None
         self._scan_budget = _SCAN_BUDGET
-        self._silence_budget = _SILENCE_BUDGET
+        self._gap_budget = _GAP_BUDGET
         self._index: Index | None = None
         self._index_damage: list[str] = []
         self.info, self.language_model, self._begin = _read_metadata(source, layout)
@@ -406,10 +442,11 @@ class NacReader(CodesReader):
 
     def _recovered(self) -> Iterator[tuple[int, Block]]:
         """All blocks that are whole, with silence in the place of those that are not."""
-        expected, segments, segment_frames, last_segment = 0, 0, 0, 0
+        expected, omitted, segments, segment_frames, last_segment = 0, 0, 0, 0, 0
         last, reason = False, ""
         self.damage[:] = self._index_damage
-        self._scan_budget, self._silence_budget = _SCAN_BUDGET, _SILENCE_BUDGET
+        self._scan_budget, self._gap_budget = _SCAN_BUDGET, _GAP_BUDGET
+        silence = _Silence(self.info, self._layout)
         self._payload.prepare()
         while not last:
             taken = False
@@ -420,73 +457,92 @@ class NacReader(CodesReader):
             except FormatError as error:
                 reason = reason or str(error)
                 # Where the bytes are whole and only their codes are not, it stands behind them.
-                if self._resynchronise(expected, skip=0 if taken else 1):
+                if self._resynchronise(expected, silence, skip=0 if taken else 1):
                     continue
                 self.damage.append(f"{reason}: nothing can be read from frame {expected} on")
                 break
+            lost = header.first - expected
+            silent = silence.take(lost)
             if reason:
-                lost = f"frames {expected} to {header.first - 1} are"
-                self.damage.append(
-                    f"{reason}: {lost if header.first > expected else 'no frame is'} lost"
-                )
+                self.damage.append(self._loss(reason, expected, lost, lost - silent))
                 reason = ""
             if block.segments is not None:
                 # All segments but the last of a recording are equally long.
                 segment_frames = max(segment_frames, int(block.segments.frames.max()))
-                segments += len(block.segments) + -(-(header.first - expected) // segment_frames)
+                segments += len(block.segments) + -(-silent // segment_frames)
                 last_segment = int(block.segments.frames[-1])
-            self._silence_budget -= self._packed(header.first - expected)
-            yield from self._silence(expected, header.first, segment_frames)
-            yield header.first, block
+            self._gap_budget -= self._packed(lost)
+            yield from self._silence(expected - omitted, silent, segment_frames)
+            omitted += lost - silent
+            yield header.first - omitted, block
+            silence.hold(header.frames)
             expected = header.first + header.frames
             last = header.last
-        self.frames = expected
-        natural = natural_length(self.info, expected, segments, segment_frames, last_segment)
+        self.frames = expected - omitted
+        natural = natural_length(self.info, self.frames, segments, segment_frames, last_segment)
         in_pipe = self._source.size is None
         index = self._salvage_index() if in_pipe and last else self._index
         if index is None:
             self.length = natural
-        elif int(index.frames.sum()) == expected:
+        elif int(index.frames.sum()) == self.frames:
             self.length = index.length
         else:
             self.length = min(natural, index.length)
 
-    def _silence(self, begin: int, end: int, segment: int) -> Iterator[tuple[int, Block]]:
-        """Blocks of zero codes for the frames from `begin` to `end`.
+    def _loss(self, reason: str, first: int, lost: int, left_out: int) -> str:
+        """What is lost, as the user is told."""
+        if not lost:
+            return f"{reason}: no frame is lost"
+        said = f"{reason}: frames {first} to {first + lost - 1} are lost"
+        if left_out:
+            seconds = left_out / self.info.frame_rate
+            said += (
+                f", of which {left_out} ({seconds:.0f} s), more than the file holds, are left out "
+                "and not put in as silence"
+            )
+        return said
+
+    def _silence(self, begin: int, count: int, segment: int) -> Iterator[tuple[int, Block]]:
+        """Blocks of zero codes for `count` frames from `begin` on.
 
         With segments, whose scale is then 0, they decode to silence; without, to whatever sound the
         codec has for zeros, and the frames that follow keep their place in time all the same.
         """
         info = self.info
         step = segment or min(block_frames(info), MAX_PACKED_FRAMES)
-        for first in range(begin, end, step):
-            frames = min(step, end - first)
+        for first in range(begin, begin + count, step):
+            frames = min(step, begin + count - first)
             data = np.zeros((info.streams, info.codebooks, frames), np.uint16)
             silent = Segments(np.array([frames]), np.zeros(1, np.float32)) if segment else None
             yield first, Block(data, silent)
 
-    def _resynchronise(self, lowest: int, skip: int) -> bool:
+    def _resynchronise(self, lowest: int, silence: _Silence, skip: int) -> bool:
         """Go on to the next place, `skip` bytes on or more, where a whole block stands; False where
         there is none.
         """
-        self._silence_budget += len(self._source.read(skip))
+        self._pass_over(skip, silence)
         fixed = self._layout.block
         while len(window := self._source.peek(_WINDOW + fixed.size - 1)) >= fixed.size:
             for offset in _candidates(window, lowest, fixed.size):
                 header = Header(*fixed.unpack_from(window, offset))
-                silence = self._packed(header.first - lowest)
-                if not self._is_plausible(header) or silence > self._silence_budget + offset:
+                gap = self._packed(header.first - lowest)
+                if not self._is_plausible(header) or gap > self._gap_budget + offset:
                     continue
                 end = offset + header.size(self.info, self._layout)
                 data = self._source.peek(end)
                 if len(data) == end and has_right_crc(data[offset:]):
-                    self._silence_budget += len(self._source.read(offset))
+                    self._pass_over(offset, silence)
                     return True
                 self._scan_budget -= len(data)
                 if self._scan_budget < 0:
                     return False
-            self._silence_budget += len(self._source.read(_WINDOW))
+            self._pass_over(_WINDOW, silence)
         return False
+
+    def _pass_over(self, count: int, silence: _Silence) -> None:
+        data = self._source.read(count)
+        self._gap_budget += len(data)
+        silence.passed(data)
 
     def _packed(self, frames: int) -> int:
         return packed_size(frames * self.info.codes_per_frame, self.info.bits)
@@ -519,7 +575,9 @@ def _read_metadata(source: Source, layout: Layout) -> tuple[CodesInfo, str | Non
     if not isinstance(metadata, dict):
         raise FormatError("the metadata is not a JSON object")
     model = metadata.get(LANGUAGE_MODEL)
-    if layout.coded and not isinstance(model, str):
+    if model is not None and not is_fingerprint(model):
+        raise FormatError(f"{LANGUAGE_MODEL} is {brief(model)}, not 16 hexadecimal digits")
+    if layout.coded and model is None:
         raise FormatError(f"the metadata lacks {LANGUAGE_MODEL}")
     return info_from_dict(metadata), model, len(start) + len(rest)
 

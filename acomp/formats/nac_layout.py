@@ -145,7 +145,21 @@ class Index:
             raise FormatError("the index at the end is damaged")
         if length > MAX_LENGTH:
             raise FormatError(f"length is {length}, not a number of samples")
-        return cls(layout, data[-size : -TAIL.size], length)
+        index = cls(layout, data[-size : -TAIL.size], length)
+        index.check()
+        return index
+
+    def check(self) -> None:
+        """Raise FormatError where an entry is one that no block can have, as its reader would."""
+        table = self._table()
+        wrong = table["segment"] > table["frames"]
+        wrong[:-1] |= table["frames"][:-1] == 0
+        if self.layout.coded:
+            due = np.zeros(len(table), np.uint8)
+            due[-1] = LAST
+            wrong |= table["flags"] & ~np.uint8(CONTINUES) != due
+        if wrong.any():
+            raise FormatError("the index at the end is damaged: it names a block that cannot be")
 
     def _table(self) -> NDArray[np.void]:
         return np.frombuffer(self.entries, self.layout.entry)

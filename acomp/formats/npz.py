@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from math import prod
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from acomp.formats.base import (
     parse_json,
 )
 from acomp.formats.source import Source
+from acomp.plain import MAX_DIRECTORY, NotPlainError, open_zip, read_npy_header
 
 MAX_SIZE = 1 << 28
 """Bytes of all arrays together; the form is held in memory whole."""
@@ -81,9 +81,7 @@ def open_npz(source: Source, name: str, how: Reading) -> WholeReader:  # noqa: A
     if len(data) > MAX_SIZE:
         raise FormatError(f"is larger than the {MAX_SIZE >> 20} MiB that an .npz file may have")
     try:
-        # numpy warns on standard error of headers that only hostile files have.
-        with warnings.catch_warnings(action="error"):
-            codes = _read_codes(zipfile.ZipFile(BytesIO(data)))
+        codes = _read_codes(_Arrays(open_zip(BytesIO(data))))
     except FormatError:
         raise
     # zipfile, zlib and numpy raise a dozen kinds of exception over what hostile bytes make of them.
@@ -94,8 +92,62 @@ def open_npz(source: Source, name: str, how: Reading) -> WholeReader:  # noqa: A
     return reader
 
 
-def _read_codes(archive: zipfile.ZipFile) -> Codes:
-    text = str(_read_array(archive, "info", np.dtype(np.str_), 0)[()])
+class _Arrays:
+    """The arrays of an archive, of which type and size are checked before they are read."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._left = MAX_SIZE
+        self.names = archive.namelist()
+        for entry in archive.infolist():
+            # Names stand in two places, and one that was changed would only seem to be missing.
+            archive.open(entry).close()
+
+    def __contains__(self, name: str) -> bool:
+        return f"{name}.npy" in self.names
+
+    def read(self, name: str, kind: np.dtype[Any], axes: int, most: int) -> NDArray[Any]:
+        """The array `name`, of `most` values or fewer."""
+        if name not in self:
+            raise FormatError(f"has no array {name!r}")
+        entry = self._archive.getinfo(f"{name}.npy")
+        # The other methods can take far more memory than the data they hold.
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FormatError(f"{name} is compressed in a way numpy does not use")
+        with self._archive.open(entry) as member:
+            try:
+                dtype, shape, fortran = read_npy_header(member)
+            except NotPlainError as error:
+                raise FormatError(f"{name} {error}") from error
+            if len(shape) != axes or dtype.kind != kind.kind:
+                raise FormatError(
+                    f"{name} is {dtype} with {len(shape)} axes, not {kind} with {axes}"
+                )
+            if kind.itemsize and dtype.itemsize != kind.itemsize:
+                raise FormatError(f"{name} is {dtype}, not {kind}")
+            size = prod(shape) * dtype.itemsize
+            limit = min(self._left, most * dtype.alignment)
+            if size > limit:
+                raise FormatError(f"{name} is larger than the {limit >> 10} KiB allowed")
+            self._left -= size
+            content = _read_all(member, size)
+            # Reading past the end makes zipfile compare the checksum.
+            if len(content) < size or member.read(1):
+                raise FormatError(f"{name} does not have the size that its header claims")
+        array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+        return np.asarray(array, dtype.newbyteorder("="), order="C")
+
+
+def _read_all(member: IO[bytes], size: int) -> bytearray:
+    """`size` bytes, or fewer where there are no more, in pieces."""
+    content = bytearray()
+    while piece := member.read(min(size - len(content), MAX_DIRECTORY)):
+        content += piece
+    return content
+
+
+def _read_codes(arrays: _Arrays) -> Codes:
+    text = str(arrays.read("info", np.dtype(np.str_), 0, MAX_METADATA)[()])
     values = parse_json(text)
     if not isinstance(values, dict):
         raise FormatError("info is not a JSON object")
@@ -103,41 +155,11 @@ def _read_codes(archive: zipfile.ZipFile) -> Codes:
     length = values.get("length")
     if type(length) is not int:
         raise FormatError("info lacks length")
-    data = _read_array(archive, "codes", np.dtype(np.uint16), 3)
+    data = arrays.read("codes", np.dtype(np.uint16), 3, MAX_SIZE)
     segments = None
-    if "segment_frames.npy" in archive.namelist():
-        frames = _read_array(archive, "segment_frames", np.dtype(np.int64), 1)
-        segments = Segments(frames, _read_array(archive, "scales", np.dtype(np.float32), 1))
+    if "segment_frames" in arrays or "scales" in arrays:
+        # A segment has a frame or more.
+        frames = arrays.read("segment_frames", np.dtype(np.int64), 1, data.shape[2])
+        scales = arrays.read("scales", np.dtype(np.float32), 1, data.shape[2])
+        segments = Segments(frames, scales)
     return Codes(info, data, length, segments)
-
-
-def _read_array(
-    archive: zipfile.ZipFile, name: str, kind: np.dtype[Any], axes: int
-) -> NDArray[Any]:
-    """The array `name`, whose type and size are checked before it is read."""
-    if f"{name}.npy" not in archive.namelist():
-        raise FormatError(f"has no array {name!r}")
-    entry = archive.getinfo(f"{name}.npy")
-    # The other methods can take far more memory than the data they hold.
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FormatError(f"{name} is compressed in a way numpy does not use")
-    with archive.open(entry) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = np.lib.format.read_array_header_2_0
-        if version == (1, 0):
-            read_header = np.lib.format.read_array_header_1_0
-        shape, fortran, dtype = read_header(member)
-        if len(shape) != axes or dtype.kind != kind.kind:
-            raise FormatError(f"{name} is {dtype} with {len(shape)} axes, not {kind} with {axes}")
-        if kind.itemsize and dtype.itemsize != kind.itemsize:
-            raise FormatError(f"{name} is {dtype}, not {kind}")
-        size = prod(shape) * dtype.itemsize
-        limit = MAX_SIZE if axes else MAX_METADATA * dtype.alignment
-        if min(shape, default=0) < 0 or size > limit:
-            raise FormatError(f"{name} is larger than the {limit >> 10} KiB allowed")
-        content = member.read(size)
-        # Reading past the end makes zipfile compare the checksum.
-        if len(content) < size or member.read(1):
-            raise FormatError(f"{name} does not have the size that its header claims")
-    array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    return np.asarray(array, dtype.newbyteorder("="), order="C")

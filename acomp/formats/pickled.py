@@ -6,8 +6,8 @@ the few instructions that make plain values and arrays of numbers, with values o
 instruction or name ends the reading: no name in a file is ever looked up.
 
 What a hostile file could ask for stays within bounds: there are at most `MAX_OPCODES` instructions,
-no number in one of them makes anything larger than the bytes that are there, and nothing walks
-through nested values deeper than the dictionary that is looked for.
+no number in one of them makes anything larger than the bytes that are there, and what comes of it
+is checked (`acomp.plain`) before anything walks through it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.errors import FormatError
+from acomp.plain import NPY_MAGIC, NotPlainError, brief, check
 
 MAX_OPCODES = 10_000
 """The files meant here have about a hundred."""
-NPY_MAGIC = b"\x93NUMPY"
 
 _VERSION = NPY_MAGIC + b"\x01\x00"
 # numpy writes this header, filled up with spaces, for every object that is not an array.
@@ -94,8 +94,8 @@ class _Array:
 def read_dict(data: bytes) -> dict[str, object]:
     """The dictionary that `numpy.save` wrote, which may hold other dictionaries.
 
-    Its values are None, True, False, numbers, text, bytes, numpy arrays of numbers, and lists and
-    tuples, into which nothing has looked.
+    Its values are plain: None, True, False, numbers, text, arrays of numbers, and lists and tuples
+    of such, of a bounded number.
 
     Raises:
         FormatError: the file is damaged, or holds anything else.
@@ -111,6 +111,10 @@ def read_dict(data: bytes) -> dict[str, object]:
     if not objects or type(objects[0]) is not dict:
         raise FormatError("is a numpy file, but holds no dictionary, as a .dac does")
     values: dict[str, object] = _finished(objects[0], _DEPTH)
+    try:
+        check(values)
+    except NotPlainError as error:
+        raise FormatError(str(error)) from error
     return values
 
 
@@ -218,7 +222,7 @@ def _named(module: object, attribute: object) -> _Name:
     if name is None:
         shown = f"{module}.{attribute}" if type(module) is type(attribute) is str else "no name"
         raise FormatError(
-            f"is a pickle that would run {shown[:80]!r}: only arrays and plain values are read"
+            f"is a pickle that would run {brief(shown)}: only arrays and plain values are read"
         )
     return name
 
