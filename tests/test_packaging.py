@@ -1,0 +1,38 @@
+"""How acomp is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from commands import ROOT
+
+
+def test_an_editable_install_is_found_from_the_folder_above_a_clone(tmp_path: Path) -> None:
+    """Where the clone, a folder called acomp without an `__init__.py`, is nearer on the path."""
+    pytest.importorskip("setuptools", minversion="77")
+    clone, wheels, site = (tmp_path / name for name in ("acomp", "wheels", "site"))
+    (clone / "acomp").mkdir(parents=True)
+    wheels.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "acomp/__init__.py"):
+        shutil.copy(ROOT / name, clone / name)
+    build = "import sys, setuptools.build_meta as backend; backend.build_editable(sys.argv[1])"
+    _python("-c", build, str(wheels), folder=clone)
+    (wheel,) = wheels.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    look = "import site, sys; site.addsitedir(sys.argv[1]); import acomp; print(acomp.__file__)"
+    found = _python("-c", look, str(site), folder=tmp_path)
+    assert found.strip() == str(clone / "acomp" / "__init__.py")
+
+
+def _python(*arguments: str, folder: Path) -> str:
+    """What Python prints in `folder`, which is the first place that it imports from."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env={}, check=True, capture_output=True, text=True
+    ).stdout
