@@ -25,6 +25,7 @@ from commands import (
     make,
     start,
 )
+from hypothesis import given, strategies as st
 from results_folder import make_results
 
 from acomp.analysis import code_counts, perplexity, utilisation
@@ -39,7 +40,7 @@ from acomp.evaluation.results import (
     open_results,
     read_rows,
 )
-from acomp.evaluation.settings import parse_setting
+from acomp.evaluation.settings import parse_setting, short_labels
 from acomp.evaluation.summary import count_usage, summarise
 from acomp.formats import read_codes
 
@@ -488,3 +489,18 @@ def test_folders_of_settings_differ_and_stay_below() -> None:
     assert len(set(folders)) == len(names)
     assert all("/" not in folder and folder not in (".", "..") for folder in folders)
     assert max(map(len, folders)) < 100
+
+
+@given(st.lists(st.text("abc@12:.~", min_size=1, max_size=16), unique=True), st.integers(0, 20))
+def test_short_labels_are_short_and_differ(labels: list[str], width: int) -> None:
+    short = short_labels(labels, width)
+    assert {*short} == {*labels}
+    assert len({*short.values()}) == len(labels)
+    assert all(len(label) <= max(width, 6) for label in short.values())
+    assert all(short[label] == label for label in labels if len(label) <= width)
+
+
+def test_short_labels_keep_the_bandwidth() -> None:
+    labels = ["soundstream@3.2", "soundstream@6", "nano@6", "nano@6:runs/x.safetensors"]
+    short = ["soundst@3.2", "soundstre@6", "nano@6", "nano@6~2"]
+    assert [short_labels(labels, 11)[label] for label in labels] == short

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from acomp.evaluation.results import Metric
     from acomp.evaluation.run import Task
     from acomp.evaluation.summary import Summary
+
+PIPE_WIDTH = 1000
+"""Columns where there is no terminal: lines stay whole for the program that reads them."""
 
 
 def evaluate(
@@ -122,22 +125,33 @@ def _show(summaries: Sequence[Summary], table: Path) -> None:
     from rich.console import Console
 
     from acomp.evaluation.results import METRICS
+    from acomp.evaluation.settings import short_labels
     from acomp.evaluation.summary import left_out
 
     better = ", ".join(metric.label for metric in METRICS if metric.higher_is_better)
     console = Console()
-    console.print(_table(summaries))
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    labels = [each.setting for each in summaries]
+    names = dict(zip(labels, labels, strict=True))
+    anything = console.options.update(max_width=PIPE_WIDTH)
+    needed = console.measure(_table(summaries, names), options=anything).maximum
+    excess = needed - console.width
+    if excess > 0:
+        names = short_labels(labels, max(map(len, labels)) - excess)
+    console.print(_table(summaries, names))
     lines = [
+        *(f"{short}: {label}" for label, short in names.items() if short != label),
         "kbps: of the coded files, all told   tok/s: codes a second   enc, dec: times real time",
         f"higher is better: {better}   lower is better: the distances mel and STFT",
         "use: share of the codebooks' entries used   perpl: their perplexity; means over codebooks",
         *left_out(summaries),
         f"Each file's figures: {table}",
     ]
-    console.print(*lines, sep="\n", soft_wrap=True, highlight=False, markup=False)
+    console.print(*map(one_line, lines), sep="\n", soft_wrap=True, highlight=False, markup=False)
 
 
-def _table(summaries: Sequence[Summary]) -> Table:
+def _table(summaries: Sequence[Summary], shown: Mapping[str, str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -146,12 +160,14 @@ def _table(summaries: Sequence[Summary]) -> Table:
     columns = ("setting", "files", "kbps", "tok/s", "enc", "dec")
     names = [metric.short for metric in METRICS]
     table = Table(*columns, *names, "use", "perpl", padding=(0, 0), pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for each in summaries:
         use = each.use
         table.add_row(
-            Text(one_line(each.setting)),
+            Text(one_line(shown[each.setting])),
             f"{each.files}",
             f"{each.kbps:.4g}",
             "-" if each.tokens_per_second is None else f"{each.tokens_per_second:.0f}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import isfinite
 from pathlib import Path
 
@@ -55,6 +57,29 @@ def parse_setting(label: str) -> Setting:
     if codec == PCM and setting.bandwidth is not None:
         raise AcompError(f"{label}: 16-bit PCM has no choice of bit rate; write pcm")
     return setting
+
+
+def short_labels(labels: Sequence[str], width: int) -> dict[str, str]:
+    """For each label one of at most `width` characters, and no two the same; those that fit stay.
+
+    The others keep the beginning of the codec's name and the bandwidth: soun@3.2, and enco@6~2
+    where there is an enco@6 already.
+    """
+    width = max(width, 6)
+    short = {label: label for label in labels if len(label) <= width}
+    for label in labels:
+        if label in short:
+            continue
+        name, at, rest = label.partition("@")
+        bandwidth = at + rest.partition(":")[0]
+        for number in count(1):
+            mark = "" if number == 1 else f"~{number}"
+            kept = name[: max(1, width - len(bandwidth) - len(mark))]
+            candidate = f"{kept}{bandwidth}"[: width - len(mark)] + mark
+            if candidate not in short.values():
+                short[label] = candidate
+                break
+    return short
 
 
 def _kbps(label: str, text: str | None) -> float | None:

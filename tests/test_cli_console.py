@@ -1,0 +1,182 @@
+"""What commands say, and to whom: help, completion, names that command a terminal, warnings."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from commands import Cli, assert_done, assert_refused, assert_wrong_usage, environment, make
+from hypothesis import given, strategies as st
+from test_imports import imported
+
+from acomp import pipeline
+from acomp.cli.console import one_line, printable
+from acomp.errors import AcompWarning
+
+NANO = ("-b", "nano", "--engine", "torch")
+COMMANDS = (
+    *("encode", "decode", "info", "convert", "demo", "doctor", "eval", "report", "listen"),
+    *("bench", "codebooks", "train", "models list", "models fetch", "models verify"),
+)
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_short_for_help_and_shows_no_types_of_python(cli: Cli, command: str) -> None:
+    run = cli(*command.split(), "-h")
+    assert_done(run)
+    assert cli(*command.split(), "--help").out == run.out
+    assert "Running" in run.out
+    for words in ("list[", "None", "<str>", "<bool>", "<path>", "<float>", "<int>", "Union"):
+        assert words not in run.out, words
+    assert "_file" not in run.out
+
+
+def test_help_of_encode_is_in_groups_and_shows_defaults(cli: Cli) -> None:
+    out = " ".join(cli("encode", "-h").out.replace("│", " ").split())
+    places = [out.index(group) for group in ("Input and output", "Codec ─", "Running")]
+    assert places == sorted(places)
+    assert "[default: 6, or the codec's highest]" in out
+    assert "nine codebooks" in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("encod", "encode"), ("decde", "decode"), ("model", "models")]
+)
+def test_a_mistyped_command_is_guessed(cli: Cli, typed: str, meant: str) -> None:
+    assert_wrong_usage(cli(typed), f"Did you mean '{meant}'")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("encodec-24", "encodec-24khz"), ("DAC", "dac"), ("nanno", "nano"), ("snac", "snac-24khz")],
+)
+def test_a_mistyped_codec_is_guessed(cli: Cli, speech: Path, typed: str, meant: str) -> None:
+    run = cli("encode", speech, "-b", typed)
+    assert_refused(run, f"there is no codec {typed!r}; did you mean ")
+    assert meant in run.err.split("did you mean ")[1]
+
+
+def test_underscores_in_options_are_hyphens(cli: Cli, speech: Path, tmp_path: Path) -> None:
+    assert_done(cli("encode", "--input_file", speech, "--output_dir", "out", *NANO))
+    assert (tmp_path / "out" / "speech.nac").exists()
+
+
+# Completion
+
+
+def completed(folder: Path, *words: str) -> list[str]:
+    """What bash offers for the last of the words of a command line."""
+    script = 'eval "$(env _ACOMP_COMPLETE=source_bash acomp)"; _acomp_completion acomp; '
+    script += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    quoted = " ".join(f"'{word}'" for word in words)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; {script}"],
+        env=environment(folder, PATH=path),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("acomp enc", ["encode"]),
+        ("acomp encode -b encodec", ["encodec", "encodec-24khz", "encodec-48khz"]),
+        ("acomp encode --engine o", ["openvino"]),
+        ("acomp models fetch nano", ["nano", "nano-lm"]),
+    ],
+)
+def test_bash_completes(tmp_path: Path, words: str, found: list[str]) -> None:
+    assert completed(tmp_path, *words.split()) == found
+
+
+def test_completion_imports_no_torch(tmp_path: Path) -> None:
+    variables = {
+        "_ACOMP_COMPLETE": "complete_bash",
+        "COMP_WORDS": "acomp encode -b enc",
+        "COMP_CWORD": "3",
+    }
+    program = f"import os; os.environ.update({variables}); sys.argv = ['acomp']; "
+    assert imported(tmp_path, f"{program}from acomp.cli import main; main()") == set()
+
+
+# Names, whatever they hold
+
+EVIL = "a\x1b[2J\x1b]0;b\x07\x9bc\u202ed\ne.wav"
+
+
+@given(st.text())
+def test_printable_text_commands_nothing_and_plain_text_stays(text: str) -> None:
+    shown = one_line(text)
+    assert all(character >= " " and character not in "\x7f\x9b\u202e\u2028" for character in shown)
+    shown.encode()
+    if text.isprintable():
+        assert printable(text) == text
+
+
+def test_names_do_not_command_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "f\x1b[2J"
+    folder.mkdir()
+    make(folder / EVIL, 0.2)
+    (folder / "b\x1b[31m.wav").write_bytes(b"no sound")
+    runs = [
+        cli("encode", folder, *NANO),
+        cli("info", *folder.glob("*.nac")),
+        cli("info", folder / "b\x1b[31m.wav"),
+        cli("decode", folder, *NANO[2:], "-o", "x.wav"),
+        cli("codebooks", *NANO[:2], "-o", folder / "books.npy"),
+        cli("convert", folder / "none.nac", folder / "none.txt"),
+        cli("encode", "-b", "x\x1b[2J", folder),
+        cli("models", "fetch", "x\x1b[2J"),
+        cli("report", folder),
+        cli("train", "--check", "-b", "nano", "--data", folder, "-o", tmp_path / "run\x1b[2J"),
+        cli("\x1b[2J"),
+    ]
+    for run in runs:
+        shown = run.out + run.err
+        assert shown
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown), run
+    assert "\\x1b[2J" in runs[0].err
+
+
+# Warnings
+
+
+def test_warnings_of_other_packages_are_for_debugging(
+    cli: Cli, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = pipeline.encode_file
+
+    def noisy(*arguments: object, **settings: object) -> pipeline.Result:
+        warnings.warn("of a package", UserWarning, stacklevel=1)
+        warnings.warn("of acomp\x1b", AcompWarning, stacklevel=1)
+        logging.getLogger("package").warning("a line of a log")
+        return encode(*arguments, **settings)  # type: ignore[arg-type]
+
+    for module in ("acomp.pipeline", "acomp.batch.coding"):
+        monkeypatch.setattr(f"{module}.encode_file", noisy)
+    plain = cli("encode", speech, *NANO, "-o", "a.nac").err
+    assert "of a package" not in plain and "log" not in plain
+    assert "warning: of acomp\\x1b\n" in plain
+    shown = cli("encode", speech, *NANO, "-o", "b.nac", "--debug").err
+    assert "UserWarning: of a package" in shown and "a line of a log" in shown
+
+
+def test_quiet_leaves_errors(cli: Cli, speech: Path, tmp_path: Path) -> None:
+    run = cli("encode", speech, *NANO, "-q")
+    assert (run.code, run.out, run.err) == (0, "", "")
+    assert (tmp_path / "speech.nac").exists()
+    assert_refused(cli("encode", "none.wav", "-q", *NANO), "none.wav")
+    assert "speech.nac" in cli("decode", "speech.nac", *NANO[2:], "-o", "a.wav").err
+    assert cli("--quiet", "decode", "speech.nac", *NANO[2:], "-o", "b.wav").err == ""
