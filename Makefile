@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench figures nano nano-lm torch-versions clean
+.PHONY: demo test check fuzz bench figures nano nano-lm torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo
@@ -18,6 +18,11 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Hostile files for every reader, from another beginning each time; what fails is kept in build/fuzz.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzzing.py --seconds $(FUZZ_SECONDS) --seed $$(date +%s)000
 
 CODECS := nano@1.5 nano@3 nano@6 nano@12 opus@6 opus@8 opus@12 opus@16
 

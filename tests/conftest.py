@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 from commands import COMPILED, Cli, Run, make, make_home
+from hypothesis import settings
 
 from acomp.cli import main
+
+# How long an example takes says more of the machine and what else it does than of acomp.
+settings.register_profile("acomp", deadline=None)
+settings.load_profile("acomp")
 
 
 def pytest_configure(config: pytest.Config) -> None:

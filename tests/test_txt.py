@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from codes_samples import Pipe, all_codes, assert_same, encodec_24khz, encodec_48khz, to_bytes
 from hypothesis import given, strategies as st
 
+from acomp.backends.specs import SPECS
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.formats import create_codes, read_codes
@@ -38,7 +40,7 @@ def test_a_file_looks_as_documented() -> None:
     info = CodesInfo("example", 48000, 2, 2, 2, 1024, 320, 44100, "0123456789abcdef")
     data = np.array([[[1, 5], [2, 6]], [[3, 7], [4, 8]]], np.uint16)
     lines = to_bytes(Codes(info, data, 588), "txt").decode().splitlines()
-    assert lines[:4] == ["2", "6", "1 2 3 4", "5 6 7 8"]
+    assert lines[:4] == ["2", "06", "1 2 3 4", "5 6 7 8"]
     assert all(line.startswith("# ") and ": " in line for line in lines[4:])
     assert {"# codec: example", "# source_rate: 44100", "# length: 588"} <= set(lines)
 
@@ -217,3 +219,61 @@ def test_lines_and_files_without_end_are_refused(monkeypatch: pytest.MonkeyPatch
         read_codes(Pipe(b"1\n6\n" + b"1 " * (1 << 20)))
     with pytest.raises(FormatError, match="longer than the 4 MiB"):
         read_codes(Pipe(b"1\n1.5\n" + b"1 2\n" * ((1 << 20) + 1)))
+
+
+# Files that lost their end
+
+
+def without_tail(codes: Codes) -> bytes:
+    lines = to_bytes(codes, "txt").splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(b"#"))
+
+
+def test_a_file_without_its_end_is_no_other_codecs() -> None:
+    codes = nano(4, 50)
+    for data in (without_tail(codes), without_tail(codes)[:-300].rpartition(b"\n")[0] + b"\n"):
+        with pytest.raises(FormatError, match=r"which name the codec, .* naming it \(-b\)"):
+            read_codes(io.BytesIO(data))
+        found = read_codes(Pipe(data), codec=SPECS["nano"])
+        assert found.info == replace(codes.info, fingerprint=None)
+        np.testing.assert_array_equal(found.data, codes.data[:, :, : found.frames])
+
+
+def test_the_codec_that_is_named_wins_where_the_end_is_cut() -> None:
+    codes = nano(4, 50)
+    cut = to_bytes(codes, "txt").rpartition(b"# length")[0]
+    with pytest.raises(FormatError, match=r"cut short; naming its codec \(-b\)"):
+        read_codes(io.BytesIO(cut))
+    assert read_codes(io.BytesIO(cut), codec=SPECS["nano"]).info.codec == "nano"
+    with pytest.raises(FormatError, match="are of nano, not of mimi"):
+        read_codes(io.BytesIO(to_bytes(codes, "txt")), codec=SPECS["mimi"])
+
+
+@pytest.mark.parametrize("codebooks", [1, 8])
+def test_stereo_in_two_streams_by_its_codec(codebooks: int) -> None:
+    info = replace(nano(codebooks, 1).info, channels=2, streams=2, fingerprint=None)
+    codes = Codes(info, np.stack([drawn(codebooks, 40), drawn(codebooks, 40)]), 39 * 320)
+    assert_same(read_codes(io.BytesIO(without_tail(codes)), codec=SPECS["nano"]), codes)
+
+
+@pytest.mark.parametrize("codes", [encodec_24khz(2, 3), encodec_24khz(32, 3), encodec_48khz(4, 1)])
+def test_other_readers_take_the_first_lines(codes: Codes) -> None:
+    """As the two programs in circulation do: the numbers by `int` and `float`, then the codes."""
+    lines = to_bytes(codes, "txt").decode().split("\n")
+    assert int(lines[0]) == codes.info.channels
+    assert float(lines[1]) == codes.info.bandwidth
+    assert lines[1].startswith("0")
+    steps = [[int(code) for code in line.split()] for line in lines[2:] if line[:1].isdigit()]
+    np.testing.assert_array_equal(np.array(steps).T, codes.data[0])
+
+
+def test_what_was_written_before_there_was_a_mark_is_read() -> None:
+    codes = encodec_24khz(2, 3)
+    old = to_bytes(codes, "txt").replace(b"1\n01.5\n", b"1\n1.5\n", 1)
+    assert_same(read_codes(io.BytesIO(old)), codes)
+    assert read_codes(io.BytesIO(old.partition(b"#")[0])).info.codec == "encodec-24khz"
+
+
+def nano(codebooks: int, frames: int) -> Codes:
+    info = CodesInfo("nano", 24_000, 1, 1, codebooks, 1024, 320, 24_000, "0123456789abcdef")
+    return Codes(info, drawn(codebooks, frames)[np.newaxis], (frames - 1) * 320)

@@ -20,6 +20,7 @@ import numpy as np
 from acomp.errors import AcompError
 from acomp.files import atomic_write, reason_of
 from acomp.packages import require_packages
+from acomp.plain import brief
 
 Key = TypeVar("Key")
 
@@ -295,7 +296,7 @@ def _rating(cells: list[str]) -> Rating:
     if score > 100:
         raise ValueError(f"score is {score}; 0 to 100 can be")
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", row["seconds"]):
-        raise ValueError(f"seconds is {row['seconds']!r}, which is no duration")
+        raise ValueError(f"seconds is {brief(row['seconds'])}, which is no duration")
     return Rating(
         assessor=row["assessor"],
         test=row["test"],
@@ -311,14 +312,15 @@ def _rating(cells: list[str]) -> Rating:
 
 def _whole(row: dict[str, str], name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", row[name]):
-        raise ValueError(f"{name} is {row[name]!r}, which is no whole number")
+        raise ValueError(f"{name} is {brief(row[name])}, which is no whole number")
     return int(row[name])
 
 
 def _check(rating: Rating, seen: _Seen, place: str) -> None:
     seen.test = seen.test or rating.test
     if rating.test != seen.test:
-        raise ValueError(f"it is of the test {rating.test}, and what came before of {seen.test}")
+        tests = brief(rating.test), brief(seen.test)
+        raise ValueError("it is of the test {}, and what came before of {}".format(*tests))
     # A trial is a file: each of them tells of a rating that was given before.
     for key in (
         (rating.assessor, "trial", rating.trial, rating.condition),
@@ -326,7 +328,7 @@ def _check(rating: Rating, seen: _Seen, place: str) -> None:
     ):
         if key in seen.places:
             raise ValueError(
-                f"{rating.assessor} rated {rating.condition} of this trial before, "
+                f"{brief(rating.assessor)} rated {brief(rating.condition)} of this trial before, "
                 f"in {seen.places[key]}"
             )
         seen.places[key] = place
@@ -336,11 +338,14 @@ def _check_whole(ratings: Sequence[Rating]) -> None:
     due = {(rating.file, rating.condition) for rating in ratings}
     for file in sorted({rating.file for rating in ratings}):
         if (file, REFERENCE) not in due:
-            raise AcompError(f"nobody rated the hidden reference of {file}: ratings are missing")
+            raise AcompError(
+                f"nobody rated the hidden reference of {brief(file)}: ratings are missing"
+            )
     for assessor, own in _grouped(ratings, lambda rating: rating.assessor).items():
         if missing := due - {(rating.file, rating.condition) for rating in own}:
             file, condition = min(missing)
             raise AcompError(
-                f"{assessor} did not rate {condition} of {file}, which others did: "
+                f"{brief(assessor)} did not rate {brief(condition)} of {brief(file)}, which others "
+                "did: "
                 "ratings are missing"
             )

@@ -24,9 +24,11 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from acomp.codes import MAX_CODEBOOK_SIZE, MAX_SAMPLE_RATE, MAX_STREAMS
 from acomp.errors import AcompError
 from acomp.evaluation.settings import OPUS, PCM
 from acomp.files import atomic_write, reason_of
+from acomp.plain import NotPlainError, brief, read_small
 
 TABLE = "results.csv"
 SUMMARY = "summary.json"
@@ -95,6 +97,24 @@ class Row:
     key: str
     """Hash of all that the figures depend on: another one means that they are to be made anew."""
 
+
+MAX_TABLE = 1 << 26
+"""Bytes of a table: some hundred thousand rows."""
+_MOST = 1e9
+"""What a figure can be at most; real ones are far below."""
+_RANGES: dict[str, tuple[float, float]] = {
+    "seconds": (1e-6, _MOST),
+    "sample_rate": (1, MAX_SAMPLE_RATE),
+    "channels": (1, MAX_STREAMS),
+    "bytes": (0, 1 << 48),
+    "kbps": (0, _MOST),
+    "tokens_per_second": (0, _MOST),
+    "encode_speed": (1e-6, _MOST),
+    "decode_speed": (1e-6, _MOST),
+    "utilisation": (0, 1),
+    "perplexity": (0, MAX_CODEBOOK_SIZE),
+}
+"""Least and most of the numbers in a row; the others are finite."""
 
 COLUMNS = tuple(each.name for each in fields(Row))
 
@@ -175,9 +195,11 @@ def read_rows(table: Path) -> Iterator[Row]:
         AcompError: another line is no row, or the file cannot be read.
     """
     try:
-        text = table.read_text("utf-8")
+        text = read_small(table, MAX_TABLE).decode("utf-8")
     except OSError as error:
         raise AcompError(f"cannot read {table}: {reason_of(error)}") from error
+    except NotPlainError as error:
+        raise AcompError(f"{table} {error}") from error
     except UnicodeDecodeError as error:
         raise AcompError(f"{table} is not text in UTF-8") from error
     whole = text[: text.rfind("\n") + 1]
@@ -260,9 +282,27 @@ def _row(cells: list[str]) -> Row:
     for name, cell in zip(COLUMNS, cells, strict=True):
         try:
             values[name] = _value(kinds[name], cell)
+            _check(name, values[name])
         except ValueError as error:
-            raise ValueError(f"{name} is {cell!r}, which it cannot be") from error
+            raise ValueError(f"{name} is {brief(cell)}, which it cannot be") from error
     return Row(**values)
+
+
+def _check(name: str, value: object) -> None:
+    """Raise ValueError for what no evaluation writes."""
+    known = {metric.name for metric in METRICS}
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, int | float):
+            least, most = _RANGES.get(name, (-_MOST, _MOST))
+            right = least <= each <= most
+        elif name == "left_out":
+            right = str(each).partition(": ")[0] in known
+        elif name in ("setting", "file", "codec", "content"):
+            right = bool(str(each).strip()) and "\0" not in str(each)
+        else:
+            continue
+        if not right:
+            raise ValueError
 
 
 def _value(kind: str, cell: str) -> object:

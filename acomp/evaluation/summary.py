@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from acomp import __version__
 from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.errors import AcompError
 from acomp.evaluation.results import METRICS, Results, Row
 from acomp.formats import read_codes
 
@@ -94,7 +95,13 @@ def count_usage(results: Results) -> dict[str, Usage]:
         if row.tokens_per_second is not None:
             counts = code_counts(read_codes(results.coded(row.setting, row.file)))
             of_setting = usage[row.setting]
-            of_setting[row.codec] = counts + of_setting.get(row.codec, 0)
+            before = of_setting.get(row.codec, np.zeros_like(counts))
+            if before.shape != counts.shape:
+                raise AcompError(
+                    f"{results.coded(row.setting, row.file)} has other codebooks than the other "
+                    f"files of {row.setting}"
+                )
+            of_setting[row.codec] = counts + before
     return dict(usage)
 
 

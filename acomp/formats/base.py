@@ -37,6 +37,12 @@ class CodecFacts(Protocol):
     def sample_rate(self) -> int: ...
 
     @property
+    def channels(self) -> int: ...
+
+    @property
+    def codebooks(self) -> int: ...
+
+    @property
     def codebook_size(self) -> int: ...
 
     @property
@@ -53,7 +59,7 @@ class Reading:
     """File of the language model that the codes were entropy-coded with, instead of the one that
     belongs to the codec."""
     codec: CodecFacts | None = None
-    """The codec that made the codes, for files that do not say it (`.dac`)."""
+    """The codec that made the codes, for files that do not say it (`.dac`, plain `.txt`)."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class _Model:
     hop_length: int
     codebooks: int
     codebook_size: int = 1024
+    channels: int = 1
 
     def fits(self, codebooks: int, frames: int, chunk: int | None, seconds: float) -> bool:
         """Whether codes of such a number of frames are what it makes of so much audio."""

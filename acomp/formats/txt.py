@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from acomp.codes import Block, Codes, CodesInfo, Segments
 from acomp.errors import FormatError
 from acomp.formats.base import (
+    CodecFacts,
     CodesWriter,
     Reading,
     WholeReader,
@@ -23,6 +24,7 @@ from acomp.formats.base import (
 )
 from acomp.formats.source import Source
 from acomp.lengths import natural_length
+from acomp.plain import brief
 
 MAX_LINE = 1 << 24
 MAX_SIZE = 1 << 30
@@ -31,6 +33,7 @@ _NOT_CODES = re.compile(rb"[^0-9 \t]")
 _SEGMENT = re.compile(r"([0-9]{1,18}) (-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:e[-+]?[0-9]{1,2})?)")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _FIRST_CODES_LINE = 3
+_LAST_FIELD = "frames"
 
 # What a file without trailing lines means: EnCodec's two models, by channels.
 _PLAIN = {
@@ -39,6 +42,11 @@ _PLAIN = {
 }
 _PLAIN_CODEBOOKS = {1: 32, 2: 16}
 _PLAIN_SEGMENT = 150
+_IN_SEGMENTS = "encodec-48khz"
+
+TAIL_MARK = "0"
+"""What acomp puts before the bandwidth: trailing lines are due. It is read as the same number, and
+nothing else writes it so."""
 
 
 class TxtWriter(CodesWriter):
@@ -47,7 +55,7 @@ class TxtWriter(CodesWriter):
     def __init__(self, stream: BinaryIO, name: str, info: CodesInfo, how: Writing) -> None:
         super().__init__(stream, name, info, how)
         self._segments: list[str] = []
-        self._put(f"{info.channels}\n{info.bandwidth:.9g}\n".encode())
+        self._put(f"{info.channels}\n{TAIL_MARK}{info.bandwidth:.9g}\n".encode())
 
     def _write(self, block: Block) -> None:
         rows = block.data.reshape(self.info.codes_per_frame, block.frames).T.tolist()
@@ -76,6 +84,7 @@ class _Lines:
 
     channels: int = 0
     bandwidth: float = 0.0
+    tail_is_due: bool = False
     codes: array[int] = field(default_factory=lambda: array("H"))
     widths: array[int] = field(default_factory=lambda: array("I"))
     fields: dict[str, str] = field(default_factory=dict)
@@ -92,10 +101,14 @@ class _Lines:
         return np.array(self.widths, np.int64)
 
 
-def open_txt(source: Source, name: str, how: Reading) -> WholeReader:  # noqa: ARG001
-    """A reader for text embeddings; there is nothing to recover where nothing has a checksum."""
+def open_txt(source: Source, name: str, how: Reading) -> WholeReader:
+    """A reader for text embeddings; there is nothing to recover where nothing has a checksum.
+
+    The codec that is named to it made the codes, where the file does not say to its end which did.
+    """
     lines = _read_lines(source)
-    codes = _own_codes(lines) if "codec" in lines.fields else _plain_codes(lines)
+    named = "codec" in lines.fields and (how.codec is None or _LAST_FIELD in lines.fields)
+    codes = _own_codes(lines) if named else _plain_codes(lines, how.codec)
     reader = WholeReader(source, name, codes)
     reader.form = "txt"
     return reader
@@ -112,6 +125,7 @@ def _read_lines(source: Source) -> _Lines:
                 found.channels = _parse_channels(text)
             elif number == 2:
                 found.bandwidth = _parse_bandwidth(text)
+                found.tail_is_due = re.match(rb"\s*0[0-9]", text) is not None
             elif text.startswith(b"#"):
                 blank = True
                 _parse_field(found, text)
@@ -137,7 +151,7 @@ def _parse_channels(text: bytes) -> int:
 
 
 def _parse_bandwidth(text: bytes) -> float:
-    if not re.fullmatch(rb"\s*[0-9]{1,9}(\.[0-9]{0,20})?(e-?[0-9]{1,2})?\s*", text):
+    if not re.fullmatch(rb"\s*[0-9]{1,10}(\.[0-9]{0,20})?(e-?[0-9]{1,2})?\s*", text):
         raise FormatError(f"{_show(text)} is not a bandwidth in kbps")
     return float(text)
 
@@ -160,12 +174,12 @@ def _parse_field(found: _Lines, text: bytes) -> None:
         return
     if key != "segment":
         if key in found.fields:
-            raise FormatError(f"{key} is given twice")
+            raise FormatError(f"{key:.60} is given twice")
         found.fields[key] = value
         return
     segment = _SEGMENT.fullmatch(value)
     if not segment:
-        raise FormatError(f"{value!r} is not the frames and the scale of a segment")
+        raise FormatError(f"{brief(value)} is not the frames and the scale of a segment")
     found.segments.append((int(segment[1]), float(segment[2])))
 
 
@@ -184,7 +198,10 @@ def _own_codes(lines: _Lines) -> Codes:
     info = info_from_dict({**numbers, **texts})
     length, frames = numbers.get("length"), numbers.get("frames")
     if not isinstance(length, int) or not isinstance(frames, int):
-        raise FormatError("the trailing lines lack length or frames: the file is cut short")
+        raise FormatError(
+            "the trailing lines lack length or frames: the file is cut short; naming its codec "
+            "(-b) reads what is there"
+        )
     if frames != len(lines.widths):
         raise FormatError(f"has {len(lines.widths)} lines of codes where {frames} are due")
     if info.channels != lines.channels:
@@ -206,22 +223,22 @@ def _loudness(text: str | None) -> tuple[float, ...] | None:
     try:
         return tuple(map(float, text.split()))
     except ValueError as error:
-        raise FormatError(f"loudness is {text!r}, not one number for each channel") from error
+        raise FormatError(f"loudness is {brief(text)}, not one number for each channel") from error
 
 
-def _plain_codes(lines: _Lines) -> Codes:
+def _plain_codes(lines: _Lines, codec: CodecFacts | None) -> Codes:
     """Codes of a file of three plain parts, in either of the layouts in circulation."""
-    info = _plain_info(lines)
+    info = _plain_info(lines, codec)
     # As many lines as codebooks with as many codes fit both layouts: they are taken as time steps,
     # which is what the program's documentation says.
-    if not lines.widths or lines.widths[0] == info.codebooks:
+    if not lines.widths or lines.widths[0] == info.codes_per_frame:
         data = _frame_lines(lines, info)
         whole, last = divmod(data.shape[2], _PLAIN_SEGMENT)
         counts = np.array([_PLAIN_SEGMENT] * whole + [last] * (last > 0), np.int64)
     else:
         data, counts = _codebook_lines(lines, info)
     frames = data.shape[2]
-    if info.channels == 1:
+    if info.codec != _IN_SEGMENTS:
         return Codes(info, data, natural_length(info, frames))
     # The layout has lost the scales; 1 leaves the loudness as the codec normalised it.
     segments = Segments(counts, np.ones(len(counts), np.float32)) if len(counts) else None
@@ -230,18 +247,39 @@ def _plain_codes(lines: _Lines) -> Codes:
     return Codes(info, data, length, segments)
 
 
-def _plain_info(lines: _Lines) -> CodesInfo:
-    plain = _PLAIN.get(lines.channels)
-    if plain is None:
+def _plain_info(lines: _Lines, codec: CodecFacts | None) -> CodesInfo:
+    if codec is not None:
+        one, most = _info_of(codec, lines.channels), codec.codebooks
+    elif lines.tail_is_due:
+        raise FormatError(
+            "is cut short: the lines at its end, which name the codec, are missing; naming it (-b) "
+            "reads what is there"
+        )
+    elif lines.channels in _PLAIN:
+        one, most = _PLAIN[lines.channels], _PLAIN_CODEBOOKS[lines.channels]
+    else:
         raise FormatError(f"line 1: {lines.channels} channels; without a codec's name 1 or 2 fit")
-    codebooks = lines.bandwidth / plain.bandwidth
-    most = _PLAIN_CODEBOOKS[lines.channels]
+    codebooks = lines.bandwidth / one.bandwidth
     if not 1 <= round(codebooks) <= most or not isclose(codebooks, round(codebooks), rel_tol=1e-3):
         raise FormatError(
-            f"line 2: {lines.bandwidth:g} kbps is no bandwidth of {plain.codec}, "
-            f"1 to {most} times {plain.bandwidth:g}"
+            f"line 2: {lines.bandwidth:g} kbps is no bandwidth of {one.codec}, "
+            f"1 to {most} times {one.bandwidth:g}"
         )
-    return replace(plain, codebooks=round(codebooks))
+    return replace(one, codebooks=round(codebooks))
+
+
+def _info_of(codec: CodecFacts, channels: int) -> CodesInfo:
+    """What one codebook of a codec makes of so many channels at its own rate."""
+    return CodesInfo(
+        codec=codec.name,
+        sample_rate=codec.sample_rate,
+        channels=channels,
+        streams=1 if channels == codec.channels else channels,
+        codebooks=1,
+        codebook_size=codec.codebook_size,
+        hop_length=codec.hop_length,
+        source_rate=codec.sample_rate,
+    )
 
 
 def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
@@ -255,28 +293,31 @@ def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
 
 
 def _codebook_lines(lines: _Lines, info: CodesInfo) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """Codes of one line per segment and codebook, `[1, codebooks, frames]`; and each segment's
-    frames, `[segments]`.
+    """Codes of one line per segment and codebook, `[streams, codebooks, frames]`; and each
+    segment's frames, `[segments]`.
     """
+    rows = info.codes_per_frame
     widths = lines.line_widths
-    groups, left = divmod(len(widths), info.codebooks)
-    if left or (groups > 1 and info.channels == 1):
+    groups, left = divmod(len(widths), rows)
+    segmented = info.codec == _IN_SEGMENTS
+    if left or (groups > 1 and not segmented):
         raise FormatError(
-            f"line {_FIRST_CODES_LINE}: {widths[0]} codes where {info.codebooks} are due, or "
-            f"{len(widths)} lines of codes where {info.codebooks} are due"
+            f"line {_FIRST_CODES_LINE}: {widths[0]} codes where {rows} are due, or "
+            f"{len(widths)} lines of codes where {rows} are due"
         )
-    due = np.repeat(widths[:: info.codebooks], info.codebooks)
-    if info.channels == 2:
+    due = np.repeat(widths[::rows], rows)
+    if segmented:
         # Where the audio ends in the overlap of two segments, the one before the last, which is
         # longer than a stride of 148.5 frames, may be short of a frame.
-        due[: -info.codebooks] = np.maximum(due[: -info.codebooks], _PLAIN_SEGMENT - 1)
-        due[: -2 * info.codebooks] = _PLAIN_SEGMENT
+        due[:-rows] = np.maximum(due[:-rows], _PLAIN_SEGMENT - 1)
+        due[: -2 * rows] = _PLAIN_SEGMENT
         due = np.minimum(due, _PLAIN_SEGMENT)
     _check_widths(widths, due)
     _check_range(lines, info)
-    ends = np.cumsum(widths.reshape(groups, info.codebooks).sum(axis=1))
-    segments = [part.reshape(info.codebooks, -1) for part in np.split(lines.values, ends[:-1])]
-    return np.concatenate(segments, axis=1)[np.newaxis], widths[:: info.codebooks]
+    ends = np.cumsum(widths.reshape(groups, rows).sum(axis=1))
+    segments = [part.reshape(rows, -1) for part in np.split(lines.values, ends[:-1])]
+    data = np.concatenate(segments, axis=1).reshape(info.streams, info.codebooks, -1)
+    return data, widths[::rows]
 
 
 def _check_widths(widths: NDArray[np.int64], due: NDArray[np.int64]) -> None:

@@ -18,6 +18,7 @@ import yaml
 
 from acomp.errors import TrainingError
 from acomp.files import atomic_write, reason_of
+from acomp.plain import MAX_TEXT, NotPlainError, brief, parse_yaml, read_small
 from acomp.training.discriminators import NAMES
 from acomp.training.losses import RECONSTRUCTION
 
@@ -172,12 +173,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         TrainingError: it cannot be read, is no YAML, or holds something else.
     """
     try:
-        contents = yaml.safe_load(path.read_text())
+        contents = parse_yaml(read_small(path, MAX_TEXT).decode("utf-8-sig"))
     except OSError as error:
         raise TrainingError(f"cannot read the configuration {path}: {reason_of(error)}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise TrainingError(f"{path} is no YAML: {line}") from error
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} is no YAML: it is not text in UTF-8") from error
+    except NotPlainError as error:
+        raise TrainingError(f"{path} {error}") from error
     if not isinstance(contents, dict) or not all(isinstance(key, str) for key in contents):
         raise TrainingError(f"{path} is no configuration: it holds no keys and values")
     return contents
@@ -220,7 +222,7 @@ def _build(kind: Any, value: Any, name: str) -> Any:
     if origin is Literal:
         if value in arguments:
             return value
-        raise TrainingError(f"{name} is one of {', '.join(arguments)}, not {value!r}")
+        raise TrainingError(f"{name} is one of {', '.join(arguments)}, not {brief(value)}")
     if origin is dict:
         _expect(isinstance(value, Mapping), name, "keys and values", value)
         _expect(all(isinstance(key, str) for key in value), name, "keys that are words", value)
@@ -237,7 +239,7 @@ def _build_dataclass(kind: Any, value: Any, name: str) -> Any:
     for key in value:
         if key not in known:
             raise TrainingError(
-                f"there is no setting {prefix}{key}; there are {', '.join(map(str, known))}"
+                f"there is no setting {prefix}{key:.60}; there are {', '.join(map(str, known))}"
             )
     for key, item in known.items():
         if key not in value and item.default is MISSING and item.default_factory is MISSING:
@@ -268,7 +270,7 @@ def _build_scalar(kind: Any, value: Any, name: str) -> Any:
 
 def _expect(right: bool, name: str, what: str, value: Any) -> None:
     if not right:
-        raise TrainingError(f"{name} is to be {what}, not {value!r}")
+        raise TrainingError(f"{name} is to be {what}, not {brief(value)}")
 
 
 def _check_losses(config: Config) -> None:
@@ -282,7 +284,7 @@ def _check_losses(config: Config) -> None:
     known = (*RECONSTRUCTION, *PENALTIES, *AGAINST_DISCRIMINATORS)
     for name in config.losses:
         if name not in known:
-            raise TrainingError(f"there is no loss {name!r}; there are {', '.join(known)}")
+            raise TrainingError(f"there is no loss {brief(name)}; there are {', '.join(known)}")
     if not any(name in RECONSTRUCTION for name in config.losses):
         raise TrainingError(
             f"losses name none that compares sounds; such are {', '.join(RECONSTRUCTION)}"
@@ -294,7 +296,9 @@ def _check(config: Config) -> None:
     _check_losses(config)
     for name in config.adversary.discriminators:
         if name not in NAMES:
-            raise TrainingError(f"there is no discriminator {name!r}; there are {', '.join(NAMES)}")
+            raise TrainingError(
+                f"there is no discriminator {brief(name)}; there are {', '.join(NAMES)}"
+            )
     if any(name in config.losses for name in AGAINST_DISCRIMINATORS) != bool(
         config.adversary.discriminators
     ):
