@@ -78,6 +78,9 @@ class Writing:
     """Whether a file that exists is replaced."""
 
 
+RECOVER = "; decode --recover takes what is whole"
+"""The advice for a damaged file of a form that can be recovered."""
+
 ENTROPIES = ("none", "lm")
 """How codes become bits: all of one width, or by the probabilities of a language model."""
 

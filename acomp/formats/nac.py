@@ -18,6 +18,7 @@ from acomp.entropy.base import runs
 from acomp.errors import FormatError
 from acomp.formats.base import (
     MAX_METADATA,
+    RECOVER,
     CodesReader,
     CodesWriter,
     Reading,
@@ -244,6 +245,7 @@ class NacReader(CodesReader):
     def __init__(self, source: Source, name: str, how: Reading, layout: Layout) -> None:
         super().__init__(source, name)
         self._recover = how.recover
+        self._advice = "" if how.recover else RECOVER
         self._layout = layout
         self._spent = False
         self._segmented: bool | None = None
@@ -278,7 +280,7 @@ class NacReader(CodesReader):
                 raise FormatError("the index at the end does not fit the file: bytes are missing")
         except FormatError as error:
             if not self._recover:
-                raise
+                raise FormatError(f"{error}{RECOVER}") from error
             self._index_damage = [str(error)]
         if self._index and not self._recover:
             self.length, self.frames = self._index.length, int(self._index.frames.sum())
@@ -341,7 +343,7 @@ class NacReader(CodesReader):
             last = header.last
         index = self._index or self._take_index(len(entries))
         if index.entries[number * self._layout.entry.itemsize :] != entries:
-            raise FormatError("the index at the end and the blocks differ")
+            raise FormatError(f"the index at the end and the blocks differ{self._advice}")
         self.length, self.frames = index.length, int(index.frames.sum())
 
     def _groups(self, parts: Iterator[Part], *, in_the_middle: bool) -> Iterator[list[Part]]:
@@ -379,16 +381,19 @@ class NacReader(CodesReader):
         fixed = self._layout.block
         start = self._source.peek(fixed.size)
         if len(start) < fixed.size:
-            raise FormatError(f"ends after {lowest} frames, before the last block")
+            raise FormatError(f"ends after {lowest} frames, before the last block{self._advice}")
         header = Header(*fixed.unpack(start))
         size = header.size(self.info, self._layout)
         if not lowest <= header.first <= highest or not self._is_plausible(header):
-            raise FormatError(f"the block that begins with frame {lowest} is damaged")
+            raise FormatError(f"the block that begins with frame {lowest} is damaged{self._advice}")
         data = self._source.peek(size)
         if len(data) < size:
-            raise FormatError(f"ends in the middle of the block that begins with frame {lowest}")
+            problem = f"ends in the middle of the block that begins with frame {lowest}"
+            raise FormatError(f"{problem}{self._advice}")
         if not has_right_crc(data):
-            raise FormatError(f"the block that begins with frame {lowest} is damaged (CRC)")
+            raise FormatError(
+                f"the block that begins with frame {lowest} is damaged (CRC){self._advice}"
+            )
         shell, codes = self._cut(header, data)
         if header.frames:
             self._segmented = shell.segments is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from acomp.codes import Block, CodesInfo
 from acomp.errors import FormatError
-from acomp.formats.base import MAX_METADATA, CodesReader, Reading, parse_json
+from acomp.formats.base import MAX_METADATA, RECOVER, CodesReader, Reading, parse_json
 from acomp.formats.bits import unpack
 from acomp.formats.source import Source
 
@@ -74,7 +74,7 @@ class Nac0Reader(CodesReader):
         whole = segments * _SEGMENT_FRAMES
         problem = f"ends in the middle of the segment that begins with frame {first + whole}"
         if not self._recover:
-            raise FormatError(problem)
+            raise FormatError(f"{problem}{RECOVER}")
         if problem not in self.damage:
             self.damage.append(problem)
         return whole
