@@ -46,6 +46,7 @@ def test_info_as_json(cli: Cli, tmp_path: Path, form: str) -> None:
     write_codes(tmp_path / name, encodec_48khz())
     run = cli("info", "--json", name)
     assert_done(run)
+    size = (tmp_path / name).stat().st_size
     assert json.loads(run.out) == {
         "file": name,
         "form": form,
@@ -66,6 +67,8 @@ def test_info_as_json(cli: Cli, tmp_path: Path, form: str) -> None:
         "duration": 60,
         "frames": 9090,
         "segments": 61,
+        "bytes": size,
+        "kbps": size * 8 / 60 / 1000,
     }
 
 
@@ -78,6 +81,17 @@ def test_info_of_several_files_of_which_one_is_bad(cli: Cli, tmp_path: Path) -> 
     assert [json.loads(line)["file"] for line in run.out.splitlines()] == ["a.nac", "c.txt"]
     assert run.err.count("error: b.nac") == 1
     assert "1 of 3" in run.err
+
+
+def test_info_of_a_folder(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "codes" / "deep").mkdir(parents=True)
+    names = [str(Path("codes", "a.nac")), str(Path("codes", "deep", "b.npz"))]
+    for name in names:
+        write_codes(tmp_path / name, encodec_24khz(frames=10))
+    run = cli("info", "codes", "--json")
+    assert_done(run)
+    assert [json.loads(line)["file"] for line in run.out.splitlines()] == names
+    assert cli("info", "codes").out.count(" kbps in all\n") == 2
 
 
 # convert

@@ -58,6 +58,7 @@ Jobs = Annotated[
     typer.Option(
         "--jobs",
         "-j",
+        metavar="N",
         min=1,
         max=256,
         help="Processes that work side by side.",

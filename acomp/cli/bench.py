@@ -29,7 +29,10 @@ def bench(
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, help="Rounds of each case; else 5, or 3 where it lasts a minute."
+            metavar="N",
+            min=1,
+            max=100,
+            help="Rounds of each case; else 5, or 3 where it lasts a minute.",
         ),
     ] = None,
     engine: Engine = "auto",

@@ -11,7 +11,7 @@ import typer
 
 from acomp.batch.inputs import stream_or_path
 from acomp.cli.batches import Failures, Overwrite, guard
-from acomp.cli.common import Device, Weights
+from acomp.cli.common import Device, Weights, codec_names
 from acomp.cli.console import say
 
 
@@ -29,25 +29,33 @@ def codebooks(
         typer.Option(
             "--backend",
             "-b",
+            metavar="CODEC",
+            autocompletion=codec_names,
             help="Codec; `acomp models list` names them.",
             show_default="that of the files, or encodec",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .npy, .npz or .safetensors file.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A .npy, .npz or .safetensors file."),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw usage, distances and a projection into a .png or .svg file."),
+        typer.Option(
+            metavar="FILE", help="Draw usage, distances and a projection into a .png or .svg file."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     weights: Weights = None,
     device: Device = "cpu",
     channels: Annotated[
-        int, typer.Option(min=1, max=2, help="Which of `encodec`: 1 is 24 kHz, 2 is 48 kHz.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=2, help="Which of `encodec`: 1 is 24 kHz, 2 is 48 kHz."
+        ),
     ] = 1,
     latent: Annotated[
-        bool, typer.Option(help="Project to the width of the latents (DAC, nano).")
+        bool, typer.Option("--latent", help="Project to the width of the latents (DAC, nano).")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print statistics of each codebook as JSON.")

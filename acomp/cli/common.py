@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -20,9 +20,14 @@ from acomp.errors import AcompError, AudioError, CodecError
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec, CodecSpec
-    from acomp.pipeline import Progress
+    from acomp.batch.outputs import Job
+    from acomp.pipeline import Progress, Result
 
 T = TypeVar("T")
+
+WORTH_SAYING = 0.5
+"""Seconds of preparing networks that are told: compiling takes more, reading what an earlier run
+has compiled takes less."""
 
 
 def codec_names(incomplete: str) -> list[str]:
@@ -130,6 +135,33 @@ def usage_of(option: str) -> Iterator[None]:
         yield
     except AudioError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def refuse_terminal(targets: Iterable[str], what: str) -> None:
+    """See that nobody's terminal gets bytes.
+
+    Raises:
+        BadParameter: an output is standard output, and that is a terminal.
+    """
+    if PIPE in targets and sys.stdout.isatty():
+        raise typer.BadParameter(
+            f"the {what} would go to the terminal, as bytes: name a file with -o, or let another "
+            "program read them, as in `acomp encode a.wav - | acomp decode - b.wav`"
+        )
+
+
+def what_was_done(job: Job, result: Result) -> str:
+    """The beginning of the line about a file that was encoded or decoded."""
+    info = result.info
+    streams = f"{info.streams} x " if info.streams > 1 else ""
+    speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
+    line = (
+        f"{job.source} -> {job.target}: {info.codec}, {streams}{info.bandwidth / info.streams:.3g} kbps, "
+        f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
+    )
+    if result.preparing_seconds >= WORTH_SAYING:
+        line += f" after {result.preparing_seconds:.1f} s of preparing the networks"
+    return line
 
 
 def report_failures(items: Sequence[T], do: Callable[[T], None]) -> None:

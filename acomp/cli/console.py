@@ -78,7 +78,7 @@ class Command(TyperCommand):
     """A command whose help page shows no types of Python."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [_plain(param) for param in super().get_params(ctx)]
+        return sorted(map(_plain, super().get_params(ctx)), key=_place)
 
 
 class Group(TyperGroup):
@@ -102,6 +102,14 @@ def _plain(param: Any) -> Any:
     elif param.param_type_name == "argument":
         param.display_type_rich = lambda **_: None
     return param
+
+
+def _place(param: Any) -> int:
+    """Where a parameter comes in the help page: groups in one order, whatever the signature's."""
+    if param.param_type_name == "argument":
+        return 0
+    groups = [None, FILES, CODEC, RUNNING]
+    return 1 + groups.index(param.rich_help_panel)
 
 
 def say(text: str, *, error: bool = False) -> None:

@@ -13,16 +13,26 @@ from acomp.cli.common import (
     LanguageModel,
     MadeBy,
     Weights,
+    refuse_terminal,
     spec_of,
 )
+from acomp.cli.console import FILES
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="File of codes; - is standard input.")],
-    target: Annotated[str, typer.Argument(help="File to write; - is standard output.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="File of codes; - is standard input.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="OUT", help="File to write; - is standard output.")
+    ],
     form: Annotated[
         Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
-        typer.Option("--format", help="Form of the output where its suffix does not say it."),
+        typer.Option(
+            "--format",
+            help="Form of the output where its suffix does not say it.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     overwrite: Overwrite = False,
     entropy: Entropy = "none",
@@ -35,6 +45,8 @@ def convert(
 
     if target == PIPE and form is None:
         raise typer.BadParameter("standard output needs --format")
+    if form != "txt":
+        refuse_terminal([target], "codes")
     guard(target, overwrite, source, weights, language_model)
     made_by = spec_of(backend, weights)
     output = stream_or_path(target, write=True)

@@ -27,10 +27,12 @@ from acomp.cli.common import (
     OutputDir,
     Precision,
     Weights,
+    refuse_terminal,
     spec_of,
     usage_of,
+    what_was_done,
 )
-from acomp.cli.console import one_line
+from acomp.cli.console import FILES, one_line
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
 def decode(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Files of codes, folders, or @LIST of them; - is standard input."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Files of codes, folders, or @LIST of them; - is standard input.",
+        ),
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
@@ -55,23 +60,46 @@ def decode(
     engine: Engine = "auto",
     precision: Precision = "fp32",
     device: Device = "cpu",
-    start: Annotated[float, typer.Option(min=0, help="Seconds to leave out.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(min=0, help="Seconds to decode.")] = None,
-    recover: Annotated[bool, typer.Option(help="Decode what is whole of a damaged file.")] = False,
+    start: Annotated[
+        float,
+        typer.Option(min=0, metavar="S", help="Seconds to leave out.", rich_help_panel=FILES),
+    ] = 0.0,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="Seconds to decode.",
+            show_default="all",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    recover: Annotated[
+        bool,
+        typer.Option(
+            "--recover", help="Decode what is whole of a damaged file.", rich_help_panel=FILES
+        ),
+    ] = False,
     sample_rate: Annotated[
         int | None,
-        typer.Option(min=1, help="Rate of the output in Hz, instead of the original's."),
+        typer.Option(
+            min=1,
+            metavar="HZ",
+            help="Rate of the output.",
+            show_default="the original's",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     raw: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="Write PCM without a header, for example s16le."),
+        typer.Option(
+            metavar="FORMAT",
+            help="Write PCM without a header, for example s16le.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
-    embedding_file: Annotated[
-        str | None, typer.Option("--embedding-file", "--embedding_file", help="One file of codes.")
-    ] = None,
-    output_file: Annotated[
-        str | None, typer.Option("--output-file", "--output_file", help="The same as -o.")
-    ] = None,
+    embedding_file: Annotated[str | None, typer.Option("--embedding-file", hidden=True)] = None,
+    output_file: Annotated[str | None, typer.Option("--output-file", hidden=True)] = None,
 ) -> None:
     """Decode codes into audio.
 
@@ -104,6 +132,7 @@ def decode(
         suffix = ".wav" if raw is None else ".raw"
         outputs = Outputs(suffix, output, output_dir, existing, keep_suffix, keep_tree)
         work = plan(found, outputs, read)
+    refuse_terminal((job.target for job in work), "sound")
     decoding = Decoding(
         Running(weights, engine, precision, device),
         Span(start, duration),
@@ -116,8 +145,4 @@ def decode(
 def _line(job: Job, result: Result) -> str:
     for loss in result.damage:
         print(one_line(f"warning: {job.source}: {loss}"), file=sys.stderr)
-    speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
-    return (
-        f"{job.source} -> {job.target}: {result.info.codec}, {result.audio_seconds:.2f} s "
-        f"at {speed:.1f} times real time"
-    )
+    return what_was_done(job, result)

@@ -13,7 +13,8 @@ from acomp.errors import AcompError
 
 def demo(
     output_dir: Annotated[
-        Path, typer.Option("--output-dir", "-o", help="Folder for the files it makes.")
+        Path,
+        typer.Option("--output-dir", "-o", metavar="FOLDER", help="Folder for the files it makes."),
     ] = Path("demo"),
 ) -> None:
     """Encode and decode the samples that ship with acomp, and print what came of it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from acomp.batch.inputs import PIPE
 from acomp.cli.batches import (
     Jobs,
     KeepSuffix,
@@ -29,8 +30,11 @@ from acomp.cli.common import (
     OutputDir,
     Precision,
     Weights,
+    refuse_terminal,
     usage_of,
+    what_was_done,
 )
+from acomp.cli.console import CODEC, FILES
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
@@ -40,7 +44,10 @@ if TYPE_CHECKING:
 def encode(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Audio files, folders, or @LIST of them; - is standard input."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Audio files, folders, or @LIST of them; - is standard input.",
+        ),
     ] = None,
     output: Output = None,
     output_dir: OutputDir = None,
@@ -52,26 +59,45 @@ def encode(
     backend: Backend = "encodec",
     bandwidth: Annotated[
         float | None,
-        typer.Option("--bandwidth", "-k", help="Bandwidth in kbps, of each coded stream."),
+        typer.Option(
+            "--bandwidth",
+            "-k",
+            metavar="KBPS",
+            help="Bandwidth of each coded stream.",
+            show_default="6, or the codec's highest: nine codebooks of dac",
+            rich_help_panel=CODEC,
+        ),
     ] = None,
     codebooks: Annotated[
-        int | None, typer.Option(help="Number of codebooks, instead of a bandwidth.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of codebooks, instead of a bandwidth.",
+            rich_help_panel=CODEC,
+        ),
     ] = None,
     channels: Annotated[
         Literal["auto", "mono", "stereo", "each"],
         typer.Option(
-            help="What to code; auto keeps what the codec can keep, each codes any number alone."
+            help="What to code; auto keeps what the codec can keep, each codes any number alone.",
+            rich_help_panel=CODEC,
         ),
     ] = "auto",
     form: Annotated[
         Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
-        typer.Option("--format", help="Form of the codes where no suffix says it."),
+        typer.Option(
+            "--format",
+            help="Form of the codes where no suffix says it.",
+            show_default="nac",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     raw: Annotated[
         str | None,
         typer.Option(
             metavar="RATE:CHANNELS:FORMAT",
             help="The input is PCM without a header, for example 44100:2:s16le.",
+            rich_help_panel=FILES,
         ),
     ] = None,
     entropy: Entropy = "none",
@@ -83,22 +109,19 @@ def encode(
     output_file: Annotated[
         str | None,
         typer.Option(
-            "--output-file", "--output_file", help="Write the decoded codes here, to listen to."
+            "--output-file",
+            metavar="FILE",
+            help="Write the decoded codes here, to listen to.",
+            rich_help_panel=FILES,
         ),
     ] = None,
-    input_file: Annotated[
-        str | None, typer.Option("--input-file", "--input_file", help="One audio file.")
-    ] = None,
-    embedding_file: Annotated[
-        str | None,
-        typer.Option(
-            "--embedding-file", "--embedding_file", help="Output, as text whatever its name."
-        ),
-    ] = None,
+    input_file: Annotated[str | None, typer.Option("--input-file", hidden=True)] = None,
+    embedding_file: Annotated[str | None, typer.Option("--embedding-file", hidden=True)] = None,
 ) -> None:
     """Encode audio into codes.
 
-    Without an output the codes go beside the input, as .nac. Examples:
+    Without an output the codes go beside the input, as .nac. -b encodec is 24
+    kHz for mono and 48 kHz for stereo. Examples:
 
         acomp encode speech.wav -b nano -k 6
 
@@ -108,7 +131,7 @@ def encode(
 
         acomp encode clips/ --output-dir codes/ -b nano --jobs 4 --skip-existing
 
-        arecord -f S16_LE -r 24000 | acomp encode - - -b nano | acomp decode - - | aplay
+        arecord -f S16_LE -r 24000 | acomp encode - live.nac -b nano
     """
     from acomp.audio import is_audio_name, parse_pcm
     from acomp.backends import resolve
@@ -139,6 +162,8 @@ def encode(
         if Path(output_file) == Path(work[0].target):
             raise typer.BadParameter("--output-file needs a name of its own")
         guard(output_file, overwrite, work[0].source, *read)
+    if form != "txt":
+        refuse_terminal((job.target for job in work), "codes")
     resolve(backend)  # so that an unknown name is an error before any file is opened
     encoding = Encoding(
         backend,
@@ -152,9 +177,17 @@ def encode(
 
 
 def _line(job: Job, result: Result) -> str:
-    info = result.info
-    speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
+    return f"{what_was_done(job, result)}{_size(job, result)}"
+
+
+def _size(job: Job, result: Result) -> str:
+    """The bytes of the codes and what they come to, where they are in a file."""
+    path = Path(job.target)
+    if job.target == PIPE or not path.is_file() or not result.audio_seconds:
+        return ""
+    info, size = result.info, path.stat().st_size
+    pcm = result.audio_seconds * info.source_rate * info.channels * 2
     return (
-        f"{job.source} -> {job.target}: {info.codec}, {info.bandwidth:.3g} kbps, "
-        f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
+        f", {size} bytes ({size * 8 / result.audio_seconds / 1000:.3g} kbps in all, "
+        f"{pcm / size:.0f} times smaller than 16-bit PCM)"
     )

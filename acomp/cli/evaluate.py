@@ -39,9 +39,12 @@ def evaluate(
             help="What to measure, as in nano@6; also opus@KBPS and pcm. Can be repeated.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the results.")
+    ],
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, max=256, help="Processes side by side.")
+        int,
+        typer.Option("--jobs", "-j", metavar="N", min=1, max=256, help="Processes side by side."),
     ] = 1,
     content: Annotated[
         Literal["auto", "speech", "other"],

@@ -8,32 +8,56 @@ from typing import Annotated, Any
 
 import typer
 
-from acomp.batch.inputs import stream_or_path
+from acomp.batch.inputs import PIPE, stream_or_path
+from acomp.cli.batches import Failures
 from acomp.cli.common import MadeBy, Weights, spec_of
-from acomp.cli.console import one_line
+from acomp.cli.console import FILES, one_line
+from acomp.errors import AcompError
 
 
 def info(
-    files: Annotated[list[str], typer.Argument(help="Files of codes; - is standard input.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Files of codes, folders, or @LIST of them; - is standard input.",
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line.", rich_help_panel=FILES)
+    ] = False,
     backend: MadeBy = None,
     weights: Weights = None,
 ) -> None:
     """Say what files of codes hold; reads and checks each whole file, with no model."""
-    from acomp.cli.common import report_failures
-    from acomp.formats import describe
+    from acomp.batch.inputs import Kind, gather
+    from acomp.formats import describe, is_codes_name
 
     made_by = spec_of(backend, weights)
+    found = gather(inputs, Kind("files of codes", is_codes_name))
+    failures = Failures(len(found.files) + len(found.problems))
+    for problem in found.problems:
+        failures.add(problem)
+    for file in found.files:
+        try:
+            facts = {"file": file.name, **describe(stream_or_path(file.name), codec=made_by)}
+        except AcompError as error:
+            failures.add(error)
+            continue
+        facts.update(_size(file.name, facts["duration"]))
+        print(json.dumps(facts) if as_json else _text(file.name, facts))
+    failures.check()
 
-    def show(name: str) -> None:
-        facts = describe(stream_or_path(name), codec=made_by)
-        print(json.dumps({"file": name, **facts}) if as_json else _text(name, facts))
 
-    report_failures(files, show)
+def _size(name: str, duration: float) -> dict[str, Any]:
+    """Bytes and kbps of the whole file, None where they are not known: of a pipe, of no sound."""
+    size = Path(name).stat().st_size if name != PIPE else None
+    kbps = size * 8 / duration / 1000 if size is not None and duration else None
+    return {"bytes": size, "kbps": kbps}
 
 
 def _text(name: str, facts: dict[str, Any]) -> str:
-    size = Path(name).stat().st_size if name != "-" else None
+    streams = f"{facts['streams']} x " if facts["streams"] > 1 else ""
     lines = {
         "form": facts["form"],
         "codec": f"{facts['codec']} (weights {facts['fingerprint'] or 'not known'})",
@@ -41,7 +65,7 @@ def _text(name: str, facts: dict[str, Any]) -> str:
         f"{facts['length']} samples at {facts['source_rate']} Hz",
         "codes": f"{facts['streams']} stream(s) x {facts['codebooks']} codebooks x "
         f"{facts['frames']} frames of {facts['bits']} bits, {facts['frame_rate']:.4g} frames/s",
-        "bandwidth": f"{facts['bandwidth']:.4g} kbps",
+        "bandwidth": f"{streams}{facts['bandwidth'] / facts['streams']:.4g} kbps",
     }
     if facts["segments"] is not None:
         lines["segments"] = f"{facts['segments']}, each with a scale"
@@ -52,7 +76,8 @@ def _text(name: str, facts: dict[str, Any]) -> str:
         lines["loudness"] = f"{each} LUFS, which decoding restores"
     if facts["language_model"] is not None:
         lines["entropy"] = f"coded by the language model {facts['language_model']}"
-    if size is not None and facts["duration"]:
-        lines["size"] = f"{size} bytes, {size * 8 / facts['duration'] / 1000:.4g} kbps in all"
+    if facts["bytes"] is not None:
+        kbps = "" if facts["kbps"] is None else f", {facts['kbps']:.4g} kbps in all"
+        lines["size"] = f"{facts['bytes']} bytes{kbps}"
     shown = [name, *(f"  {key:10} {value}" for key, value in lines.items())]
     return "\n".join(map(one_line, shown))

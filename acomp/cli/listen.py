@@ -30,18 +30,33 @@ def listen(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help=f"The page, else FOLDER/{PAGE}; with --score, a CSV."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=f"The page, else FOLDER/{PAGE}; with --score, a CSV.",
+        ),
     ] = None,
     files: Annotated[
         list[str] | None,
-        typer.Option("--file", help="A file to rate; else the first 6, speech and other in turn."),
+        typer.Option(
+            "--file",
+            metavar="NAME",
+            help="A file to rate; else the first 6, speech and other in turn.",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--setting", help="A setting to rate, at most 9; else all but pcm."),
+        typer.Option(
+            "--setting", metavar="SETTING", help="A setting to rate, at most 9; else all but pcm."
+        ),
     ] = None,
-    start: Annotated[float, typer.Option(help="Where the excerpts begin, in seconds.")] = 0.0,
-    seconds: Annotated[float, typer.Option(help="Length of the excerpts, at most 12.")] = 10.0,
+    start: Annotated[
+        float, typer.Option(metavar="S", help="Where the excerpts begin, in seconds.")
+    ] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", help="Length of the excerpts, at most 12.")
+    ] = 10.0,
     score: Annotated[
         bool, typer.Option("--score", help="Screen assessors and sum up what they rated.")
     ] = False,

@@ -41,9 +41,9 @@ def _weights_names(incomplete: str) -> list[str]:
     return [name for name in every if name.startswith(incomplete)]
 
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=_weights_names)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", autocompletion=_weights_names)]
 OptionalNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", autocompletion=_weights_names)
+    list[str] | None, typer.Argument(metavar="NAME", autocompletion=_weights_names)
 ]
 
 

@@ -11,24 +11,32 @@ from acomp.cli.console import say
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Results of `acomp eval`.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results of `acomp eval`.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The page; FOLDER/report.html unless given."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The page.",
+            show_default="FOLDER/report.html",
+        ),
     ] = None,
     files: Annotated[
         list[str] | None,
         typer.Option(
             "--file",
+            metavar="NAME",
             help="A file to listen to, as results.csv names it. Can be repeated. "
             "By default four, speech and other sounds in turn.",
         ),
     ] = None,
     start: Annotated[
-        float, typer.Option(min=0, help="Where the excerpts to listen to begin, in seconds.")
+        float,
+        typer.Option(min=0, metavar="S", help="Where the excerpts to listen to begin, in seconds."),
     ] = 0,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long the excerpts are at most.")
+        float, typer.Option(min=0.1, metavar="S", help="How long the excerpts are at most.")
     ] = 10,
 ) -> None:
     """Make a page of results, to look at and to listen to: one HTML file that needs no network."""

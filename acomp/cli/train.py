@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import typer
 
+from acomp.cli.common import codec_names
 from acomp.cli.console import one_line, printable, say, settings, shows_bars
 from acomp.errors import AcompError
 from acomp.packages import TRAINING, require_packages
@@ -24,10 +25,18 @@ if TYPE_CHECKING:
 
 
 def train(
-    output: Annotated[Path, typer.Option("--output", "--out", "-o", help="Folder of the run.")],
+    output: Annotated[
+        Path, typer.Option("--output", "--out", "-o", metavar="FOLDER", help="Folder of the run.")
+    ],
     backend: Annotated[
         str | None,
-        typer.Option("--backend", "-b", help="Codec to train; `custom` is one of your own shape."),
+        typer.Option(
+            "--backend",
+            "-b",
+            metavar="CODEC",
+            autocompletion=codec_names,
+            help="Codec to train; `custom` is one of your own shape.",
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -38,10 +47,12 @@ def train(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings, laid over the codec's own.")
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML file of settings, laid over the codec's own."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Weights to begin from instead of the published ones.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to begin from instead of the published ones."),
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Begin from no weights at all.")
@@ -59,11 +70,15 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Only say what audio was found and what is unreadable.")
     ] = False,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the whole run.")] = None,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Segments in a step, of each device.")
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Steps of the whole run.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another run.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Segments in a step, of each device.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Another seed, another run.")
+    ] = None,
     precision: Annotated[
         Literal["fp32", "bf16"] | None, typer.Option(help="Arithmetic of the networks.")
     ] = None,
@@ -71,7 +86,8 @@ def train(
         Literal["auto", "cpu", "cuda"] | None, typer.Option(help="What to train on.")
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="GPUs, or processes on a CPU, to train on together.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="GPUs, or processes on a CPU, to train on together."),
     ] = None,
 ) -> None:
     """Train a codec on your own audio, from its published weights on or from scratch.
