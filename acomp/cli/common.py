@@ -153,10 +153,12 @@ def refuse_terminal(targets: Iterable[str], what: str) -> None:
 def what_was_done(job: Job, result: Result) -> str:
     """The beginning of the line about a file that was encoded or decoded."""
     info = result.info
-    streams = f"{info.streams} x " if info.streams > 1 else ""
+    rate = f"{info.bandwidth / info.streams:.3g} kbps"
+    if info.streams > 1:
+        rate = f"{info.streams} x {rate}"
     speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
     line = (
-        f"{job.source} -> {job.target}: {info.codec}, {streams}{info.bandwidth / info.streams:.3g} kbps, "
+        f"{job.source} -> {job.target}: {info.codec}, {rate}, "
         f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
     )
     if result.preparing_seconds >= WORTH_SAYING:
