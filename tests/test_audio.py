@@ -30,7 +30,7 @@ from acomp.audio import (
     is_audio_name,
     open_audio,
     read_audio,
-    reading as reading_module,
+    streams as streams_module,
     to_channels,
     write_audio,
     writing as writing_module,
@@ -96,11 +96,6 @@ def one_line(caught: pytest.ExceptionInfo[AudioError]) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
-
-
-@pytest.fixture
-def no_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
 
 
 # Reading files
@@ -237,7 +232,7 @@ def test_a_slow_pipe_gives_samples_before_its_end() -> None:
 
 def test_a_little_that_arrives_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
     # As long as the test may take, so that nothing hangs on how fast the sender is.
-    monkeypatch.setattr(reading_module, "_PATIENCE", 600)
+    monkeypatch.setattr(streams_module, "PATIENCE", 600)
     reading, writing = os.pipe()
     os.write(writing, wav(b"", 0xFFFFFFFF, 0xFFFFFFFF))
 
@@ -296,7 +291,6 @@ def test_a_named_pipe_is_read_as_a_pipe(tmp_path: Path) -> None:
     np.testing.assert_array_equal(audio.samples, reference(source))
 
 
-@pytest.mark.usefixtures("no_ffmpeg")
 def test_a_spooled_stream_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +299,6 @@ def test_a_spooled_stream_leaves_no_temporary_file(
     spools.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spools))
     with open_audio(pipe(source.read_bytes())) as reader:
-        assert len(list(spools.iterdir())) == 1
         next(reader.blocks(100))
     assert list(spools.iterdir()) == []
     with pytest.raises(AudioError, match="the stream"):
@@ -355,18 +348,7 @@ def test_a_text_file_called_wav(tmp_path: Path) -> None:
     path.write_text("These are words, not sounds.\n" * 100)
     with pytest.raises(AudioError) as caught:
         read_audio(path)
-    assert f"cannot read {path}: not a form libsndfile knows" in one_line(caught)
-
-
-@pytest.mark.usefixtures("no_ffmpeg")
-def test_without_ffmpeg_the_error_names_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.raw"
-    path.write_bytes(bytes(range(256)) * 10)
-    with pytest.raises(AudioError) as caught:
-        read_audio(path)
-    assert one_line(caught) == (
-        f"cannot read {path}: not a form libsndfile knows; install ffmpeg to read more"
-    )
+    assert f"cannot read {path}: it is text, not sound" in one_line(caught)
 
 
 @settings(max_examples=300, deadline=None)
@@ -375,7 +357,7 @@ def test_a_damaged_header_is_an_audio_error_or_audio(noise: bytes, at: int) -> N
     whole = wav(bytes(200), 200, 236)
     damaged = whole[:at] + noise + whole[at + len(noise) :]
     if not damaged.startswith((b"RIFF", b"RF64")):
-        return  # ffmpeg's to judge
+        return  # a library's to judge
     try:
         audio = read_audio(pipe(damaged))
     except AcompError as failure:
@@ -391,7 +373,7 @@ def test_impossible_formats_are_refused() -> None:
         (22, 65, "65 channels"),
         (24, 0, "0 Hz"),
         (24, 2_000_000, "2000000 Hz"),
-        (32, 0, "no bytes"),
+        (20, 0x1234, "cannot read"),
     ]:
         width = "<I" if at == 24 else "<H"
         damaged = bytearray(whole)
@@ -437,7 +419,7 @@ def test_missing_empty_and_unreadable(tmp_path: Path) -> None:
     empty.touch()
     for path, words in [
         (tmp_path / "none.wav", "no such file"),
-        (tmp_path, "is a directory"),
+        (tmp_path, "it is a folder"),
         (empty / "a.wav", "not a directory"),
         (empty, "is empty"),
     ]:
@@ -467,7 +449,7 @@ def test_a_stream_that_fails_while_it_is_read() -> None:
     start = wav(bytes(100), 0xFFFFFFFF, 0xFFFFFFFF)
     with (
         open_audio(cast(BinaryIO, Failing(start))) as reader,
-        pytest.raises(AudioError, match="cannot read the stream: input/output error"),
+        pytest.raises(AudioError, match="cannot read the stream: Input/output error"),
     ):
         list(reader.blocks(100))
 
@@ -484,14 +466,11 @@ def test_ffmpeg_reads_what_libsndfile_cannot(
     monkeypatch.chdir(tmp_path)
     subprocess.run(["ffmpeg", "-v", "error", "-i", source, f"file:{name}"], check=True)
     with open_audio(name) as reader:
-        assert (reader.sample_rate, reader.channels, reader.length) == (48_000, 2, None)
+        assert (reader.sample_rate, reader.channels) == (48_000, 2)
         samples = np.concatenate(list(reader.blocks(5000)), axis=1)
     assert 46_000 < samples.shape[1] < 53_000  # these forms count in frames of their own
     assert 0.2 < samples.std() < 0.5
     assert read_audio(pipe(Path(name).read_bytes())).length == samples.shape[1]
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(AudioError, match="install ffmpeg"):
-        open_audio(name)
 
 
 @needs_ffmpeg
@@ -501,28 +480,16 @@ def test_a_truncated_file_that_ffmpeg_reads_is_refused(tmp_path: Path) -> None:
     command = ["ffmpeg", "-v", "error", "-i", str(source), "-movflags", "+faststart", str(path)]
     subprocess.run(command, check=True)
     path.write_bytes(path.read_bytes()[:-5000])
-    with open_audio(path) as reader, pytest.raises(AudioError) as caught:
-        list(reader.blocks(10_000))
-    assert "is damaged or truncated: ffmpeg says: " in one_line(caught)
-
-
-@needs_ffmpeg
-def test_a_reader_closed_early_ends_its_ffmpeg(tmp_path: Path) -> None:
-    source = make(tmp_path / "source.wav", music(1, 2_000_000))
-    path = tmp_path / "a.wv"
-    subprocess.run(["ffmpeg", "-v", "error", "-i", source, path], check=True)
-    with open_audio(path) as reader:
-        next(reader.blocks(100))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(AudioError) as caught:
+        open_audio(path)
+    assert "is truncated: the header promises" in one_line(caught)
 
 
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["a.mp3", "a.flac"])
 def test_a_file_that_does_not_tell_its_length_is_still_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, name: str
 ) -> None:
-    # libsndfile guesses the length of such an MP3 from its first frames and stops there.
     rng = np.random.default_rng(0)
     quiet, loud = music(1, 480_000), rng.uniform(-1, 1, (1, 120_000)).astype(np.float32)
     source = make(tmp_path / "source.wav", np.concatenate([quiet, loud], axis=1))
@@ -530,13 +497,9 @@ def test_a_file_that_does_not_tell_its_length_is_still_read_whole(
     with (tmp_path / name).open("wb") as file:
         subprocess.run([*command, "-f", Path(name).suffix[1:], "-"], check=True, stdout=file)
     assert 600_000 <= read_audio(tmp_path / name).length < 604_000
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(AudioError, match=r"does not say how long it is; install ffmpeg"):
-        open_audio(tmp_path / name)
 
 
-@pytest.mark.usefixtures("no_ffmpeg")
-def test_an_mp3_that_counts_its_frames_needs_no_ffmpeg(tmp_path: Path) -> None:
+def test_an_mp3_behind_a_tag_is_read_whole(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp3", music(1, 30_000))
     tag = b"ID3\x04\x00\x00" + bytes([0, 0, 1, 72]) + bytes(200)
     path.write_bytes(tag + path.read_bytes())

@@ -1,7 +1,8 @@
 """Audio: reading, writing, resampling, mono and stereo, whole or in blocks."""
 
+from acomp.audio.base import AudioReader
 from acomp.audio.pcm import Pcm, PcmFormat, parse_format, parse_pcm
-from acomp.audio.reading import AudioReader, is_audio_name, open_audio, read_audio
+from acomp.audio.reading import is_audio_name, open_audio, read_audio
 from acomp.audio.resampling import Resampler, resample
 from acomp.audio.samples import Audio, to_channels
 from acomp.audio.writing import AudioWriter, is_writable_name, write_audio

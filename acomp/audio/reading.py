@@ -1,97 +1,50 @@
 """Reading audio files and pipes, whole or in blocks.
 
 WAV is read here, so that a pipe gives its samples as they arrive and a cut file is noticed;
-libsndfile reads most other forms, and the `ffmpeg` program, where there is one, the rest.
+libsndfile reads the other forms of bare PCM, and ffmpeg's libraries whatever is compressed.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import shutil
 import stat
-import subprocess
-import tempfile
-from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import warnings
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
+from acomp.audio.base import AudioReader, promised, unreadable
+from acomp.audio.extents import check_extent, ogg_is_ended, ogg_links
+from acomp.audio.ffmpeg import UnknownFormError, open_ffmpeg
+from acomp.audio.findings import Findings
+from acomp.audio.joined import JoinedReader
 from acomp.audio.pcm import RAW_SUFFIXES, Pcm, decode_pcm
-from acomp.audio.samples import Audio, Samples, check_layout
-from acomp.audio.wav import MAGIC_BYTES, UNKNOWN_SIZE, Read, is_wav, read_header
+from acomp.audio.samples import Audio, Samples
+from acomp.audio.sndfile import open_libsndfile
+from acomp.audio.streams import Arriving, Tee, Window, spooled, stream_name
+from acomp.audio.wav import MAGIC_BYTES, Read, is_wav, read_header
 from acomp.errors import AudioError
-from acomp.files import Closing
 
 AUDIO_SUFFIXES = (
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus"),
-    *(".rf64", ".snd", ".w64", ".wav", ".wave"),
-    # By ffmpeg:
-    *(".aac", ".ac3", ".amr", ".ape", ".m4a", ".m4b", ".mka", ".spx", ".weba", ".wma", ".wv"),
+    *(".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi"),
+    *(".bw64", ".caf", ".dff", ".dsf", ".dts", ".eac3", ".flac", ".flv", ".m2ts", ".m4a", ".m4b"),
+    *(".m4v", ".mka", ".mkv", ".mov", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc", ".mpg", ".mts"),
+    *(".mxf", ".oga", ".ogg", ".ogv", ".opus", ".ra", ".rf64", ".rm", ".shn", ".snd", ".sph"),
+    *(".spx", ".tak", ".tta", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv"),
+    ".wv",
 )
 """Suffixes of the audio files in a folder; a file that is named itself may have any."""
 _PIECE = 1 << 16
-_PIPE_BYTES = 1 << 20
-_PATIENCE = 0.02
-"""Seconds of audio that are gathered from a pipe, and how long they are waited for."""
 _HEAD_BYTES = 4096
-_MAX_OGG_PAGE = 27 + 255 + 255 * 255
-_SF_MALFORMED = 3
-_SF_UNKNOWN_FRAMES = 1 << 62
-
-
-class AudioReader(Closing):
-    """Audio that is open for reading: a context manager, made by `open_audio`."""
-
-    def __init__(self, name: str, sample_rate: int, channels: int, length: int | None) -> None:
-        check_layout(name, sample_rate, channels)
-        self._name = name
-        self._position = 0
-        self._resources = ExitStack()
-        self.sample_rate = sample_rate
-        """Sample rate in Hz."""
-        self.channels = channels
-        self.length = length
-        """Samples per channel; None where that is not known before the end."""
-
-    def blocks(self, frames: int) -> Iterator[Samples]:
-        """The audio from here on, in blocks `[channels, n]` with n from 1 to `frames`.
-
-        A pipe's blocks come as its samples arrive: all that is there, and where that is less than
-        20 ms what else comes within 20 ms. Memory never grows with the length of the audio.
-
-        Raises:
-            AudioError: the audio is damaged, ends early, or has samples that are not finite.
-        """
-        if frames < 1:
-            raise ValueError(f"blocks of {frames} samples")
-        while True:
-            try:
-                block = self._read(frames)
-            except OSError as failure:
-                raise _unreadable(self._name, failure) from failure
-            if not block.shape[1]:
-                break
-            if not np.isfinite(block).all():
-                raise AudioError(
-                    f"{self._name} has samples that are not finite numbers, "
-                    f"{self._position / self.sample_rate:.1f} s in or later"
-                )
-            self._position += block.shape[1]
-            yield block
-        if self.length is not None and self._position < self.length:
-            raise _truncated(self._name, self.length, self._position, "samples")
-
-    def close(self) -> None:
-        self._resources.close()
-
-    @abstractmethod
-    def _read(self, frames: int) -> Samples:
-        """Up to `frames` samples per channel, `[channels, n]`; none at the end alone."""
+_OGG = b"OggS"
+_LIBSNDFILE_MAGIC = (b"FORM", b".snd", b"caff", b"riff", _OGG)
+"""How the files begin that libsndfile is asked about first: those of samples as they are, and Ogg,
+of which it alone keeps the exact end of Vorbis."""
+_TAG = b"ID3"
+_CODES = (b"NAC", b"ECDC")
 
 
 def is_audio_name(path: Path, *, raw: bool = False) -> bool:
@@ -99,19 +52,25 @@ def is_audio_name(path: Path, *, raw: bool = False) -> bool:
     return path.suffix.lower() in (RAW_SUFFIXES if raw else AUDIO_SUFFIXES)
 
 
-def read_audio(source: str | os.PathLike[str] | BinaryIO) -> Audio:
+def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = False) -> Audio:
     """All of a file or stream.
+
+    What is odd about it, and with `recover` what of it was lost, is told by Python warnings.
 
     Raises:
         AudioError: it cannot be read, is damaged, or ends early.
     """
-    with open_audio(source) as reader:
+    with open_audio(source, recover=recover) as reader:
         nothing = np.zeros((reader.channels, 0), np.float32)
         samples = np.concatenate([nothing, *reader.blocks(_PIECE)], axis=1)
+        for finding in (*reader.damage, *reader.remarks):
+            warnings.warn(f"{reader.name} {finding}", stacklevel=2)
         return Audio(samples, reader.sample_rate)
 
 
-def open_audio(source: str | os.PathLike[str] | BinaryIO, *, raw: Pcm | None = None) -> AudioReader:
+def open_audio(
+    source: str | os.PathLike[str] | BinaryIO, *, raw: Pcm | None = None, recover: bool = False
+) -> AudioReader:
     """Open a file, or a binary stream such as `sys.stdin.buffer`, which need not seek.
 
     A stream that is neither WAV nor raw is first copied to a temporary file. The caller closes its
@@ -120,119 +79,150 @@ def open_audio(source: str | os.PathLike[str] | BinaryIO, *, raw: Pcm | None = N
     Args:
         source: a path, or a binary stream.
         raw: what is in there, where it is PCM without a header.
+        recover: take what can be read of a damaged or truncated source; `damage` of the reader
+            then tells what was lost, and where.
 
     Raises:
         AudioError: there is no such file, or it is of no form that can be read, or is truncated.
     """
+    name = str(source) if isinstance(source, str | os.PathLike) else stream_name(source)
+    findings = Findings(name, recover=recover)
     with ExitStack() as resources:
         try:
             if isinstance(source, str | os.PathLike):
-                reader = _open_path(Path(source), raw, resources)
+                reader = _open_path(Path(source), raw, findings, resources)
             else:
-                reader = _open_stream(source, _stream_name(source), raw, resources)
+                reader = _open_stream(source, raw, findings, resources)
         except OSError as failure:
-            name = source if isinstance(source, str | os.PathLike) else _stream_name(source)
-            raise _unreadable(str(name), failure) from failure
-        reader._resources = resources.pop_all()
+            raise unreadable(name, failure) from failure
+        # What reads is closed first, and what it reads from last.
+        resources.push(reader.resources.pop_all())
+        reader.resources = resources.pop_all()
     return reader
 
 
-def _open_path(path: Path, raw: Pcm | None, resources: ExitStack) -> AudioReader:
-    file = resources.enter_context(path.open("rb"))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return _open_stream(file, str(path), raw, resources)
+def _open_path(
+    path: Path, raw: Pcm | None, findings: Findings, resources: ExitStack
+) -> AudioReader:
+    file = resources.enter_context(path.open("rb", buffering=0))
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return _open_stream(file, raw, findings, resources)
     if raw is not None:
-        return _RawReader(str(path), raw, file.read, os.fstat(file.fileno()).st_size)
-    return _open_file(file, path, str(path), resources)
+        return _RawReader(findings, raw, file.read, status.st_size)
+    return _open_file(file, findings)
 
 
-def _open_stream(stream: BinaryIO, name: str, raw: Pcm | None, resources: ExitStack) -> AudioReader:
-    arriving = _Arriving(stream)
+def _open_stream(
+    stream: BinaryIO, raw: Pcm | None, findings: Findings, resources: ExitStack
+) -> AudioReader:
+    arriving = Arriving(stream)
     if raw is not None:
         arriving.expect(raw)
-        return _RawReader(name, raw, arriving, None)
-    tee = _Tee(arriving)
+        return _RawReader(findings, raw, arriving, None)
+    tee = Tee(arriving)
     while len(tee.seen) < MAGIC_BYTES and tee(MAGIC_BYTES - len(tee.seen)):
         pass
     magic = bytes(tee.seen)
     if not magic:
-        raise AudioError(f"{name} is empty: no bytes came")
+        raise AudioError(f"{findings.name} is empty: no bytes came")
     if is_wav(magic):
-        header = read_header(magic, tee, name)
+        header = read_header(magic, tee, findings.name)
         if header.pcm is not None:
             arriving.expect(header.pcm)
-            return _PcmReader(name, header.pcm, arriving, header.data_bytes)
-    file, path = resources.enter_context(_spooled(bytes(tee.seen), arriving))
-    return _open_file(file, path, name, resources)
+            return _PcmReader(findings, header.pcm, arriving, header.data_bytes)
+    return _open_file(resources.enter_context(spooled(bytes(tee.seen), arriving)), findings)
 
 
-def _open_file(file: IO[bytes], path: Path, name: str, resources: ExitStack) -> AudioReader:
-    """Open the regular file `file`, which is at `path` and is called `name` in errors."""
-    size = os.fstat(file.fileno()).st_size
+def _open_file(file: IO[bytes], findings: Findings) -> AudioReader:
+    """Open the regular file `file`."""
     head = file.read(_HEAD_BYTES)
     if not head:
-        raise AudioError(f"{name} is empty: it has 0 bytes")
-    if is_wav(head):
-        file.seek(MAGIC_BYTES)
-        header = read_header(head[:MAGIC_BYTES], file.read, name)
-        there = size - file.tell()
-        promised = there if header.data_bytes is None else header.data_bytes
-        if promised > there:
-            unit, width = ("samples", header.frame_bytes) if header.pcm else ("bytes", 1)
-            raise _truncated(name, promised // width, there // width, unit)
-        if header.pcm is not None:
-            return _PcmReader(name, header.pcm, file.read, promised)
-    promised = _promised_bytes(head)
-    if promised > size + 1:  # a missing pad byte is no loss
-        raise _truncated(name, promised, size, "bytes")
-    if head.startswith(b"OggS") and not _ogg_ends(file, size):
-        raise AudioError(
-            f"{name} is truncated: its last Ogg page is not there; fetch or make it again"
-        )
-    return _open_libsndfile(file, path, name, resources)
+        raise AudioError(f"{findings.name} is empty: it has 0 bytes")
+    if is_wav(head) and (reader := _open_wav(file, head, findings)) is not None:
+        return reader
+    check_extent(file, head, findings)
+    size = os.fstat(file.fileno()).st_size
+    if not head.startswith(_OGG):
+        return _open_part(Window(file, 0, size), head, findings)
+    links = ogg_links(file, size)
+    if len(links) == 1:
+        return _open_part(Window(file, 0, size), head, findings)
+    parts = [partial(_open_part, Window(file, *link), head, findings) for link in links]
+    return JoinedReader(findings, parts)
 
 
-def _open_libsndfile(file: IO[bytes], path: Path, name: str, resources: ExitStack) -> AudioReader:
-    import soundfile
-
-    counted = _mp3_is_counted(file)
-    file.seek(0)
+def _open_part(window: Window, head: bytes, findings: Findings, before: float = 0.0) -> AudioReader:
+    """Open a file, or one of several that were joined, after so many seconds of others."""
+    is_cut = head.startswith(_OGG) and not ogg_is_ended(window)  # which libsndfile refuses, of Opus
+    if head.startswith(_LIBSNDFILE_MAGIC) and not is_cut:
+        reader = open_libsndfile(window, findings)
+        if reader is not None:
+            return reader
     try:
-        sound = resources.enter_context(soundfile.SoundFile(file))
-    except (soundfile.LibsndfileError, TypeError) as failure:
-        # TypeError: soundfile takes any file called .raw for samples without a header.
-        if getattr(failure, "code", None) == _SF_MALFORMED:
-            raise AudioError(f"{name} is damaged or truncated: {_reason(failure)}") from failure
-        return _open_ffmpeg(path, name, "not a form libsndfile knows", resources)
-    # libsndfile cannot read FLAC of unknown length, and stops at its guess of an MP3's.
-    if sound.frames >= _SF_UNKNOWN_FRAMES or (sound.format == "MP3" and not counted):
-        return _open_ffmpeg(path, name, "it does not say how long it is", resources)
-    return _LibsndfileReader(name, sound)
+        return open_ffmpeg(window, findings, before)
+    except UnknownFormError as failure:
+        # libsndfile would take such for an MP3, and print what is wrong with it.
+        is_mpeg = head.startswith(_TAG) or (head[0] == 0xFF and head[1:2] >= b"\xe0")
+        reader = None if is_mpeg else open_libsndfile(window, findings)
+        if reader is None:
+            raise AudioError(f"cannot read {findings.name}: {_what_it_is(head)}") from failure
+        return reader
 
 
-def _open_ffmpeg(path: Path, name: str, why: str, resources: ExitStack) -> AudioReader:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise AudioError(f"cannot read {name}: {why}; install ffmpeg to read more")
-    # The white list keeps a playlist that calls itself audio from reaching into the network.
-    # -xerror: without it, what cannot be decoded is left out and the exit code is 0.
-    command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", "-protocol_whitelist", "file,pipe"]
-    source = f"file:{path}"  # a path may begin like an option or hold a colon
-    command += ["-i", source, "-map", "0:a:0", "-f", "wav", "-c:a", "pcm_f32le", "-"]
-    program = resources.enter_context(_running(command, source))
-    magic = program.read(MAGIC_BYTES)
-    if not is_wav(magic):
-        complaint = program.complaint() or "nothing"
-        raise AudioError(f"cannot read {name}: {why}, and ffmpeg says: {complaint}")
-    pcm = read_header(magic, program.read, name).pcm
-    assert pcm is not None  # it was asked for
-    return _FfmpegReader(name, pcm, program)
+def _open_wav(file: IO[bytes], head: bytes, findings: Findings) -> AudioReader | None:
+    """A reader of a WAV of PCM; None where its samples are compressed."""
+    file.seek(MAGIC_BYTES)
+    header = read_header(head[:MAGIC_BYTES], file.read, findings.name)
+    there = os.fstat(file.fileno()).st_size - file.tell()
+    due = header.promised(there)
+    if due > there:
+        unit, width = ("samples", header.frame_bytes) if header.pcm else ("bytes", 1)
+        findings.lost(promised(due // width, there // width, unit))
+        due = there
+    if header.pcm is None:
+        return None
+    _check_rest(file, due, there, findings)
+    return _PcmReader(findings, header.pcm, file.read, due)
+
+
+def _check_rest(file: IO[bytes], due: int, there: int, findings: Findings) -> None:
+    """What follows the samples of a WAV is chunks, or something that would go unheard."""
+    begin = file.tell()
+    file.seek(begin + due + due % 2)
+    rest = file.read(MAGIC_BYTES)
+    file.seek(begin)
+    if is_wav(rest):
+        findings.lost("two WAV files joined, of which only the first can be read")
+    elif rest[:4].strip(b"\0") and not rest[:4].isalnum() and not rest[:4].strip().isalnum():
+        findings.remark(f"has {there - due} bytes after its samples that are no chunk of a WAV")
+
+
+def _what_it_is(head: bytes) -> str:
+    """Why a file cannot be read, by its first bytes."""
+    if head.startswith(_TAG):
+        return "it has only tags, and no sound that is known here"
+    if head.startswith(_CODES):
+        return "it has codes, not sound: acomp decode makes sound of them"
+    if head[4:8] == b"ftyp":
+        return "it is damaged or truncated: its index (moov) is not there, or cannot be read"
+    if _is_text(head):
+        return "it is text, not sound; of a playlist, give the files that it names"
+    return "it is damaged, or not of a form of audio that is known here"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
 class _PcmReader(AudioReader):
-    def __init__(self, name: str, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
+    def __init__(self, findings: Findings, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
         length = None if data_bytes is None else data_bytes // pcm.frame_bytes
-        super().__init__(name, pcm.sample_rate, pcm.channels, length)
+        super().__init__(findings, pcm.sample_rate, pcm.channels, length)
         self._pcm = pcm
         self._source = read
         self._due = data_bytes
@@ -262,215 +252,18 @@ class _PcmReader(AudioReader):
 class _RawReader(_PcmReader):
     """PCM without a header: only whole frames show that it is what it was said to be."""
 
-    def __init__(self, name: str, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
-        super().__init__(name, pcm, read, data_bytes)
-        if data_bytes is not None:
-            self._check_end(data_bytes % pcm.frame_bytes)
+    def __init__(self, findings: Findings, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
+        super().__init__(findings, pcm, read, data_bytes)
+        if data_bytes is not None and not findings.recover:
+            self._check_rest(data_bytes % pcm.frame_bytes)
 
-    def _read(self, frames: int) -> Samples:
-        block = super()._read(frames)
-        if not block.shape[1]:
-            self._check_end(len(self._partial))
-        return block
+    def check_end(self) -> None:
+        super().check_end()
+        self._check_rest(len(self._partial))
 
-    def _check_end(self, left: int) -> None:
+    def _check_rest(self, left: int) -> None:
         if left:
-            raise AudioError(
-                f"{self._name} ends {left} bytes into a sample frame of {self._pcm.frame_bytes}: "
-                "it is cut short, or its format is another"
+            self._findings.lost(
+                f"cut short, or its format is another: it ends {left} bytes into a sample frame of "
+                f"{self._pcm.frame_bytes}"
             )
-
-
-class _LibsndfileReader(AudioReader):
-    def __init__(self, name: str, sound: Any) -> None:
-        super().__init__(name, sound.samplerate, sound.channels, sound.frames)
-        self._sound = sound
-
-    def _read(self, frames: int) -> Samples:
-        import soundfile
-
-        try:
-            block = self._sound.read(frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as failure:
-            raise AudioError(
-                f"{self._name} is damaged or truncated: {_reason(failure)}"
-            ) from failure
-        samples: Samples = np.ascontiguousarray(block.T)
-        return samples
-
-
-class _FfmpegReader(_PcmReader):
-    def __init__(self, name: str, pcm: Pcm, program: _Program) -> None:
-        super().__init__(name, pcm, program.read, None)
-        self._program = program
-
-    def _read(self, frames: int) -> Samples:
-        block = super()._read(frames)
-        if not block.shape[1] and (complaint := self._program.complaint()):
-            raise AudioError(f"{self._name} is damaged or truncated: ffmpeg says: {complaint}")
-        return block
-
-
-class _Arriving:
-    """Reads from a stream what has arrived, and does not wait for all that is asked for."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        # `read1` gives what is there; `read` would wait for more, save on an unbuffered stream.
-        self._read: Read = getattr(stream, "read1", stream.read)
-        self._stream = stream
-        self._enough = 0
-        # A wider pipe lets a fast writer get ahead. Where there is no such thing, it does not.
-        with suppress(ImportError, AttributeError, OSError, TypeError):
-            import fcntl
-
-            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    def expect(self, pcm: Pcm) -> None:
-        """From now on wait a moment, where less PCM than that moment's is there.
-
-        A block costs the codec some time, and the file of codes some bytes, however short it is.
-        """
-        self._enough = int(_PATIENCE * pcm.sample_rate) * pcm.frame_bytes
-
-    def __call__(self, count: int) -> bytes:
-        data = self._read(min(count, _PIECE))
-        parts, size = [data], len(data)
-        deadline = monotonic() + _PATIENCE
-        while data and size < count:
-            patience = max(0.0, deadline - monotonic()) if size < self._enough else 0.0
-            if not self._has_more(patience):
-                break
-            data = self._read(min(count - size, _PIECE))
-            parts.append(data)
-            size += len(data)
-        return b"".join(parts)
-
-    def _has_more(self, patience: float) -> bool:
-        """Whether a read would not wait, or not longer than `patience` seconds."""
-        try:
-            ready, _, _ = select.select([self._stream], [], [], patience)
-        except (OSError, TypeError, ValueError):  # it is no file, or none that can be asked
-            return False
-        return bool(ready)
-
-
-class _Tee:
-    """Reads, and keeps what it read for whoever must start again."""
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self.seen = bytearray()
-
-    def __call__(self, count: int) -> bytes:
-        part = self._read(count)
-        self.seen += part
-        return part
-
-
-@contextmanager
-def _spooled(start: bytes, read: Read) -> Iterator[tuple[IO[bytes], Path]]:
-    """A temporary file of `start` and all that `read` gives, and its path."""
-    with tempfile.NamedTemporaryFile(prefix="acomp-") as spool:
-        spool.write(start)
-        while part := read(_PIECE):
-            spool.write(part)
-        spool.seek(0)
-        yield spool.file, Path(spool.name)
-
-
-class _Program:
-    """A running program whose output is read; it calls its input `source` in its messages."""
-
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], source: str) -> None:
-        assert process.stdout is not None
-        self._process = process
-        self._errors = errors
-        self._source = source
-        self.read: Read = process.stdout.read
-
-    def complaint(self) -> str:
-        """Once its output has ended: "", or where it failed its last line of standard error."""
-        code = self._process.wait()
-        if code == 0:
-            return ""
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _HEAD_BYTES, 0))
-        lines = self._errors.read().decode(errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-        return last.strip().removeprefix(f"{self._source}: ")
-
-
-@contextmanager
-def _running(command: list[str], source: str) -> Iterator[_Program]:
-    # Standard error goes to a file: nobody reads it meanwhile, and a full pipe would block.
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-        ) as process,
-    ):
-        try:
-            yield _Program(process, errors, source)
-        finally:
-            process.kill()
-
-
-def _promised_bytes(head: bytes) -> int:
-    """Length that the header of an AIFF, AU or Wave64 file gives; 0 where it gives none.
-
-    libsndfile takes what is there for the whole of such a file.
-    """
-    if head.startswith(b"FORM"):
-        size, before = int.from_bytes(head[4:8]), 8
-    elif head.startswith(b".snd"):
-        size, before = int.from_bytes(head[8:12]), int.from_bytes(head[4:8])
-    elif head.startswith(b"riff"):
-        size, before = int.from_bytes(head[16:24], "little"), 0
-    else:
-        return 0
-    return 0 if size in (UNKNOWN_SIZE, (1 << 64) - 1) else before + size
-
-
-def _ogg_ends(file: IO[bytes], size: int) -> bool:
-    """Whether the last page is whole and is marked as its stream's end (RFC 3533, section 6)."""
-    file.seek(max(size - _MAX_OGG_PAGE, 0))
-    tail = file.read()
-    page = tail[max(tail.rfind(b"OggS"), 0) :]
-    if len(page) < 27:
-        return False
-    segments = page[27 : 27 + page[26]]
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(segments)
-
-
-def _mp3_is_counted(file: IO[bytes]) -> bool:
-    """Whether an MP3's first frame says how many there are (the Xing, Info and VBRI headers)."""
-    file.seek(0)
-    tag = file.read(10)
-    if tag.startswith(b"ID3"):  # ID3v2.4, section 3.1: 28 bits, seven to a byte
-        size = sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
-        file.seek(10 + size)
-    else:
-        file.seek(0)
-    start = file.read(_HEAD_BYTES)
-    return any(mark in start for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def _stream_name(stream: BinaryIO) -> str:
-    return "standard input" if getattr(stream, "name", "") in ("<stdin>", 0) else "the stream"
-
-
-def _reason(failure: Exception) -> str:
-    """What libsndfile says."""
-    text = str(getattr(failure, "error_string", failure)).removeprefix("Error : ")
-    return f"libsndfile says: {' '.join(text.split()).rstrip('.') or 'no reason'}"
-
-
-def _truncated(name: str, promised: int, there: int, unit: str) -> AudioError:
-    return AudioError(
-        f"{name} is truncated: the header promises {promised} {unit}, {there} are there; "
-        "fetch or make it again"
-    )
-
-
-def _unreadable(name: str, failure: OSError) -> AudioError:
-    reason = (failure.strerror or str(failure)).lower()
-    return AudioError(f"cannot read {name}: {reason}")

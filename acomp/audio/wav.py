@@ -24,8 +24,11 @@ _PIECE = 1 << 16
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 # The rest of the sub-format of an extensible WAV whose first two bytes are an ordinary format.
 _BASE_GUID = bytes.fromhex("000000001000800000aa00389b71")
-# Sizes that programs write when they cannot know: sox, several, arecord, ffmpeg.
-_PLACEHOLDERS = (0x7FFFF000, 0x7FFFFFFF, 0x80000000, UNKNOWN_SIZE, (1 << 63) - 1, (1 << 64) - 1)
+# Sizes that programs write when they cannot know: sox, several, arecord, ffmpeg; each of them less
+# what a header takes, where a program counts it in, and rounded down to a power of two by some.
+_PLACEHOLDERS = (0x7FFF0000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, UNKNOWN_SIZE)
+_PLACEHOLDER_SLACK = 128
+_LONG_PLACEHOLDERS = ((1 << 63) - 1, (1 << 64) - 1)
 _FORMATS = {
     (_PCM, 1): FORMATS["u8"],
     (_PCM, 2): FORMATS["s16le"],
@@ -58,6 +61,15 @@ class WavHeader:
         width, rest = divmod(self.frame_bytes, self.channels)
         form = None if rest else _FORMATS.get((self.encoding, width))
         return None if form is None else Pcm(self.sample_rate, self.channels, form)
+
+    def promised(self, there: int) -> int:
+        """Bytes of samples that are due in a file in which `there` bytes follow the header.
+
+        A size has 32 bits: of samples that take 4 GiB or more it holds the rest of a division.
+        """
+        if self.data_bytes is None:
+            return there
+        return self.data_bytes + (max(0, there - self.data_bytes) >> 32 << 32)
 
 
 def is_wav(magic: bytes) -> bool:
@@ -96,8 +108,8 @@ def read_header(magic: bytes, read: Read, name: str) -> WavHeader:
     if long_bytes is not None and size == UNKNOWN_SIZE:
         size = long_bytes
     # A size of 0 is true where more of the RIFF follows, and otherwise was never filled in.
-    unfilled = size == 0 and not MAGIC_BYTES + chunks.taken - 8 < riff_bytes < 0x7FFFF000
-    unknown = unfilled or any(0 <= most - size < frame_bytes for most in _PLACEHOLDERS)
+    unfilled = size == 0 and not MAGIC_BYTES + chunks.taken - 8 < riff_bytes < 0x7FFF0000
+    unknown = unfilled or _is_placeholder(size, frame_bytes)
     return WavHeader(encoding, sample_rate, channels, frame_bytes, None if unknown else size)
 
 
@@ -120,6 +132,11 @@ def build_header(pcm: Pcm, data_bytes: int | None) -> bytes:
         b"data",
         UNKNOWN_SIZE if data_bytes is None else data_bytes,
     )
+
+
+def _is_placeholder(size: int, frame_bytes: int) -> bool:
+    slack = max(frame_bytes, _PLACEHOLDER_SLACK)
+    return any(0 <= most - size < slack for most in _PLACEHOLDERS + _LONG_PLACEHOLDERS)
 
 
 class _Chunks:
@@ -152,10 +169,23 @@ def _parse_format(chunk: bytes, name: str) -> tuple[int, int, int, int]:
     """Encoding, channels, sample rate and bytes of a frame, from a `fmt ` chunk."""
     if len(chunk) < 16:
         raise AudioError(f"{name} is damaged: its WAV format is cut short")
-    encoding, channels, sample_rate, _, frame_bytes, _ = struct.unpack("<HHIIHH", chunk[:16])
+    encoding, channels, sample_rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", chunk[:16])
     if encoding == _EXTENSIBLE and chunk[26:40] == _BASE_GUID:
         encoding = int.from_bytes(chunk[24:26], "little")
     check_layout(name, sample_rate, channels)
+    if encoding in (_PCM, _FLOAT):
+        frame_bytes = _frame_bytes(channels, bits, frame_bytes)
     if frame_bytes == 0:
         raise AudioError(f"{name} is damaged: its WAV format gives a sample no bytes")
     return encoding, channels, sample_rate, frame_bytes
+
+
+def _frame_bytes(channels: int, bits: int, stated: int) -> int:
+    """Bytes of a frame of PCM, which follow from the bits of a sample.
+
+    Where a header states others, every other reader believes the bits too. But 24 bits may stand
+    in 32 (as `libsndfile` reads them), and a header that leaves the bits out is believed.
+    """
+    if bits == 0 or (bits == 24 and stated == 4 * channels):
+        return stated
+    return channels * -(-bits // 8)

@@ -1,0 +1,254 @@
+"""How long files are by their own headers, against how long they are: what shows a cut.
+
+Most decoders take what is there for the whole of a file. Each form tells its size in its own way;
+only what has to be known of it for that is read here, in steps from header to header.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import IO, Literal
+
+from acomp.audio.findings import Findings
+from acomp.audio.streams import Window
+from acomp.audio.wav import UNKNOWN_SIZE
+
+_OGG_HEADER = 27
+_MAX_OGG_PAGE = _OGG_HEADER + 255 + 255 * 255
+_MAX_STEPS = 1_000_000
+_EBML_HEADER, _EBML_SEGMENT, _EBML_CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_EBML_PARTS = (
+    *(_EBML_HEADER, _EBML_SEGMENT, _EBML_CLUSTER, 0xBF, 0xEC, 0x1043A770, 0x114D9B74, 0x1254C367),
+    *(0x1549A966, 0x1654AE6B, 0x1941A469, 0x1C53BB6B),
+    *(0x5854, 0xA0, 0xA3, 0xA7, 0xAB, 0xE7),  # those in a cluster
+)
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEAD_BYTES = 1 << 16
+_MP4_BOXES = (
+    *(b"emsg", b"free", b"ftyp", b"idat", b"mdat", b"meta", b"mfra", b"moof", b"moov", b"pdin"),
+    *(b"pnot", b"prft", b"sidx", b"skip", b"ssix", b"styp", b"udta", b"uuid", b"wide"),
+)
+_CAF_CHUNKS = (
+    *(b"chan", b"data", b"desc", b"edct", b"free", b"info", b"inst", b"kuki", b"mark", b"midi"),
+    *(b"ovvw", b"pakt", b"peak", b"regn", b"strg", b"umid", b"uuid"),
+)
+_FLV_TAGS = (8, 9, 18)
+_TS_PACKETS = {0: 188, 4: 192}
+"""Lengths of the packets of a transport stream, by where in them the mark stands."""
+
+Extents = Iterator[int]
+"""Where one part of a file after the other ends, by their headers; what is no part is passed over,
+for bytes that came to stand behind a file are no loss."""
+
+
+def check_extent(file: IO[bytes], head: bytes, findings: Findings) -> None:
+    """Tell `findings` what is missing at the end of a file that begins with `head`.
+
+    Raises:
+        AudioError: something is, and is not to be recovered.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if head.startswith(b"OggS"):
+        _check_ogg(file, size, findings)
+    end = 0
+    for _, end in zip(range(_MAX_STEPS), _extents(file, head, size), strict=False):
+        if end > size + 1:  # a missing pad byte is no loss
+            break
+    if end > size + 1:
+        findings.lost(f"truncated: the header promises {end} bytes, {size} are there")
+
+
+def _extents(file: IO[bytes], head: bytes, size: int) -> Extents:
+    walks: list[tuple[bool, Callable[[], Extents]]] = [
+        (head.startswith(b"FORM"), lambda: iter([_within(head[4:8], 8)])),
+        (head.startswith(b".snd"), lambda: iter([_within(head[8:12], int.from_bytes(head[4:8]))])),
+        (head.startswith(b"riff"), lambda: iter([_wave64(head)])),
+        (head.startswith((b".SoX", b"XoS.")), lambda: iter([_sox(head)])),
+        (head.startswith(b"RIFF") and head[8:11] == b"AVI", lambda: _avi(file, size)),
+        (head.startswith(b"\x1a\x45\xdf\xa3"), lambda: _matroska(file, size)),
+        (head.startswith(b"FLV\x01"), lambda: _flv(file, size)),
+        (head.startswith(_ASF_HEADER), lambda: iter([_asf(file)])),
+        (head.startswith(b"caff"), lambda: _caf(file, size)),
+        (head[4:8] in _MP4_BOXES, lambda: _mp4(file, size)),
+    ]
+    for is_it, walk in walks:
+        if is_it:
+            return walk()
+    for at, length in _TS_PACKETS.items():
+        if len(head) > 3 * length and set(head[at : 3 * length : length]) == {0x47}:
+            return _transport(file, size, at, length)
+    return iter(())
+
+
+def _transport(file: IO[bytes], size: int, at: int, length: int) -> Extents:
+    last = size // length * length
+    if _at(file, last + at, 1) == b"\x47":
+        yield last + length
+
+
+def _sox(head: bytes) -> int:
+    order: Literal["little", "big"] = "little" if head[0] == ord(".") else "big"
+    return 4 + int.from_bytes(head[4:8], order) + 4 * int.from_bytes(head[8:16], order)
+
+
+def _within(field: bytes, before: int) -> int:
+    """What a size of 32 bits says, after so many bytes; 0 where it was not known."""
+    length = int.from_bytes(field)
+    return 0 if length in (UNKNOWN_SIZE, 0x80000000, 0x7FFFFFFF) else before + length
+
+
+def _wave64(head: bytes) -> int:
+    length = int.from_bytes(head[16:24], "little")
+    return 0 if length >= (1 << 63) - 1 else length
+
+
+def _avi(file: IO[bytes], size: int) -> Extents:
+    position = 0
+    while position < size and (head := _at(file, position, 12))[:4] == b"RIFF":
+        length = int.from_bytes(head[4:8], "little")
+        if length in (0, UNKNOWN_SIZE):  # nobody came back to fill it in
+            return
+        position += 8 + length + length % 2
+        yield position
+
+
+def _mp4(file: IO[bytes], size: int) -> Extents:
+    """Boxes (ISO/IEC 14496-12, section 4.2)."""
+    position = 0
+    while position < size:
+        head = _at(file, position, 16)
+        length = int.from_bytes(head[:4])
+        if length == 1:
+            length = int.from_bytes(head[8:16])
+        if length < 8 or head[4:8] not in _MP4_BOXES:  # up to the end, or no box
+            return
+        position += length
+        yield position
+
+
+def _caf(file: IO[bytes], size: int) -> Extents:
+    position = 8
+    while position < size:
+        head = _at(file, position, 12)
+        length = int.from_bytes(head[4:12], signed=True)
+        if length < 0 or head[:4] not in _CAF_CHUNKS:  # up to the end, or no chunk
+            return
+        position += 12 + length
+        yield position
+
+
+def _flv(file: IO[bytes], size: int) -> Extents:
+    """Tags, each followed by the size of itself."""
+    position = int.from_bytes(_at(file, 5, 4)) + 4
+    while position < size:
+        head = _at(file, position, 11)
+        if head[0] not in _FLV_TAGS or any(head[8:]):
+            return
+        position += 11 + int.from_bytes(head[1:4]) + 4
+        yield position
+
+
+def _asf(file: IO[bytes]) -> int:
+    """The size in the file properties; 0 where it was not known (a broadcast)."""
+    head = _at(file, 0, _ASF_HEAD_BYTES)
+    at = head.find(_ASF_FILE)
+    is_live = at < 0 or int.from_bytes(head[at + 88 : at + 92], "little") & 1
+    return 0 if is_live else int.from_bytes(head[at + 40 : at + 48], "little")
+
+
+def _matroska(file: IO[bytes], size: int) -> Extents:
+    """Elements of the first two levels, and the third where a length was not known (RFC 8794)."""
+    position = 0
+    while position < size:
+        head = _at(file, position, 12)
+        kind, after = _ebml_number(head, 0, keep_mark=True)
+        length, after = _ebml_number(head, after)
+        if not after or kind not in _EBML_PARTS:
+            return
+        unknown = length is None
+        if kind == _EBML_SEGMENT or (kind == _EBML_CLUSTER and unknown):
+            position += after
+        elif length is None:
+            return
+        else:
+            position += after + length
+        if length is not None:
+            yield position if kind != _EBML_SEGMENT else position + length
+
+
+def _ebml_number(data: bytes, at: int, *, keep_mark: bool = False) -> tuple[int | None, int]:
+    """A number of variable length at `at`, and where it ends (0 where there is none).
+
+    The number is None where all its bits are set: a length that was not known.
+    """
+    if at >= len(data) or not data[at]:
+        return None, 0
+    width = 9 - data[at].bit_length()
+    field = data[at : at + width]
+    if len(field) < width:
+        return None, 0
+    marked = int.from_bytes(field)
+    value = marked - (1 << (7 * width))
+    unknown = value == (1 << (7 * width)) - 1
+    return (marked if keep_mark else None if unknown else value), at + width
+
+
+def _check_ogg(file: IO[bytes], size: int, findings: Findings) -> None:
+    """Whether the last page is whole and is marked as its stream's end (RFC 3533, section 6)."""
+    page = _last_page(Window(file, 0, size))
+    if len(page) < _OGG_HEADER or len(page) < _page_bytes(page):
+        findings.lost("truncated: its last Ogg page is not there")
+    elif not page[5] & 4:
+        findings.remark("has no end mark on its last Ogg page: more may have been there")
+
+
+def ogg_is_ended(window: Window) -> bool:
+    """Whether the last page of an Ogg file is marked as the last."""
+    page = _last_page(window)
+    return len(page) >= _OGG_HEADER and bool(page[5] & 4)
+
+
+def _last_page(window: Window) -> bytes:
+    window.seek(max(window.size - _MAX_OGG_PAGE, 0))
+    tail = window.read(_MAX_OGG_PAGE)
+    return tail[max(tail.rfind(b"OggS"), 0) :]
+
+
+def ogg_links(file: IO[bytes], size: int) -> list[tuple[int, int]]:
+    """The files that an Ogg file was joined of, where each begins and ends (RFC 3533, section 4).
+
+    The streams of one begin on its first pages; a page that begins one later begins another file.
+    """
+    begins, position, is_among_first = [0], 0, True
+    while position < size:
+        page = _at(file, position, _OGG_HEADER + 255)
+        if not page.startswith(b"OggS") or len(page) < _OGG_HEADER:
+            position = _next_page(file, position + 1, size)
+            continue
+        is_first = bool(page[5] & 2)
+        if is_first and not is_among_first:
+            begins.append(position)
+        is_among_first = is_first
+        position += _page_bytes(page)
+    return list(zip(begins, [*begins[1:], size], strict=True))
+
+
+def _page_bytes(page: bytes) -> int:
+    return _OGG_HEADER + page[26] + sum(page[_OGG_HEADER : _OGG_HEADER + page[26]])
+
+
+def _next_page(file: IO[bytes], position: int, size: int) -> int:
+    """Where the next page may begin, from `position` on; `size` where none does."""
+    while position < size:
+        found = _at(file, position, _MAX_OGG_PAGE).find(b"OggS")
+        if found >= 0:
+            return position + found
+        position += _MAX_OGG_PAGE - 3
+    return size
+
+
+def _at(file: IO[bytes], position: int, count: int) -> bytes:
+    file.seek(position)
+    return file.read(count)

@@ -1,0 +1,401 @@
+"""What ffmpeg's libraries read, through PyAV: whatever is neither PCM nor one of libsndfile's own.
+
+A file is opened by its content, never by its name, and by the demuxers of `_DEMUXERS` alone; none
+of these opens another file, and none could: the only source they are given is the open one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from acomp.audio.base import AudioReader
+from acomp.audio.findings import Findings
+from acomp.audio.mpeg import counted_seconds, find_frame, frame_bytes, is_summary
+from acomp.audio.samples import Samples, check_layout, to_channels
+from acomp.audio.streams import Window
+from acomp.errors import AudioError
+
+_DEMUXERS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "ast", "au", "avi", "avr", "caf", "dsf", "dts"),
+    *("dtshd", "eac3", "epaf", "flac", "flv", "g722", "gsm", "gxf", "iff", "ilbc", "ircam", "loas"),
+    *("matroska", "mlp", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "mxf", "nistsphere"),
+    *("nut", "ogg", "oma", "qcp", "qoa", "rka", "rm", "shn", "sox", "tak", "truehd", "tta", "voc"),
+    *("vqf", "w64", "wav", "wsd", "wtv", "wv", "wve", "xwma"),
+)
+"""ffmpeg's names of the forms it may read: no playlist, no manifest, no list of files is one."""
+_EXACT = ("flac", "nistsphere", "tta", "wv", "wve")
+"""Demuxers whose files state their length to the sample."""
+_NEAR = ("aiff", "ape", "ast", "au", "dsf", "mpc", "mpc8", "ogg", "qoa", "shn", "tak", "w64", "wav")
+"""Those whose files state it to a frame or so."""
+_ROUGH = ("flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "nut", "rm")
+"""Those of containers that state about how long they are."""
+_BY_NAME = {".g722": "g722", ".gsm": "gsm"}
+"""Demuxers of forms that have no mark by which they could be known, by suffix."""
+_NEAR_SECONDS, _ROUGH_SECONDS, _ROUGH_SHARE = 0.25, 1.0, 0.05
+_SYNCS = {
+    "aac": rb"\xff[\xf0\xf1\xf8\xf9]",
+    "ac3": rb"\x0b\x77",
+    "dts": rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80|\x1f\xff\xe8\x00|\xff\x1f\x00\xe8",
+    "eac3": rb"\x0b\x77",
+    "loas": rb"\x56[\xe0-\xff]",
+    "mp3": rb"",
+}
+"""Demuxers of bare frames, among which there can be bytes that are no sound, and how a frame of
+theirs begins; those of MPEG audio are known by more than that."""
+_OPEN_ENDED = ("caf",)
+"""Demuxers that call the last packet of a file cut, where its length was left open."""
+_MPEG_PADDING = 4 * 1152
+"""Samples that an encoder of MPEG audio puts before and behind the sound, at most."""
+_TIMED = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "ogg")
+"""Demuxers that give packets the time that stands in the file."""
+_GAP_SECONDS = 0.1
+_AMR_SENT, _AMR_SECONDS = 9, 0.02
+"""From which frame type on a frame of AMR holds no sound, and how long each lasts."""
+_OPUS_HEAD = b"OpusHead"
+_OPUS_RATE = 48_000
+_BUFFER_BYTES = 1 << 16
+
+
+class UnknownFormError(AudioError):
+    """The file is of no form that ffmpeg may read."""
+
+
+def open_ffmpeg(window: Window, findings: Findings, before: float = 0.0) -> AudioReader:
+    """Open what stands in a window of a file, after so many seconds of other parts.
+
+    Raises:
+        UnknownFormError: it is of none of these forms.
+        AudioError: it has no sound, or sound that cannot be decoded.
+    """
+    import av
+
+    counted = counted_seconds(window)
+    window.seek(0)
+    try:
+        container = av.open(
+            window,
+            "r",
+            format=_BY_NAME.get(Path(findings.name).suffix.lower()),
+            container_options={
+                "format_whitelist": ",".join(_DEMUXERS),
+                "codec_whitelist": _audio_decoders(),
+                "protocol_whitelist": "none",
+            },
+            metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES,
+            io_open=_refuse,
+        )
+    except (av.FFmpegError, ValueError) as failure:
+        window.check()
+        raise UnknownFormError(f"cannot read {findings.name}: {_reason(failure)}") from failure
+    try:
+        return FfmpegReader(window, container, findings, counted, before)
+    except BaseException:
+        container.close()
+        raise
+
+
+@cache
+def _audio_decoders() -> str:
+    """The names of all decoders of audio: those of pictures are not for us to run."""
+    import av
+
+    names = []
+    for name in av.codecs_available:
+        try:
+            codec = av.codec.Codec(name, "r")
+        except av.codec.codec.UnknownCodecError:
+            continue  # it can be written alone
+        if codec.type == "audio":
+            names.append(name)
+    return ",".join(names)
+
+
+def _refuse(*_: object) -> IO[bytes]:
+    raise OSError("a file of audio opens no other")
+
+
+class FfmpegReader(AudioReader):
+    """Reads one container, packet by packet.
+
+    It never seeks, so the decoder sees all packets in their order, and the samples are the same
+    however they are asked for.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        container: Any,
+        findings: Findings,
+        counted: float | None,
+        before: float,
+    ) -> None:
+        self._window = window
+        self._container = container
+        self._demuxer: str = container.format.name
+        self._counted = counted if self._demuxer == "mp3" else None
+        """Seconds of an MP3 that counts its frames: else ffmpeg guesses, from the bit rate."""
+        self._before = before
+        self._stream = _sound_of(container, findings.name)
+        self._decoder = self._stream.codec_context
+        self._decoder.thread_count = 1
+        self._findings = findings
+        self._layout: tuple[int, int] | None = None
+        """Sample rate and channels of the first frame."""
+        self._decoded: deque[Samples] = deque()
+        self._ready = 0
+        """Samples in `_decoded`."""
+        self._taken = 0
+        """Samples decoded so far."""
+        self._last = b""
+        """The last packet, where that is MPEG audio by itself."""
+        self._due_at: int | None = None
+        """When the next packet of an Ogg is due."""
+        self._steps = self._decoding()
+        while self._layout is None and next(self._steps, False):
+            pass
+        if self._layout is None:
+            raise AudioError(f"cannot read {findings.name}: it has no sound, or none whole enough")
+        super().__init__(findings, *self._layout, self._stated())
+        self.resources.callback(container.close)
+
+    def _read(self, frames: int) -> Samples:
+        while self._ready < frames and next(self._steps, False):
+            pass
+        parts, due = [np.zeros((self.channels, 0), np.float32)], min(frames, self._ready)
+        self._ready -= due
+        while due:
+            part = self._decoded.popleft()
+            if part.shape[1] > due:
+                self._decoded.appendleft(part[:, due:])
+                part = part[:, :due]
+            parts.append(part)
+            due -= part.shape[1]
+        return parts[1] if len(parts) == 2 else np.concatenate(parts, axis=1)
+
+    def check_end(self) -> None:
+        there, due = self._taken / self.sample_rate, self._least_seconds()
+        if self._taken < round(due * self.sample_rate):
+            self._findings.lost(f"truncated: it ends after {there:.3f} s of {due:.3f} or more")
+        elif self._counted is None and len(self._last) < (frame_bytes(self._last) or 0):
+            self._findings.lost("truncated: it ends within a frame")
+
+    def _decoding(self) -> Iterator[bool]:
+        """Decode one packet more with each step."""
+        import av
+
+        failed_at: int | None = None
+        """Where the demuxer last came upon what it does not understand."""
+        is_ended = False
+        while not is_ended:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:  # the last has none, and says that there are no more
+                        self._take(packet)
+                        yield True
+                is_ended = True
+            except EOFError:
+                is_ended = True
+            except av.FFmpegError:
+                is_ended = failed_at == self._taken
+                failed_at = self._taken
+                if is_ended or self._demuxer in _SYNCS:
+                    self._note_noise(at_end=is_ended)
+            self._window.check()
+        with suppress(av.FFmpegError):
+            for frame in self._decoder.decode(None):
+                self._keep(frame)
+        yield self._ready > 0
+
+    def _note_noise(self, *, at_end: bool) -> None:
+        if self._demuxer in _SYNCS or (at_end and self._least_seconds()):
+            # What is missing is seen at the end.
+            self._findings.remark(f"has bytes that are no sound, {self._time} s in")
+        else:
+            self._findings.lost(f"damaged or truncated: it cannot be read {self._time} s in")
+
+    def _take(self, packet: Any) -> None:
+        import av
+
+        if packet.is_corrupt and self._demuxer not in _OPEN_ENDED:
+            self._lose_a_part()
+        if self._demuxer in _TIMED:
+            self._check_gap(packet)
+        if self._demuxer == "mp3":
+            self._last = bytes(packet)
+        try:
+            frames = self._decoder.decode(packet)
+        except (av.FFmpegError, EOFError):
+            frames = self._decoded_again(packet)
+        for frame in frames:
+            self._keep(frame)
+
+    def _decoded_again(self, packet: Any) -> list[Any]:
+        """The frames of a packet that the decoder refused, in which something may come before."""
+        import av
+
+        data = bytes(packet)
+        if self._demuxer == "amr" and len(data) == 1:
+            return self._amr_pause(data)
+        sync = _SYNCS.get(self._demuxer)
+        if sync is None:
+            return self._undecodable()
+        if self._demuxer == "mp3":
+            begin = find_frame(data)
+        else:
+            found = re.search(sync, data)
+            begin = found.start() if found else -1
+        if begin < 0:
+            self._last = b""
+            self._findings.remark(f"has {len(data)} bytes that are no sound, {self._time} s in")
+            return []
+        if self._demuxer == "mp3" and is_summary(data[begin:]):
+            return []  # files were joined
+        if begin == 0:
+            return self._undecodable()
+        self._findings.remark(f"has {begin} bytes that are no sound, {self._time} s in")
+        try:
+            frames: list[Any] = self._decoder.decode(av.Packet(data[begin:]))
+        except (av.FFmpegError, EOFError):
+            return self._undecodable()
+        return frames
+
+    def _amr_pause(self, data: bytes) -> list[Any]:
+        """A frame that says that nothing was sent, in which a pause is heard (RFC 4867)."""
+        if data[0] >> 3 & 15 < _AMR_SENT:
+            self._findings.remark(f"has a byte that is no sound, {self._time} s in")
+            return []
+        rate = self._decoder.sample_rate
+        self._layout = self._layout or (rate, 1)
+        self._add(np.zeros((self._layout[1], int(rate * _AMR_SECONDS)), np.float32))
+        return []
+
+    def _undecodable(self) -> list[Any]:
+        self._findings.lost(f"damaged or truncated: a part of it, {self._time} s in, is no sound")
+        return []
+
+    def _lose_a_part(self) -> None:
+        if self._taken:
+            self._findings.lost(f"damaged or truncated: a part is missing, {self._time} s in")
+        else:  # a recording of what was on the air already
+            self._findings.remark("begins within a packet")
+
+    def _check_gap(self, packet: Any) -> None:
+        """Whether the packets follow each other: Ogg's must; others may stand for their time."""
+        if packet.pts is None:
+            return
+        if self._due_at is not None:
+            gap = float((packet.pts - self._due_at) * packet.time_base)
+            if gap > _GAP_SECONDS and self._demuxer == "ogg":
+                self._findings.lost(f"damaged: {gap:.2f} s are missing, {self._time} s in")
+            elif gap > _GAP_SECONDS:
+                self._findings.remark(f"leaves {gap:.2f} s out, {self._time} s in")
+        self._due_at = packet.pts + packet.duration if packet.duration else None
+
+    def _keep(self, frame: Any) -> None:
+        if frame.is_corrupt:
+            self._lose_a_part()
+        samples = _samples_of(frame)
+        layout = (int(frame.sample_rate), samples.shape[0])
+        if self._layout is None:
+            check_layout(self._findings.name, *layout)
+            self._layout = layout
+        if layout != self._layout:
+            rate, channels = self._layout
+            if layout[0] != rate or layout[1] != 1:
+                self._findings.lost(
+                    f"damaged, or joined of parts that differ: {self._time} s in, {channels} "
+                    f"channels at {rate} Hz become {layout[1]} at {layout[0]}"
+                )
+                return
+            samples = to_channels(samples, channels)
+        if samples.shape[1]:
+            self._add(samples)
+
+    def _add(self, samples: Samples) -> None:
+        self._decoded.append(samples)
+        self._ready += samples.shape[1]
+        self._taken += samples.shape[1]
+
+    @property
+    def _time(self) -> str:
+        """Where the decoder is."""
+        rate = self._layout[0] if self._layout else 1
+        return f"{self._before + self._taken / rate:.2f}"
+
+    def _stated(self) -> int | None:
+        """Samples per channel, as the file states them."""
+        assert self._layout is not None
+        rate, _ = self._layout
+        if self._stream.duration is None or (self._demuxer in _SYNCS and self._counted is None):
+            return None  # or what there is is a guess from the bit rate
+        ticks = self._stream.duration
+        if self._demuxer == "ogg":
+            ticks -= max(0, self._stream.start_time or 0)
+        length = round(ticks * self._stream.time_base * rate)
+        head = bytes(self._decoder.extradata or b"")
+        if self._demuxer == "ogg" and head.startswith(_OPUS_HEAD):  # RFC 7845, section 5.1
+            length -= int.from_bytes(head[10:12], "little") * rate // _OPUS_RATE
+        if self._counted is not None:  # where files were joined, ffmpeg guesses again
+            length = min(length, round(self._counted * rate))
+        return max(0, length) or None
+
+    def _least_seconds(self) -> float:
+        """How long the sound must be, for the file to be whole; 0 where that is not known."""
+        stated = self._stated()
+        seconds = 0.0 if stated is None or self._layout is None else stated / self._layout[0]
+        if self._demuxer in _EXACT:
+            return seconds
+        if self._demuxer == "mp3" and self._layout is not None:
+            return max(0.0, (self._counted or 0.0) - _MPEG_PADDING / self._layout[0])
+        if self._demuxer in _NEAR:
+            return max(0.0, seconds - _NEAR_SECONDS)
+        if self._demuxer in _ROUGH and len(self._container.streams) == 1:
+            seconds = seconds or (self._container.duration or 0) / 1_000_000
+            return max(0.0, seconds * (1 - _ROUGH_SHARE) - _ROUGH_SECONDS)
+        return 0.0
+
+
+def _sound_of(container: Any, name: str) -> Any:
+    """The first stream of sound that there is a decoder for."""
+    sounds = list(container.streams.audio)
+    if not sounds:
+        kinds = sorted({stream.type for stream in container.streams} & {"video", "subtitle"})
+        raise AudioError(
+            f"cannot read {name}: it has no sound, only {' and '.join(kinds) or 'data'}"
+        )
+    for stream in sounds:
+        if stream.codec_context is not None:
+            return stream
+    raise AudioError(
+        f"cannot read {name}: its sound is encrypted, or of no codec that is known here"
+    )
+
+
+def _samples_of(frame: Any) -> Samples:
+    """A frame's samples `[channels, time]`."""
+    try:
+        values = frame.to_ndarray()
+    except ValueError as failure:
+        raise AudioError(f"samples of the form {frame.format.name} cannot be used") from failure
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        samples = values.astype(np.float32)
+    if values.dtype.kind == "u":
+        samples -= np.float32(128)
+    if values.dtype.kind != "f":
+        samples /= np.float32(1 << (8 * values.dtype.itemsize - 1))
+    return np.ascontiguousarray(samples)
+
+
+def _reason(failure: Exception) -> str:
+    return getattr(failure, "strerror", None) or str(failure)
