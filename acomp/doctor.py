@@ -19,7 +19,7 @@ from acomp.engines import pick_engine
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, PAGES, TRAINING
 
-PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors")
+PACKAGES = ("torch", "numpy", "soundfile", "soxr", "av", "safetensors")
 
 
 State = Literal["ok", "not here", "not in order"]
@@ -187,5 +187,5 @@ def _weights(name: str) -> str:
 def _ffmpeg() -> str:
     path = shutil.which("ffmpeg")
     if path is None:
-        raise _NotHereError("only what libsndfile reads can be read: no AAC, WMA or video")
+        raise _NotHereError("acomp eval can have no opus@KBPS")
     return path

@@ -420,7 +420,7 @@ def test_missing_empty_and_unreadable(tmp_path: Path) -> None:
     for path, words in [
         (tmp_path / "none.wav", "no such file"),
         (tmp_path, "it is a folder"),
-        (empty / "a.wav", "not a directory"),
+        (empty / "a.wav", "Not a directory"),
         (empty, "is empty"),
     ]:
         with pytest.raises(AudioError, match=words) as caught:
@@ -638,8 +638,9 @@ def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path) -> None:
 def test_what_a_form_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"\.flac has PCM_16, PCM_24"):
         AudioWriter(tmp_path / "a.flac", 24000, 1, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"at 44100 Hz: \.opus has 8000.*--sample-rate 48000"):
+        AudioWriter(tmp_path / "a.opus", 44_100, 1)
     for name, rate, channels in [
-        ("a.opus", 44_100, 1),
         ("a.mp3", 24_000, 6),
         ("a.flac", 24_000, 9),
     ]:

@@ -5,7 +5,7 @@ from acomp.audio.pcm import Pcm, PcmFormat, parse_format, parse_pcm
 from acomp.audio.reading import is_audio_name, open_audio, read_audio
 from acomp.audio.resampling import Resampler, resample
 from acomp.audio.samples import Audio, to_channels
-from acomp.audio.writing import AudioWriter, is_writable_name, write_audio
+from acomp.audio.writing import AudioWriter, fitting_rate, is_writable_name, write_audio
 
 __all__ = [
     "Audio",
@@ -14,6 +14,7 @@ __all__ = [
     "Pcm",
     "PcmFormat",
     "Resampler",
+    "fitting_rate",
     "is_audio_name",
     "is_writable_name",
     "open_audio",

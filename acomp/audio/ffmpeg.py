@@ -52,8 +52,9 @@ _SYNCS = {
 theirs begins; those of MPEG audio are known by more than that."""
 _OPEN_ENDED = ("caf",)
 """Demuxers that call the last packet of a file cut, where its length was left open."""
-_MPEG_PADDING = 4 * 1152
-"""Samples that an encoder of MPEG audio puts before and behind the sound, at most."""
+_MPEG_SECONDS, _MPEG_PADDING = 0.1, 0.4
+"""How much an MP3 may be shorter than its first frame says, without what the encoder put before and
+behind the sound and with it."""
 _TIMED = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "ogg")
 """Demuxers that give packets the time that stands in the file."""
 _GAP_SECONDS = 0.1
@@ -354,8 +355,9 @@ class FfmpegReader(AudioReader):
         seconds = 0.0 if stated is None or self._layout is None else stated / self._layout[0]
         if self._demuxer in _EXACT:
             return seconds
-        if self._demuxer == "mp3" and self._layout is not None:
-            return max(0.0, (self._counted or 0.0) - _MPEG_PADDING / self._layout[0])
+        if self._counted is not None:
+            is_trimmed = seconds < self._counted
+            return max(0.0, seconds - (_MPEG_SECONDS if is_trimmed else _MPEG_PADDING))
         if self._demuxer in _NEAR:
             return max(0.0, seconds - _NEAR_SECONDS)
         if self._demuxer in _ROUGH and len(self._container.streams) == 1:

@@ -1,11 +1,16 @@
-"""What is wrong with a source of audio: what of it is lost, and what is merely odd."""
+"""What is wrong with a source of audio: what of it is lost, and what is merely odd.
+
+Both are listed, and told by an `AcompWarning` each; the command line shows those as lines.
+"""
 
 from __future__ import annotations
 
-from acomp.errors import AudioError
+import warnings
+
+from acomp.errors import AcompWarning, AudioError
 
 RECOVER = "fetch or make it again, or take what can be read of it: --recover, recover=True"
-_MAX_FINDINGS = 100
+_MAX_FINDINGS = 20
 
 
 class Findings:
@@ -32,15 +37,15 @@ class Findings:
         """
         if not self.recover:
             raise AudioError(f"{self.name} is {what}; {RECOVER}")
-        _add(self.damage, f"is {what}")
+        self._add(self.damage, f"is {what}")
 
     def remark(self, what: str) -> None:
-        """Something is odd, and no sound is lost."""
-        _add(self.remarks, what)
+        """Something is odd, and no sound is lost: `what` follows "NAME "."""
+        self._add(self.remarks, what)
 
-
-def _add(findings: list[str], what: str) -> None:
-    if len(findings) < _MAX_FINDINGS and what not in findings:
-        findings.append(what)
-    elif len(findings) == _MAX_FINDINGS:
-        findings.append("has more of the kind")
+    def _add(self, findings: list[str], what: str) -> None:
+        if len(findings) == _MAX_FINDINGS - 1:
+            what = "has more of the kind, which is not listed"
+        if len(findings) < _MAX_FINDINGS and what not in findings:
+            findings.append(what)
+            warnings.warn(f"{self.name} {what}", AcompWarning, stacklevel=2)

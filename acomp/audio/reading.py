@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import warnings
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -55,7 +54,7 @@ def is_audio_name(path: Path, *, raw: bool = False) -> bool:
 def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = False) -> Audio:
     """All of a file or stream.
 
-    What is odd about it, and with `recover` what of it was lost, is told by Python warnings.
+    What is odd about it, and with `recover` what of it was lost, is told by warnings.
 
     Raises:
         AudioError: it cannot be read, is damaged, or ends early.
@@ -63,8 +62,6 @@ def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = Fal
     with open_audio(source, recover=recover) as reader:
         nothing = np.zeros((reader.channels, 0), np.float32)
         samples = np.concatenate([nothing, *reader.blocks(_PIECE)], axis=1)
-        for finding in (*reader.damage, *reader.remarks):
-            warnings.warn(f"{reader.name} {finding}", stacklevel=2)
         return Audio(samples, reader.sample_rate)
 
 
@@ -79,8 +76,8 @@ def open_audio(
     Args:
         source: a path, or a binary stream.
         raw: what is in there, where it is PCM without a header.
-        recover: take what can be read of a damaged or truncated source; `damage` of the reader
-            then tells what was lost, and where.
+        recover: take what can be read of a damaged or truncated source; `damage` of the reader,
+            and warnings, then tell what was lost, and where.
 
     Raises:
         AudioError: there is no such file, or it is of no form that can be read, or is truncated.

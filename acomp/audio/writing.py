@@ -30,20 +30,35 @@ class _Form:
     """libsndfile's name of the form."""
     subtypes: tuple[str, ...]
     """Subtypes it can have; the first is the default."""
+    rates: tuple[int, ...] = ()
+    """Sample rates in Hz that it can have, rising; any where there are none here."""
 
 
 _FORMS = {
     ".wav": _Form("WAV", ("PCM_16", "PCM_24", "FLOAT")),
     ".flac": _Form("FLAC", ("PCM_16", "PCM_24")),
     ".ogg": _Form("OGG", ("VORBIS",)),
-    ".opus": _Form("OGG", ("OPUS",)),
-    ".mp3": _Form("MP3", ("MPEG_LAYER_III",)),
+    ".opus": _Form("OGG", ("OPUS",), (8000, 12000, 16000, 24000, 48000)),
+    ".mp3": _Form(
+        "MP3",
+        ("MPEG_LAYER_III",),
+        (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    ),
 }
 
 
 def is_writable_name(path: Path, *, raw: bool = False) -> bool:
     """Whether a file's name is that of audio that can be written; `raw`: PCM without a header."""
     return path.suffix.lower() in (RAW_SUFFIXES if raw else _FORMS)
+
+
+def fitting_rate(target: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> int:
+    """`sample_rate`, or where the form of the target's suffix cannot have it the next it can."""
+    suffix = Path(target).suffix.lower() if isinstance(target, str | os.PathLike) else ".wav"
+    rates = _FORMS[suffix].rates if suffix in _FORMS else ()
+    if not rates or sample_rate in rates:
+        return sample_rate
+    return next((rate for rate in rates if rate > sample_rate), rates[-1])
 
 
 class AudioWriter:
@@ -97,6 +112,12 @@ class AudioWriter:
             known = ", ".join(self._form.subtypes)
             raise AudioError(f"cannot write {self._name} as {subtype}: {suffix} has {known}")
         check_layout(self._name, sample_rate, channels)
+        if self._form.rates and sample_rate not in self._form.rates:
+            rate = fitting_rate(f"a{suffix}", sample_rate)
+            raise AudioError(
+                f"cannot write {self._name} at {sample_rate} Hz: {suffix} has "
+                f"{', '.join(map(str, self._form.rates))}; --sample-rate {rate} resamples"
+            )
         self._sample_rate = sample_rate
         self._channels = channels
         self._resources = ExitStack()
