@@ -19,7 +19,7 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 import numpy as np
 
-from acomp.audio import AudioReader, AudioWriter, Pcm, PcmFormat, open_audio
+from acomp.audio import AudioReader, AudioWriter, Pcm, PcmFormat, fitting_rate, open_audio
 from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.engines.base import preparation
@@ -91,11 +91,14 @@ class Sound:
     """How decoded audio is written."""
 
     sample_rate: int | None = None
-    """In Hz; None is that of the encoded audio."""
+    """In Hz; None is that of the encoded audio, or where the target's form does not have that the
+    next one that it has."""
     raw: PcmFormat | None = None
     """PCM of this format with no header, whatever the target."""
     replace: bool = True
     """Whether a file that exists is replaced."""
+    subtype: str | None = None
+    """Of the samples, as `AudioWriter` has it: PCM_16, PCM_24 or FLOAT."""
 
 
 def encode_file(
@@ -106,6 +109,7 @@ def encode_file(
     writing: Writing | None = None,
     *,
     raw: Pcm | None = None,
+    recover: bool = False,
     check: Target | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -118,6 +122,7 @@ def encode_file(
         coding: what is coded of it.
         writing: how the codes are written.
         raw: what the source holds, where it is PCM without a header.
+        recover: take what can be read of damaged audio; warnings say what is lost.
         check: where to write the decoded codes as audio, to listen to.
         progress: told how far it is.
 
@@ -126,7 +131,7 @@ def encode_file(
     """
     coding, writing = coding or Coding(), writing or Writing()
     with _naming(source), ExitStack() as files:
-        reader = files.enter_context(open_audio(source, raw=raw))
+        reader = files.enter_context(open_audio(source, raw=raw, recover=recover))
         if reader.length == 0:
             raise AudioError(f"{_name(source)} holds no samples: there is nothing to encode")
         codec = codec_for(_coded_channels(reader, coding.channels))
@@ -140,7 +145,8 @@ def encode_file(
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
         listener = None
         if check is not None:
-            decoder = Decoder(codec, info, measure=writer.wants_loudness)
+            rate = fitting_rate(check, info.source_rate)
+            decoder = Decoder(codec, info, rate, measure=writer.wants_loudness)
             layout = (decoder.sample_rate, info.channels)
             audio = files.enter_context(AudioWriter(check, *layout, replace=writing.replace))
             level = files.enter_context(_Level(decoder)) if writer.wants_loudness else None
@@ -188,12 +194,16 @@ def decode_file(
     with _naming(source), ExitStack() as files:
         reader = files.enter_context(reading_codes(source, reading or Reading()))
         codec = codec_for(reader.info)
-        decoder = Decoder(codec, reader.info, sound.sample_rate)
+        own_rate = reader.info.source_rate
+        rate = sound.sample_rate or (own_rate if sound.raw else fitting_rate(target, own_rate))
+        decoder = Decoder(codec, reader.info, rate)
         clock = _Clock()
         stretch = _Stretch(codec, reader, decoder, clock, span)
         layout = (decoder.sample_rate, reader.info.channels)
         sink = files.enter_context(
-            AudioWriter(target, *layout, raw=sound.raw, replace=sound.replace)
+            AudioWriter(
+                target, *layout, subtype=sound.subtype, raw=sound.raw, replace=sound.replace
+            )
         )
         level = None
         if reader.info.loudness is not None:

@@ -54,6 +54,8 @@ class Encoding:
     """What the files hold, where they are PCM without a header."""
     check: str | None = None
     """Where the decoded codes go, to listen to."""
+    recover: bool = False
+    """Whether to take what can be read of damaged audio."""
 
     def start(self, watching: Watching | None = None) -> Callable[[Job], Result]:
         """A function that encodes a file; each codec is loaded when the first file needs it."""
@@ -71,6 +73,7 @@ class Encoding:
                     self.coding,
                     self._writing_to(job.target),
                     raw=self.raw,
+                    recover=self.recover,
                     check=self.check,
                     progress=progress,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,6 +37,10 @@ from acomp.cli.console import FILES, one_line
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
     from acomp.pipeline import Result
+
+
+_SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
+"""What the writer of audio calls the choices of `--bits`."""
 
 
 def decode(
@@ -90,6 +94,10 @@ def decode(
             rich_help_panel=FILES,
         ),
     ] = None,
+    bits: Annotated[
+        Literal["16", "24", "float"] | None,
+        typer.Option(help="Of a sample: 24 for .wav and .flac, float for .wav; 16 by default."),
+    ] = None,
     raw: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +129,8 @@ def decode(
         if output is not None:
             raise typer.BadParameter("give --output or --output-file, not both")
         output = output_file
+    if bits is not None and raw is not None:
+        raise typer.BadParameter("give --bits or --raw, not both: a raw format says its bits")
     with usage_of("--raw"):
         form = None if raw is None else parse_format(raw)
     existing = policy(overwrite, skip_existing)
@@ -137,7 +147,7 @@ def decode(
         Running(weights, engine, precision, device),
         Span(start, duration),
         Reading(recover, language_model, spec_of(backend, weights)),
-        Sound(sample_rate, form, replace=overwrite),
+        Sound(sample_rate, form, overwrite, None if bits is None else _SUBTYPES[bits]),
     )
     run_all(found, work, existing, decoding.start, _line, jobs)
 

@@ -100,6 +100,9 @@ def encode(
             rich_help_panel=FILES,
         ),
     ] = None,
+    recover: Annotated[
+        bool, typer.Option(help="Take what can be read of damaged audio, and say what is lost.")
+    ] = False,
     entropy: Entropy = "none",
     language_model: LanguageModel = None,
     weights: Weights = None,
@@ -172,6 +175,7 @@ def encode(
         Writing(False, entropy, language_model, form, replace=overwrite),
         pcm,
         output_file,
+        recover,
     )
     run_all(found, work, existing, encoding.start, _line, jobs)
 
