@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from agreement import assert_official_codes, dac_distances, encodec_distances
 from commands import (
     Cli,
     assert_done,
@@ -26,8 +27,11 @@ from commands import (
     start,
 )
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
 
 import acomp
+from acomp.backends.custom import shape_of
+from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.metrics import log_mel_distance
 from acomp.training.config import Config, parse, recipe
 from acomp.training.record import read_metrics, read_rows
@@ -149,15 +153,40 @@ def test_a_codec_of_ones_own_from_scratch(
     assert_done(cli("encode", "-b", "custom", "--weights", weights, clips / "0.wav", "-o", "a.nac"))
     assert_done(cli("decode", "a.nac", "--weights", weights, "-o", "a.wav"))
     assert acomp.read_audio(tmp_path / "a.wav").length == 24_000
+    if family == "dac":
+        assert_official_dac(weights, clips / "0.wav", tmp_path)
     # It can be gone on from, like any other weights.
     more_steps = ("--weights", weights, "--data", clips, "--steps", 1, "--out", "r2")
     again = write(tmp_path / "again.yaml", SHORT, data={"segment": 0.5})
     assert_done(cli("train", "-b", "custom", "--config", again, *more_steps))
 
 
+def assert_official_dac(weights: Path, clip: Path, folder: Path) -> None:
+    """The package takes weights that were trained, keeps them in its own form, and codes alike."""
+    from dac.model import DAC
+
+    codec = acomp.load("custom", weights=weights, engine="torch")
+    shape = shape_of(weights)
+    model = shape.build()
+    model.load_state_dict(load_file(weights))
+    model.save(folder / "own.pth", package=False)
+    official = DAC.load(folder / "own.pth").eval()
+    audio = acomp.resample(acomp.read_audio(clip), shape.sample_rate)
+    samples = official.preprocess(torch.from_numpy(audio.samples)[None], shape.sample_rate)
+    with torch.no_grad():
+        _, found, latents, *_ = official.encode(samples)
+    codes = codec.encode(audio, codebooks=shape.codebooks).data
+    frames = min(codes.shape[-1], found.shape[-1])
+    due = found.numpy()[..., :frames]
+    assert_official_codes(codes[..., :frames], due, dac_distances(official, latents))
+
+
 def test_published_weights_are_trained_on(
     cli: Cli, clips: Path, tmp_path: Path, encodec_24khz: Path
 ) -> None:
+    ensure_torchaudio()
+    import encodec
+
     config = write(tmp_path / "short.yaml", SHORT, batch=1, data={"validation": 1})
     command = ("train", "-b", "encodec-24khz", "--weights", encodec_24khz, "--data", clips)
     assert_done(cli(*command, "--config", config, "--steps", 2, "--out", "r"))
@@ -169,6 +198,16 @@ def test_published_weights_are_trained_on(
     assert before.fingerprint != after.fingerprint
     assert after.codebooks().shape == (32, 1024, 128)
     assert not np.array_equal(before.codebooks(), after.codebooks())
+    # The package that published the codec takes them too, and codes alike.
+    official = encodec.EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    official.load_state_dict(load_file(weights))
+    official.set_target_bandwidth(3)
+    audio = acomp.read_audio(clips / "0.wav")
+    with torch.no_grad():
+        ((found, _),) = official.encode(torch.from_numpy(audio.samples)[None])
+        latents = official.encoder(torch.from_numpy(audio.samples)[None])
+    codes = after.encode(audio, bandwidth=3).data
+    assert_official_codes(codes, found.numpy(), encodec_distances(official, [latents], found))
 
 
 # Going on

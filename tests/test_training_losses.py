@@ -175,15 +175,34 @@ def test_a_loss_gives_its_share_of_the_gradient_whatever_its_scale(scale: float)
 def test_the_average_is_a_moving_one_without_bias() -> None:
     balancer = Balancer({"loss": 1.0}, decay=0.5)
     for size, average in ((1.0, 1.0), (4.0, 4.5 / 1.5), (4.0, 6.25 / 1.75)):
-        output = torch.zeros(1, requires_grad=True)
+        output = torch.zeros(1, 1, requires_grad=True)
         assert balancer.backward({"loss": size * output.sum()}, output) == {"loss": size}
         assert output.grad is not None
         assert output.grad.item() == pytest.approx(size / average)
 
 
+def test_the_published_balance_of_a_batch() -> None:
+    """As EnCodec's training code has it: each step's norms are those of the examples, averaged."""
+    weights, decay = {"a": 1.0, "b": 3.0}, 0.9
+    balancer = Balancer(weights, decay=decay)
+    sums, count = dict.fromkeys(weights, 0.0), 0.0
+    for step in range(3):
+        torch.manual_seed(step)
+        given = {name: torch.randn(6, 2, 50) for name in weights}
+        output = torch.zeros(6, 2, 50, requires_grad=True)
+        balancer.backward({name: (output * given[name]).sum() for name in weights}, output)
+        expected = torch.zeros_like(output)
+        count = decay * count + 1
+        for name, gradient in given.items():
+            norms = [float(example.square().sum()) ** 0.5 for example in gradient]
+            sums[name] = decay * sums[name] + sum(norms) / len(norms)
+            expected += weights[name] / 4 * gradient * count / sums[name]
+        torch.testing.assert_close(output.grad, expected)
+
+
 def test_shares_are_among_the_losses_of_the_step() -> None:
     balancer = Balancer({"early": 1.0, "late": 3.0, "unwanted": 0.0})
-    output = torch.zeros(4, requires_grad=True)
+    output = torch.zeros(1, 4, requires_grad=True)
     norms = balancer.backward({"early": output.sum(), "unwanted": output.sum()}, output)
     assert norms == {"early": 2.0}
     assert output.grad is not None and output.grad.norm().item() == pytest.approx(1.0)
@@ -235,7 +254,7 @@ def test_a_silent_loss_does_not_blow_up() -> None:
 
 
 def test_divergence_and_unknown_losses_are_told() -> None:
-    output = torch.zeros(1, requires_grad=True)
+    output = torch.zeros(1, 1, requires_grad=True)
     balancer = Balancer({"fine": 1.0, "root": 1.0})
     with pytest.raises(TrainingError, match="gradient of the loss root is not finite"):
         balancer.backward({"fine": output.sum(), "root": output.sqrt().sum()}, output)
@@ -249,7 +268,7 @@ def balance(rank: int, store: str, results: Any) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=2
     )
-    output = torch.zeros(1, requires_grad=True)
+    output = torch.zeros(1, 1, requires_grad=True)
     balancer = Balancer({"loss": 1.0})
     balancer.backward({"loss": (1 + 2 * rank) * output.sum()}, output)
     assert output.grad is not None

@@ -20,6 +20,10 @@ class Balancer:
     The gradient g_i of loss i becomes `total_norm` * weight_i / (sum of weights) * g_i / (moving
     average of the norm of g_i); the sum is over the losses of the step at hand. The averages are
     corrected for having begun at zero.
+
+    A norm is that of one example's gradient, averaged over the batch, as in the published training
+    code: `total_norm` is what each example gives. By the norm of a whole batch, which is larger by
+    the square root of the number of examples, what is not balanced would weigh that much more.
     """
 
     def __init__(
@@ -40,13 +44,14 @@ class Balancer:
         Args:
             losses: scalars, each computed from `output`; the same names on every rank. One whose
                 weight is zero is left out.
-            output: the network's output, of any shape.
+            output: the network's output, `[batch, ...]`.
             others: scalars that do not depend on `output` alone (the commitment of a quantiser).
                 They take part as they are, in the one backward pass that distributed training
                 allows a step.
 
         Returns:
-            The norm of each loss's gradient before rescaling, averaged over the ranks.
+            The norm of each loss's gradient before rescaling, averaged over the examples of all
+            ranks.
 
         Raises:
             TrainingError: a loss has no weight, or a gradient that is not finite; nothing has
@@ -91,10 +96,12 @@ class Balancer:
 
 
 def _norms(gradients: Mapping[str, Tensor]) -> dict[str, float]:
-    """L2 norm of each gradient, averaged over the ranks so that all of them balance alike."""
+    """L2 norm of each `[batch, ...]` gradient, averaged over the batch, and over the ranks so that
+    all of them balance alike.
+    """
     if not gradients:
         return {}
-    norms = torch.stack([gradient.norm() for gradient in gradients.values()])
+    norms = torch.stack([gradient.flatten(1).norm(dim=1).mean() for gradient in gradients.values()])
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(norms)
         norms /= distributed.get_world_size()

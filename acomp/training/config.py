@@ -81,6 +81,8 @@ class Adversary:
     start: int = 0
     """Step from which they take part."""
     rate: float = 1e-4
+    """Learning rate at its peak; it rises and falls as the codec's does. Betas and weight decay are
+    the codec's too."""
     clip: float | None = None
 
 

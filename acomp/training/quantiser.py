@@ -55,8 +55,12 @@ class LearningQuantiser(nn.Module):
 
     share: Tensor
 
-    def __init__(self, codebooks: int, size: int) -> None:
+    def __init__(self, codebooks: int, size: int, *, average: bool = False) -> None:
+        """`average`: whether the commitment loss is averaged over the codebooks that an example is
+        coded with, or added up.
+        """
         super().__init__()
+        self._average = average
         self.register_buffer("share", torch.ones(codebooks, size))
         """Moving average of each entry's share of the vectors, 1 being fair."""
 
@@ -78,12 +82,13 @@ class LearningQuantiser(nn.Module):
         """
         residual, quantised, codes = latents, torch.zeros_like(latents), []
         commitment = latents.new_zeros(())
+        parts = codebooks[:, None, None] if self._average else 1
         for level, book in enumerate(books):
             used = (codebooks > level)[:, None, None]
             vectors = residual.detach().flatten(0, 1)
             indices = nearest(vectors, book)
             chosen = book[indices].view_as(residual)
-            commitment = commitment + ((residual - chosen).square() * used).mean()
+            commitment = commitment + ((residual - chosen).square() * used / parts).mean()
             quantised = quantised + chosen * used
             residual = residual - chosen
             codes.append(indices.view(residual.shape[:2]))

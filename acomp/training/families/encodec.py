@@ -15,16 +15,17 @@ from acomp.training.quantiser import LearningQuantiser
 class EncodecTrainee(Trainee):
     """An `encodec.EncodecModel` with acomp's learning of its codebooks.
 
-    The package's own restart of unused entries has no effect (the entries that it puts in place are
-    overwritten by the averages at once), and of its commitment losses only the first codebook's
-    reaches the encoder.
+    The commitment loss is the package's: averaged over the codebooks that an example is coded with,
+    which the paper adds up. The package's own restart of unused entries has no effect (the entries
+    that it puts in place are overwritten by the averages at once), and of its commitment losses
+    only the first codebook's reaches the encoder.
     """
 
     def __init__(self, model: Any, spec: CodecSpec) -> None:
         super().__init__()
         self.spec = spec
         self.model = model
-        self.quantiser = LearningQuantiser(spec.codebooks, spec.codebook_size)
+        self.quantiser = LearningQuantiser(spec.codebooks, spec.codebook_size, average=True)
         self.learns = True
 
     def books(self) -> list[Tensor]:
