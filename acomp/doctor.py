@@ -6,7 +6,6 @@ import importlib
 import platform
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from acomp.backends.catalogue import CATALOGUE, FOLDERS
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, PAGES, TRAINING
+from acomp.quiet import quiet
 
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "av", "safetensors")
 
@@ -77,8 +77,7 @@ def _package(name: str) -> Finding:
 def _attempt(name: str, look: Callable[[], str], optional: str | None = None) -> Finding:
     """What `look` says, or the reason why it failed; `optional` says how to get what is missing."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return Finding(name, "ok", look())
     except _NotHereError as error:
         return Finding(name, "not here", str(error))

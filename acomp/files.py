@@ -62,9 +62,35 @@ class Closing(ABC):
 
 
 def cache_folder() -> Path:
-    """Folder of downloaded weights and compiled networks: ACOMP_CACHE, or the user's cache."""
-    folder = os.environ.get("ACOMP_CACHE")
-    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_dir("acomp"))
+    """Folder of downloaded weights and compiled networks: ACOMP_CACHE, or the user's cache. A user
+    who has no home has it among the temporary files.
+
+    Raises:
+        AcompError: what has its name there is not this user's alone.
+    """
+    folder = expanded(os.environ.get("ACOMP_CACHE") or platformdirs.user_cache_dir("acomp"))
+    return _homeless() if folder.parts[0].startswith("~") else folder
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with the user's home for its ~; as it is for a user who has none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that of pathlib raises RuntimeError
+
+
+def _homeless() -> Path:
+    path = Path(tempfile.gettempdir(), f"acomp-{os.getuid()}")
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+    except OSError as failure:
+        reason = reason_of(failure)
+        raise AcompError(f"cannot make the folder {path}: {reason}; set ACOMP_CACHE") from failure
+    # Compiled networks are run: they must be nobody else's.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise AcompError(
+            f"this user has no home, and {path} is not theirs alone: set ACOMP_CACHE to a folder"
+        )
+    return path
 
 
 @contextmanager
@@ -165,7 +191,8 @@ def _replacing(path: Path, replace: bool) -> Iterator[BinaryIO]:
             os.fchmod(held, mode)
         os.fsync(held)  # else a crash may leave the new name with neither the old bytes nor the new
         (_replace if replace else _place)(temporary, path)
-        _sync_folder(path.parent)
+        with suppress(OSError):  # some file systems do not promise that of a folder
+            sync(path.parent)
     finally:
         with suppress(OSError):  # it is in its place, or its folder has gone
             temporary.unlink()
@@ -234,14 +261,38 @@ def _place(temporary: Path, path: Path) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have the folder's new entry on the disk, where the file system can promise that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    with _descriptor_of(path, os.O_RDONLY) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def sole_user(folder: Path, error: type[AcompError]) -> Iterator[None]:
+    """Keep other processes that ask for the same from working in a folder, where it has locks.
+
+    Raises:
+        AcompError: as `error`, one is at work there.
+    """
+    with _descriptor_of(folder, os.O_RDONLY) as descriptor:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            _lock(descriptor, wait=False)
+        except BlockingIOError:
+            raise error(f"another process is at work in {folder}: end it first") from None
+        yield
+
+
+@contextmanager
+def _descriptor_of(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -261,22 +312,25 @@ def _remove_leftovers_once(folder: Path) -> None:
 
 def _remove_if_left(path: Path) -> None:
     with suppress(OSError):  # another run may tidy up too
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+        with _descriptor_of(path, flags) as descriptor:
             if _lock(descriptor, wait=False):
                 path.unlink()
-        finally:
-            os.close(descriptor)
 
 
 def _lock(descriptor: int, *, wait: bool = True) -> bool:
     """Lock an open file until it is closed or its process ends, however it ends; whether that was
     done. Some network file systems have no locks: nothing there is ever taken for a leftover.
+
+    Raises:
+        BlockingIOError: another process has locked it, and this one does not wait.
     """
     try:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
     except (ImportError, OSError):
         return False
     return True

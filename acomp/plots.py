@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import ceil, floor, log2, log10
 from pathlib import Path
@@ -94,26 +95,50 @@ def plot_codebooks(
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Matplotlib's own settings, whatever the user's are, and what the same bytes need."""
-    import matplotlib
+def style(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Matplotlib's own settings and these, whatever a matplotlibrc of the user or of the current
+    folder says.
 
+    Raises:
+        AcompError: there is one that cannot be read.
+    """
+    matplotlib = _import_matplotlib()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        # A codec's name may hold a $; the salt makes the same bytes each time.
         matplotlib.rcParams.update(
-            {
-                "axes.axisbelow": True,
-                "axes.spines.right": False,
-                "axes.spines.top": False,
-                "axes.titlelocation": "left",
-                "axes.titlesize": 11,
-                "font.size": 9,
-                "legend.frameon": False,
-                "svg.hashsalt": "acomp",
-                "text.parse_math": False,  # a codec's name may hold a $
-            }
+            {"svg.hashsalt": "acomp", "text.parse_math": False, **settings},
         )
         yield
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The look of plots."""
+    return style(
+        {
+            "axes.axisbelow": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "font.size": 9,
+            "legend.frameon": False,
+        }
+    )
+
+
+def _import_matplotlib() -> Any:
+    log = logging.getLogger("matplotlib")
+    before, log.disabled = log.disabled, True  # of a matplotlibrc, and where it keeps its fonts
+    try:
+        import matplotlib.figure
+    except (UnicodeDecodeError, OSError) as error:
+        raise AcompError(
+            f"matplotlib cannot read its settings, a file named matplotlibrc: mend it ({error})"
+        ) from error
+    finally:
+        log.disabled = before
+    return matplotlib
 
 
 @dataclass(frozen=True)

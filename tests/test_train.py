@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import signal
 import time
 from functools import partial
@@ -32,10 +33,13 @@ from safetensors.torch import load_file
 import acomp
 from acomp.backends.custom import shape_of
 from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.errors import AcompError
+from acomp.files import sole_user
 from acomp.metrics import log_mel_distance
-from acomp.training.config import Config, parse, recipe
+from acomp.training.config import Config, parse, recipe, write_yaml
+from acomp.training.loop import CodecLoop
 from acomp.training.record import read_metrics, read_rows
-from acomp.training.run import find_audio, launch, make_fabric, open_session
+from acomp.training.run import find_audio, launch, make_fabric, open_session, train
 from acomp.training.segments import Collection
 
 SHORT: dict[str, Any] = {
@@ -306,6 +310,86 @@ def test_a_folder_with_a_run_is_not_begun_anew(
     assert files_in(folder / "whole") == before
 
 
+class Quiet:
+    """A display that shows nothing."""
+
+    def __init__(self, step: int, steps: int) -> None: ...
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, step: int, losses: object) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def small_run(folder: Path, clips: Path, **more: Any) -> Config:
+    """A codec of one's own that takes no time to train."""
+    shape = {"family": "encodec", "sample_rate": 8000, "strides": [4, 5], "codebooks": 2}
+    shape |= {"filters": 4, "dimension": 8, "codebook_size": 16}
+    settings = SHORT | {"backend": "custom", "shape": shape, "from_scratch": True, "steps": 9}
+    data = {"segment": 0.5, "validation": 2, "sources": {str(clips): None}}
+    folder.mkdir()
+    return parse({**settings, "losses": {"waveform": 1.0}, "data": data, "device": "cpu", **more})
+
+
+class InterruptsItself(Quiet):
+    """Sends a signal before what follows the fourth step, which is a validation."""
+
+    def update(self, step: int, losses: object) -> None:
+        del losses
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_validation_is_given_up_and_done_when_the_run_goes_on(
+    clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = small_run(tmp_path / "whole", clips)
+    train(config, tmp_path / "whole", resume=False, make_display=Quiet)
+    small_run(tmp_path / "ended", clips)
+    capfd.readouterr()
+    ended = train(config, tmp_path / "ended", resume=False, make_display=InterruptsItself)
+    assert ended.interrupted and ended.step == 4
+    assert capfd.readouterr().err.startswith("ending after the step at hand")
+    assert [step for step, _ in read_metrics(tmp_path / "ended" / "metrics.csv")["validation"]] == [
+        0
+    ]
+    train(config, tmp_path / "ended", resume=True, make_display=Quiet)
+    assert compared(tmp_path / "ended") == compared(tmp_path / "whole")
+
+
+def test_a_second_signal_ends_at_once_and_says_what_is_kept(
+    cli: Cli, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def validate(loop: CodecLoop, samples: torch.Tensor) -> dict[str, float]:
+        del loop, samples
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second signal did not end it")
+
+    monkeypatch.setattr(CodecLoop, "validate", validate)
+    config = small_run(tmp_path / "r", clips)
+    write_yaml(tmp_path / "own.yaml", config)
+    run = cli("train", "--config", "own.yaml", "--out", "r")
+    assert run.code == 130
+    assert run.err.splitlines()[-1] == "ended at once; there is no checkpoint before it"
+    assert run.err.startswith("ending after the step at hand")
+
+
+def test_one_process_at_a_time_trains_in_a_folder(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    config = small_run(tmp_path / "r", clips)
+    write_yaml(tmp_path / "own.yaml", config)
+    with sole_user(tmp_path / "r", AcompError):
+        assert_refused(cli("train", "--config", "own.yaml", "--out", "r"), "another process is")
+    left = tmp_path / "r" / "checkpoints" / ".00000003.part"
+    left.mkdir(parents=True)
+    assert_done(cli("train", "--config", "own.yaml", "--steps", 1, "--out", "r"))
+    assert not left.exists()
+
+
 # Several processes
 
 
@@ -314,7 +398,7 @@ def digest(
 ) -> list[list[float]]:
     """Train, and return what each process's weights add up to."""
     session = open_session(fabric, config, collection, folder, 0)
-    session.run(Quiet)
+    session.run(InterruptsParent)
     state = session.loop.weights()
     sums = torch.stack([value.double().sum() for _, value in sorted(state.items())])
     atexit.register(note_threads, folder / f"threads-{fabric.global_rank}")
@@ -331,19 +415,29 @@ def note_threads(path: Path) -> None:
     )
 
 
-class Quiet:
-    """A display that shows nothing."""
+class InterruptsParent(Quiet):
+    """Ends the run after the third step."""
 
-    def __init__(self, step: int, steps: int) -> None: ...
+    def update(self, step: int, losses: object) -> None:
+        del losses
+        if step == 3:
+            os.kill(os.getppid(), signal.SIGINT)
 
-    def __enter__(self) -> Quiet:
-        return self
 
-    def __exit__(self, *error: object) -> None: ...
+def never_ends(fabric: Fabric) -> None:
+    if fabric.is_global_zero:
+        for _ in range(2):
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(1)
+    time.sleep(600)
 
-    def update(self, step: int, losses: object) -> None: ...
 
-    def say(self, line: str) -> None: ...
+def test_a_second_signal_ends_several_processes_at_once() -> None:
+    config = parse({**recipe("nano"), "data": {"sources": {}}, "device": "cpu", "devices": 2})
+    with pytest.raises(KeyboardInterrupt):
+        launch(make_fabric(config), never_ends)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path) -> None:
@@ -358,11 +452,14 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
     }
     settings = recipe("custom", "encodec") | SHORT | {"shape": shape, "from_scratch": True}
     data = {"segment": 0.5, "validation": 2, "sources": {str(clips): None}}
-    config = parse({**settings, "data": data, "steps": 5, "device": "cpu", "devices": 2})
+    config = parse({**settings, "data": data, "steps": 1000, "device": "cpu", "devices": 2})
     (tmp_path / "r").mkdir()
     work = partial(digest, config=config, collection=find_audio(config.data), folder=tmp_path / "r")
     first, second = launch(make_fabric(config), work)
     assert first == second and np.isfinite(first).all()
+    # A signal to the one that started them ends both after the same step.
+    (step,) = (int(path.name) for path in (tmp_path / "r" / "checkpoints").iterdir())
+    assert 3 <= step < 1000
     for rank in range(2):
         # One that is left when the interpreter ends can abort the process.
         names = (tmp_path / "r" / f"threads-{rank}").read_text()
@@ -408,7 +505,7 @@ def test_a_full_disk_ends_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None
     with limited_file_size(15_000_000):  # the weights have 11 MB, a checkpoint 22
         run = cli(*command, "--steps", 8)
     assert_refused(
-        last_line(run), "cannot write the checkpoint", "make room", "there is none before"
+        last_line(run), "cannot write the checkpoint", "make room", "there is no checkpoint"
     )
     assert not (tmp_path / "r" / "last.safetensors").exists()
     assert [path for path in files_in(tmp_path / "r") if ".part" in path] == []

@@ -10,7 +10,6 @@ import hashlib
 import json
 import pickletools
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -25,6 +24,7 @@ from acomp.backends.shapes import Shape, shape_from
 from acomp.errors import CodecError, WeightsError
 from acomp.files import atomic_write, reason_of
 from acomp.plain import MAX_DIRECTORY, NotPlainError, brief, check, open_zip, parse_json
+from acomp.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -225,8 +225,7 @@ def _load_torch(path: Path) -> object:
     with path.open("rb") as file:
         _check_pickles(path, file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what the error below says
+        with quiet():  # torch warns of what the error below says
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise

@@ -8,7 +8,6 @@ come from users and from files, and are checked before anything is built.
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,6 +19,7 @@ from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError
 from acomp.plain import brief
+from acomp.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -221,8 +221,7 @@ class EncodecShape(Shape):
 
     def build(self) -> nn.Module:
         ensure_torchaudio()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's old weight_norm is deprecated
+        with quiet():  # torch's old weight_norm is deprecated
             from encodec.model import EncodecModel
             from encodec.modules.seanet import SEANetDecoder, SEANetEncoder
             from encodec.quantization.vq import ResidualVectorQuantizer
@@ -376,8 +375,7 @@ class DacShape(Shape):
 
     def build(self) -> nn.Module:
         ensure_torchaudio()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the packages that it pulls in
+        with quiet():  # of the packages that it pulls in
             try:
                 from dac.model import DAC
             except ImportError as error:

@@ -21,7 +21,7 @@ from acomp.backends.catalogue import FOLDERS, Weights, lookup
 from acomp.backends.checkpoint import MAX_SIZE
 from acomp.backends.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
-from acomp.files import atomic_write, cache_folder, reason_of
+from acomp.files import atomic_write, cache_folder, expanded, reason_of
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _hugging_face_paths(weights: Weights) -> list[Path]:
     https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables.
     """
     home = os.environ.get("HF_HOME") or _user_cache() / "huggingface"
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    hub = expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     folder, file = weights.file.split("/")
     return sorted(hub.glob(f"models--{folder}/snapshots/*/{file}"))
 
@@ -194,7 +194,7 @@ def _torch_home() -> Path:
 
     See https://docs.pytorch.org/docs/stable/hub.html, "Where are my downloaded models saved?".
     """
-    return Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser()
+    return expanded(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
 
 
 def _user_cache() -> Path:

@@ -40,6 +40,7 @@ from acomp.cli.console import (
 )
 from acomp.errors import AcompError
 from acomp.files import reason_of
+from acomp.signals import ENDING_SIGNALS, say_at_once
 
 # The groups of commands in the help page.
 CODING = "Audio and codes"
@@ -108,7 +109,9 @@ def options(
 def main() -> None:
     """Run the command line; every failure a user can cause ends in one line and exit code 1."""
     _prepare_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminate)
     try:
         try:
             with only_our_warnings():
@@ -129,6 +132,9 @@ def main() -> None:
 
 def _terminate(number: int, _: object) -> None:
     """End by an exception, so that what is half written is taken away."""
+    for each in ENDING_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # a second one would end the tidying up
+    say_at_once(f"ended by {signal.Signals(number).name}")
     sys.exit(128 + number)
 
 

@@ -120,9 +120,15 @@ def train(
     if check:
         _check(settled)
         return
-    from acomp.training.run import train as run
+    from acomp.training import checkpoints
+    from acomp.training.run import CHECKPOINTS, train as run
 
-    _report(output, run(settled, output, resume=resume, make_display=Display))
+    try:
+        outcome = run(settled, output, resume=resume, make_display=Display)
+    except KeyboardInterrupt:
+        print(f"ended at once; {checkpoints.kept(output / CHECKPOINTS)}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _report(output, outcome)
 
 
 def _settled(
@@ -258,6 +264,9 @@ def _report(folder: Path, outcome: Outcome) -> None:
     """
     from acomp.training.run import BEST
 
+    if outcome.interrupted and not outcome.step:
+        print("interrupted before the first step; nothing is kept", file=sys.stderr)
+        raise typer.Exit(130)
     gain = f"validation {outcome.first:.4f} at the start, {outcome.best:.4f} at step"
     say(f"{folder / BEST}: {gain} {outcome.best_step}")
     say(f"{outcome.audio_rate:.1f} s of audio per second")

@@ -27,6 +27,7 @@ import numpy as np
 from acomp.engines.base import Array, Engine, Input, Runner, preparing
 from acomp.errors import AcompError, AcompWarning, CodecError
 from acomp.files import atomic_write, cache_folder
+from acomp.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -132,8 +133,7 @@ def _convert(network: nn.Module, inputs: tuple[Input, ...]) -> Any:
         )
         for described in inputs
     ]
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: the networks are written for it
+    with torch.no_grad(), quiet():  # of tracing: the networks are written for it
         return openvino.convert_model(network, example_input=examples, input=shapes)
 
 

@@ -6,7 +6,6 @@ that does not apply raises `DoesNotApply`, with the reason.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil, isfinite
@@ -15,6 +14,7 @@ import numpy as np
 
 from acomp.audio import Audio, resample
 from acomp.metrics import log_mel_distance
+from acomp.quiet import quiet
 
 PESQ_RATE = 16_000
 """Hz: wide band."""
@@ -99,19 +99,23 @@ def stoi(reference: Audio, decoded: Audio) -> float:
     return _mean(_stoi, reference, decoded)
 
 
+_STOI_OF_TOO_LITTLE = 1e-5
+"""What pystoi returns, with a warning, where fewer than its 30 frames hold sound."""
+
+
 def _stoi(reference: Audio, decoded: Audio) -> float:
     from pystoi import stoi as score
 
     _refuse_silence(reference)
     found = []
     for pair in zip(reference.samples, decoded.samples, strict=True):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)
-            try:
+        try:
+            with quiet():
                 found.append(score(*pair, reference.sample_rate))
-            except (RuntimeWarning, ValueError, IndexError) as problem:
-                # Fewer than its 30 frames of sound, for which it would return 1e-5, or none at all.
-                raise DoesNotApply("too little sound") from problem
+        except (ValueError, IndexError) as problem:  # of no sound at all
+            raise DoesNotApply("too little sound") from problem
+        if found[-1] == _STOI_OF_TOO_LITTLE:
+            raise DoesNotApply("too little sound")
     return float(np.mean(found))
 
 

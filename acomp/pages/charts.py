@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from acomp.analysis import perplexity, utilisation
 from acomp.audio import Audio
+from acomp.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -236,23 +237,20 @@ def _plain(axes: Axes) -> None:
 @contextmanager
 def _figure(height: float) -> Iterator[Figure]:
     """A figure `WIDTH` wide and `height` high; what is drawn in the body has its look."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    look = rc_context(
+    look = style(
         {
             "svg.fonttype": "none",
-            "svg.hashsalt": "acomp",
             "font.size": 11,
             "text.color": TEXT,
             "axes.labelcolor": TEXT,
             "axes.edgecolor": LINE,
             "xtick.labelcolor": TEXT,
             "ytick.labelcolor": TEXT,
-            "text.parse_math": False,
         }
     )
     with look:
+        from matplotlib.figure import Figure
+
         yield Figure((WIDTH / 72, height / 72), layout="constrained")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import soundfile
 
 from acomp.audio import Audio, open_audio, to_channels
+from acomp.quiet import quiet
 
 MOST_GAIN = 4.0
 """What is 12 dB too quiet is broken, not quiet."""
@@ -79,8 +79,7 @@ def _loudness(audio: Audio) -> float | None:
         return None
     # A single channel is played by both speakers, and beside stereo it is to be as loud as that.
     heard = to_channels(audio.samples, 2) if audio.channels == 1 else audio.samples
-    with warnings.catch_warnings(), np.errstate(divide="ignore"):
-        warnings.simplefilter("ignore")  # of silence, which is asked about below
+    with quiet(), np.errstate(divide="ignore"):  # of silence, which is asked about below
         found = float(meter.integrated_loudness(heard.T.astype(np.float64)))
     return found if np.isfinite(found) else None
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save as serialise
 from torch import Tensor
 
 from acomp.errors import TrainingError
-from acomp.files import reason_of
+from acomp.files import reason_of, sync
 
 KEPT = 2
 """Checkpoints that a run keeps, the newest."""
@@ -45,17 +45,29 @@ def save(
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         (unfinished / "state.pt").write_bytes(buffer.getbuffer())
+        for path in (*unfinished.iterdir(), unfinished):
+            sync(path)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
         for old in steps(folder)[:-KEPT]:
             shutil.rmtree(folder / f"{old:08d}")
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        done = steps(folder)
-        kept = f"--resume goes on from step {done[-1]}" if done else "there is none before it"
+        remove_leftovers(folder)
         raise TrainingError(
-            f"cannot write the checkpoint {target}: {reason_of(error)}; make room, {kept}"
+            f"cannot write the checkpoint {target}: {reason_of(error)}; make room, {kept(folder)}"
         ) from error
+
+
+def kept(folder: Path) -> str:
+    """What a run that failed can go on from, in words."""
+    done = steps(folder)
+    return f"--resume goes on from step {done[-1]}" if done else "there is no checkpoint before it"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of unfinished checkpoints; none may be at work."""
+    for path in folder.glob(".*.part"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def steps(folder: Path) -> list[int]:

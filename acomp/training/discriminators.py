@@ -6,7 +6,6 @@ for mono judge each channel alone.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -18,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import TrainingError
+from acomp.quiet import quiet
 
 PERIODS = (2, 3, 5, 7, 11)
 ENCODEC_WINDOWS = (2048, 1024, 512, 256, 128)
@@ -78,8 +78,7 @@ class MultiScaleSTFT(nn.Module):
         from encodec.msstftd import MultiScaleSTFTDiscriminator
 
         windows = [window * (2 if sample_rate >= 44_100 else 1) for window in ENCODEC_WINDOWS]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its old form of weight norm
+        with quiet():  # of its old form of weight norm
             self.network = MultiScaleSTFTDiscriminator(
                 filters=32,
                 in_channels=channels,
@@ -105,8 +104,7 @@ class MultiPeriodAndBand(nn.Module):
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         ensure_torchaudio()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the packages that it pulls in
+        with quiet():  # of the packages that it pulls in
             try:
                 from dac.model.discriminator import Discriminator as Network
             except ImportError as error:

@@ -152,10 +152,11 @@ class LanguageLoop(Loop):
         measures, bits = {}, []
         clips = [_without_padding(clip)[None] for clip in samples]
         for kbps, codebooks in sorted(self.spec.bandwidths.items()):
-            parts = [
-                self._network(self._encode(clip, codebooks)).mean().item() * clip.shape[2]
-                for clip in clips
-            ]
+            parts = []
+            for clip in clips:
+                self._go_on()
+                mean = self._network(self._encode(clip, codebooks)).mean()
+                parts.append(mean.item() * clip.shape[2])
             bits.append(sum(parts) / sum(clip.shape[2] for clip in clips))
             measures[f"bits@{kbps:g}"] = bits[-1]
             measures[f"saving@{kbps:g}"] = 1 - bits[-1] / math.log2(self.spec.codebook_size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from acomp.training.discriminators import (
     generator_loss,
 )
 from acomp.training.families.base import Coded, Trainee
+from acomp.training.interruption import RunEndsError
 from acomp.training.losses import RECONSTRUCTION
 
 Losses = dict[str, Tensor]
@@ -44,6 +45,8 @@ class Loop(ABC):
 
     spec: CodecSpec
     """Of the codec."""
+    interrupted: Callable[[], bool]
+    """Whether the run is to end."""
 
     def __init__(
         self, fabric: Fabric, config: Config, network: nn.Module, groups: list[dict[str, Any]]
@@ -53,6 +56,7 @@ class Loop(ABC):
         self.config = config
         self.step = 0
         """Steps done."""
+        self.interrupted = lambda: False
         self._network, self._optimiser = fabric.setup(network, _optimiser(groups, config))
         # What checkpoints hold, by name.
         self._networks: dict[str, nn.Module] = {"network": self._network.module}
@@ -70,7 +74,15 @@ class Loop(ABC):
     def validate(self, samples: Tensor) -> dict[str, float]:
         """Measures on held-out segments `[n, channels, time]`, and `validation`, one figure that is
         least for the best.
+
+        Raises:
+            RunEndsError: the run is to end, and not to wait for this.
         """
+
+    def _go_on(self) -> None:
+        """Raise RunEndsError where the run is to end."""
+        if self.interrupted():
+            raise RunEndsError
 
     @abstractmethod
     def total(self, measured: Mapping[str, float]) -> float:
@@ -162,8 +174,10 @@ class CodecLoop(Loop):
         if not adversary.discriminators:
             return None, None
         network = Discriminator(adversary.discriminators, spec.sample_rate, spec.channels)
-        rate, betas = adversary.rate, self.config.optimiser.betas
-        optimiser = torch.optim.AdamW(network.parameters(), rate, betas, weight_decay=0.0)
+        settings = self.config.optimiser
+        optimiser = torch.optim.AdamW(
+            network.parameters(), adversary.rate, settings.betas, weight_decay=settings.weight_decay
+        )
         wrapped: tuple[Any, Any] = self.fabric.setup(network, optimiser)
         self._networks["discriminators"] = wrapped[0].module
         self._others["adversary"] = wrapped[1]
@@ -173,6 +187,14 @@ class CodecLoop(Loop):
         return {name: self.config.losses[name] for name in names}
 
     # A step
+
+    def _begin(self) -> None:
+        """As `Loop._begin`; the discriminators' learning rate falls as the codec's does."""
+        super()._begin()
+        if self._adversary is not None:
+            rate = self.config.adversary.rate * rate_factor(self.config, self.step)
+            for group in self._adversary_optimiser.param_groups:
+                group["lr"] = rate
 
     def train(self, samples: Tensor) -> dict[str, Tensor]:
         """As `Loop.train`."""
@@ -277,6 +299,7 @@ class CodecLoop(Loop):
         sums: dict[str, float] = {}
         codes = []
         for part in torch.split(samples, self.config.batch):
+            self._go_on()
             real = part.to(self.fabric.device)
             coded = self._code(real, codebooks)
             measured = self.reconstruction(real, coded.output)

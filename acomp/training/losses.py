@@ -7,7 +7,6 @@ are, batch or channels, is all the same to it. Gradients are finite at digital s
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import TrainingError
+from acomp.quiet import quiet
 
 SCALES = {64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}
 """Window length in samples and number of mel bands, as in DAC (https://arxiv.org/abs/2306.06546),
@@ -180,8 +180,10 @@ def _mel_filters(
     ensure_torchaudio()
     from torchaudio.functional import melscale_fbanks
 
-    with torch.inference_mode(False), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the shortest windows leave bands empty, as published
+    with (
+        torch.inference_mode(False),
+        quiet(),
+    ):  # the shortest windows leave bands empty, as published
         filters: Tensor = melscale_fbanks(
             window // 2 + 1,
             0.0,

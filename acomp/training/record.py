@@ -18,7 +18,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +27,7 @@ from acomp.audio import Audio, write_audio
 from acomp.audio.samples import Samples
 from acomp.errors import TrainingError
 from acomp.files import Closing, atomic_write, reason_of
+from acomp.quiet import quiet
 from acomp.training.curves import is_validation, plot_losses, plot_metrics
 
 TABLE = "metrics.csv"
@@ -212,8 +212,7 @@ class _Events:
 
     def __init__(self, folder: Path, step: int) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
                 from tensorboard.compat.proto.summary_pb2 import Summary
                 from tensorboard.summary.writer.record_writer import RecordWriter

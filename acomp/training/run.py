@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import multiprocessing
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -34,10 +31,16 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from acomp.backends.base import CodecSpec
 from acomp.backends.checkpoint import Described, save_weights
 from acomp.errors import DivergenceError, TrainingError
-from acomp.files import reason_of
+from acomp.files import reason_of, sole_user
 from acomp.training import checkpoints
 from acomp.training.config import Config, Data, parse, read_yaml, write_yaml
 from acomp.training.families import build
+from acomp.training.interruption import (
+    RunEndsError,
+    handing_on,
+    interruption,
+    interruption_of_child,
+)
 from acomp.training.loop import EXPLODED, CodecLoop, Loop
 from acomp.training.record import Record
 from acomp.training.segments import Collection, Prefetch, Segments, Source, held_out, scan
@@ -104,10 +107,12 @@ def find_audio(data: Data, progress: Callable[[int, int], None] | None = None) -
 def train(config: Config, folder: Path, *, resume: bool, make_display: MakeDisplay) -> Outcome:
     """Train in `folder`, from the beginning or from its last checkpoint.
 
-    SIGINT and SIGTERM end it after the step at hand, with a checkpoint.
+    SIGINT, SIGTERM and SIGHUP end it after the step at hand, with a checkpoint; a second one ends
+    it at once.
 
     Raises:
-        TrainingError: the data, the configuration, the losses or the disk do not let it go on.
+        TrainingError: the data, the configuration, the losses or the disk do not let it go on, or
+            another process trains in the folder.
         AcompError: the codec or its weights cannot be had.
     """
     done = checkpoints.steps(folder / CHECKPOINTS)
@@ -122,10 +127,12 @@ def train(config: Config, folder: Path, *, resume: bool, make_display: MakeDispl
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot make the folder {folder}: {reason_of(error)}") from error
-    write_yaml(folder / CONFIG, config)
-    start = done[-1] if resume else 0
-    work = partial(_train, config=config, collection=collection, folder=folder, start=start)
-    return launch(make_fabric(config), partial(work, make_display=make_display))
+    with sole_user(folder, TrainingError):
+        checkpoints.remove_leftovers(folder / CHECKPOINTS)
+        write_yaml(folder / CONFIG, config)
+        start = done[-1] if resume else 0
+        work = partial(_train, config=config, collection=collection, folder=folder, start=start)
+        return launch(make_fabric(config), partial(work, make_display=make_display))
 
 
 def make_fabric(config: Config) -> Fabric:
@@ -153,10 +160,12 @@ def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
     """Run `work` in each process; returns what the first one does."""
     if fabric.world_size == 1:
         return work(fabric)
-    with _signals_to_children():
+    with handing_on() as killed:
         try:
             outcome: T = fabric.launch(partial(_in_process, work=work))
         except (ProcessRaisedException, ProcessExitedException) as error:
+            if killed():
+                raise KeyboardInterrupt from error
             # What a process raises comes as the text of its traceback.
             said = re.findall(r"^acomp\.[\w.]+: (.+)$", str(error), re.MULTILINE)
             if not said:
@@ -174,26 +183,6 @@ def _in_process(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
     gc.collect()
     torch.distributed.destroy_process_group()
     return outcome
-
-
-@contextmanager
-def _signals_to_children() -> Iterator[None]:
-    """Leave SIGINT, which a terminal sends to all, to the processes, and hand on SIGTERM."""
-
-    def hand_on(number: int, _: FrameType | None) -> None:
-        for child in multiprocessing.active_children():
-            if child.pid:
-                os.kill(child.pid, number)
-
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, hand_on),
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _train(
@@ -288,6 +277,8 @@ class Session:
         number would make it wait."""
         self._first = self._best = float("inf")
         self._best_step = 0
+        self._validated = 0
+        """Step that was validated last."""
         self._least = float("inf")
         """Least average of the losses that compare sounds."""
         self._seconds = 0.0
@@ -302,21 +293,24 @@ class Session:
         }
         self._first, self._best, self._least = extra["first"], extra["best"], extra["least"]
         self._best_step = extra["best_step"]
+        self._validated = extra.get("validated", step)
         self._begun = self.loop.step
 
     def run(self, make_display: MakeDisplay) -> Outcome:
-        """Train to the end, or until SIGINT or SIGTERM."""
+        """Train to the end, or until a signal ends it."""
         fabric, config = self.loop.fabric, self._config
         first = fabric.is_global_zero
         self._display = make_display(self.loop.step, config.steps) if first else _Silent()
         self._record = Record(self._folder, self.loop.step) if first else None
         steps = range(self.loop.step, config.steps)
         batches = Prefetch(self._segments, steps, fabric.global_rank, config.batch)
-        with self._display, _closing(self._record), _interruption() as interrupted, batches:
-            if self.loop.step == 0:
+        watching = interruption if fabric.world_size == 1 else interruption_of_child
+        with self._display, _closing(self._record), watching() as interrupted, batches:
+            self.loop.interrupted = interrupted
+            if self.loop.step == 0 or self._validated < self.loop.step == self._due():
                 self._validate()
             try:
-                ended = self._steps(batches, interrupted)
+                ended = self._any(interrupted()) or self._steps(batches, interrupted)
             except DivergenceError as error:
                 raise TrainingError(f"{error}; {self._advice()}") from error
             if self._record is not None:
@@ -346,14 +340,19 @@ class Session:
             if loop.step % config.log_every == 0 or last:
                 shown = self._log()
             self._display.update(loop.step, shown)
-            if loop.step % config.validate_every == 0 or last:
+            if loop.step == self._due():
                 self._validate()
             ended = self._any(interrupted())
             if loop.step % config.save_every == 0 or last or ended:
                 self._save()
-            if ended and not last:
+            if ended and not (last and self._validated == loop.step):
                 return True
         return False
+
+    def _due(self) -> int:
+        """The step that validation was due at last, or is now."""
+        step, config = self.loop.step, self._config
+        return step if step == config.steps else step - step % config.validate_every
 
     def _any(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -408,7 +407,11 @@ class Session:
         if self._record is None:
             return
         loop = self.loop
-        measures = loop.validate(self._validation)
+        try:
+            measures = loop.validate(self._validation)
+        except RunEndsError:  # when the run goes on, it begins with this
+            return
+        self._validated = loop.step
         self._record.add(loop.step, measures)
         value = measures["validation"]
         if loop.step == 0:
@@ -437,6 +440,7 @@ class Session:
             "first": self._first,
             "best": self._best,
             "best_step": self._best_step,
+            "validated": self._validated,
             "least": self._least,
         }
         self.loop.save(self._folder / CHECKPOINTS, extra)
@@ -463,23 +467,3 @@ def _closing(record: Record | None) -> Iterator[None]:
         return
     with record:
         yield
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGINT or SIGTERM came; the second one ends at once."""
-    came: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, before[each])
-
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    for each in before:
-        signal.signal(each, note)
-    try:
-        yield lambda: bool(came)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
