@@ -17,7 +17,7 @@ class _Here:
     def __init__(self) -> None:
         self.thread: int | None = threading.get_ident()
 
-    def match(self, _: str) -> bool:
+    def match(self, _: str, /) -> bool:
         return self.thread == threading.get_ident()
 
 

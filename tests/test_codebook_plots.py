@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from html import unescape
@@ -15,7 +17,7 @@ import matplotlib.figure  # here: a test's own home would get its cache of fonts
 import numpy as np
 import pytest
 from codes_samples import encodec_24khz
-from commands import Cli, Run, assert_done, assert_refused, assert_wrong_usage, files_in
+from commands import ROOT, Cli, Run, assert_done, assert_refused, assert_wrong_usage, files_in
 from numpy.typing import NDArray
 
 import acomp
@@ -259,3 +261,32 @@ def test_collapsed_codebooks(tmp_path: Path) -> None:
     said = text_of(tmp_path / "a.svg")
     assert "codebook 2, 1 used" in said
     assert "PC 1 (0.0 %)" in said
+
+
+DRAW = """
+from pathlib import Path
+import numpy as np
+from acomp.plots import plot_codebooks
+
+plot_codebooks(Path("books.png"), "own", None, np.eye(8, 4)[None], None)
+"""
+
+
+def test_a_matplotlibrc_in_the_current_folder_changes_nothing(tmp_path: Path) -> None:
+    """Neither the look nor what is said; it is read where matplotlib is first imported."""
+
+    def draw(settings: bytes) -> bytes:
+        (tmp_path / "matplotlibrc").write_bytes(settings)
+        run = subprocess.run(
+            [sys.executable, "-c", DRAW],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=False,
+        )
+        return run.stderr
+
+    assert draw(b"text.usetex: True\nfont.size: 40\nno.such.key: 3\nlines.linewidth: wide\n") == b""
+    plot_codebooks(tmp_path / "due.png", "own", None, np.eye(8, 4)[None], None)
+    assert (tmp_path / "books.png").read_bytes() == (tmp_path / "due.png").read_bytes()
+    assert b"AcompError: matplotlib cannot read its settings" in draw(b"\xff\xfe\xfa")

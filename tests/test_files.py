@@ -9,13 +9,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from commands import ROOT, limited_file_size
 
 from acomp import files
+from acomp.backends import weights
 from acomp.errors import AcompError, AudioError, ExistsError, FormatError
-from acomp.files import atomic_write, remove_leftovers
+from acomp.files import atomic_write, cache_folder, remove_leftovers
 
 
 def names_in(folder: Path) -> list[str]:
@@ -298,3 +300,25 @@ def run_writer(path: Path, stdout: int) -> None:
     program = WRITER.replace('print("at work", flush=True)', "assert not file.seekable()")
     command = [sys.executable, "-c", program, str(path)]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stdout, cwd=ROOT, check=True)
+
+
+def test_a_user_without_a_home_has_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "ACOMP_CACHE", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(_: int) -> NoReturn:
+        raise KeyError("no such user")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = cache_folder()
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert weights.find("encodec-24khz") is None
+    folder.chmod(0o777)  # others could put compiled networks there
+    with pytest.raises(AcompError, match="set ACOMP_CACHE"):
+        cache_folder()
+    monkeypatch.setenv("ACOMP_CACHE", "own")
+    assert cache_folder() == Path("own")
+    assert not (tmp_path / "~").exists()

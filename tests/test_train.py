@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shutil
 import signal
 import time
 from functools import partial
@@ -33,10 +34,10 @@ from safetensors.torch import load_file
 import acomp
 from acomp.backends.custom import shape_of
 from acomp.engines.torchaudio import ensure_torchaudio
-from acomp.errors import AcompError
+from acomp.errors import AcompError, TrainingError
 from acomp.files import sole_user
 from acomp.metrics import log_mel_distance
-from acomp.training.config import Config, parse, recipe, write_yaml
+from acomp.training.config import Config, merge, parse, recipe, write_yaml
 from acomp.training.loop import CodecLoop
 from acomp.training.record import read_metrics, read_rows
 from acomp.training.run import find_audio, launch, make_fabric, open_session, train
@@ -54,8 +55,6 @@ SHORT: dict[str, Any] = {
 
 
 def write(path: Path, *layers: dict[str, Any], **more: Any) -> Path:
-    from acomp.training.config import merge
-
     settings: dict[str, Any] = {}
     for layer in (*layers, more):
         settings = merge(settings, layer)
@@ -126,7 +125,8 @@ def test_nano_learns_a_kind_of_sound(cli: Cli, tmp_path: Path) -> None:
 
     for number in range(12):
         beeps(folder / f"{number}.wav")
-    config = write(tmp_path / "short.yaml", SHORT, batch=4, data={"segment": 0.5}, save_every=60)
+    seldom = {"save_every": 60, "validate_every": 60, "log_every": 60}
+    config = write(tmp_path / "short.yaml", SHORT, seldom, batch=4, data={"segment": 0.5})
     command = ("train", "-b", "nano", "--data", folder, "--config", config, "--out", "r")
     assert_done(cli(*command, "--steps", 60))
     reference = acomp.read_audio(beeps(tmp_path / "heldout.wav"))
@@ -147,8 +147,8 @@ def test_a_codec_of_ones_own_from_scratch(
         "encodec": {"filters": 4, "dimension": 8, "codebook_size": 16},
         "dac": {"encoder_width": 4, "decoder_width": 16, "codebook_size": 16},
     }
-    shape, data = {**layout, **more[family]}, {"segment": 0.5}
-    config = write(tmp_path / "own.yaml", SHORT, shape=shape, data=data, steps=4)
+    shape, data = {**layout, **more[family]}, {"segment": 0.3}
+    config = write(tmp_path / "own.yaml", SHORT, shape=shape, data=data, steps=2, batch=1)
     command = ("train", "--from-scratch", "--config", config, "--data", clips, "--out", "r")
     assert_done(cli(*command))
     metrics = read_metrics(tmp_path / "r" / "metrics.csv")
@@ -161,7 +161,8 @@ def test_a_codec_of_ones_own_from_scratch(
         assert_official_dac(weights, clips / "0.wav", tmp_path)
     # It can be gone on from, like any other weights.
     more_steps = ("--weights", weights, "--data", clips, "--steps", 1, "--out", "r2")
-    again = write(tmp_path / "again.yaml", SHORT, data={"segment": 0.5})
+    alone = {"adversary": {"discriminators": []}, "losses": {"waveform": 1.0}}
+    again = write(tmp_path / "again.yaml", SHORT, alone, data=data)
     assert_done(cli("train", "-b", "custom", "--config", again, *more_steps))
 
 
@@ -193,7 +194,7 @@ def test_published_weights_are_trained_on(
 
     config = write(tmp_path / "short.yaml", SHORT, batch=1, data={"validation": 1})
     command = ("train", "-b", "encodec-24khz", "--weights", encodec_24khz, "--data", clips)
-    assert_done(cli(*command, "--config", config, "--steps", 2, "--out", "r"))
+    assert_done(cli(*command, "--config", config, "--steps", 1, "--out", "r"))
     weights = tmp_path / "r" / "last.safetensors"
     before, after = (
         acomp.load("encodec-24khz", weights=path, engine="torch")
@@ -217,6 +218,21 @@ def test_published_weights_are_trained_on(
 # Going on
 
 
+class Quiet:
+    """A display that shows nothing."""
+
+    def __init__(self, step: int, steps: int) -> None: ...
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, step: int, losses: object) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
 def compared(folder: Path) -> tuple[dict[str, bytes], list[Any]]:
     """What two runs that did the same have in common to the last bit."""
     weights = {
@@ -227,49 +243,33 @@ def compared(folder: Path) -> tuple[dict[str, bytes], list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Any, ...]]:
-    """A folder to run in, the command but for its output, and a whole run `whole`.
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """A folder with a configuration `long.yaml` in it and a whole run `whole`, and that run's
+    configuration.
 
     With discriminators, a balancer, mixing and codebooks that learn: all that has a state.
     """
     folder = tmp_path_factory.mktemp("train")
-    config = write(
-        folder / "long.yaml",
-        SHORT,
-        shape={
-            "family": "encodec",
-            "sample_rate": 8000,
-            "strides": [4, 5],
-            "codebooks": 4,
-            "filters": 8,
-            "dimension": 16,
-            "codebook_size": 32,
-        },
-        data={"mix": 0.5, "segment": 0.5},
-        steps=17,
-        save_every=5,
-        validate_every=6,
-    )
-    command = (
-        "train",
-        "--from-scratch",
-        "--config",
-        config,
-        "--data",
-        make_clips(folder / "clips"),
-    )
-    run = finish(start(folder, *command, "--out", "whole"))
-    assert run.code == 0, run.err
-    return folder, command
+    shape = {"family": "encodec", "sample_rate": 8000, "strides": [4, 5], "codebooks": 4}
+    shape |= {"filters": 8, "dimension": 16, "codebook_size": 32}
+    sources = {str(make_clips(folder / "clips")): None}
+    seldom = {"steps": 17, "save_every": 5, "validate_every": 6}
+    data = {"mix": 0.5, "segment": 0.3, "sources": sources}
+    own = {"shape": shape, "from_scratch": True, "device": "cpu", "data": data}
+    settings = merge(merge(recipe("custom", "encodec"), SHORT), own | seldom)
+    config = parse(settings)
+    write(folder / "long.yaml", settings)
+    train(config, folder / "whole", resume=False, make_display=Quiet)
+    return folder, config
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
-    uninterrupted: tuple[Path, tuple[Any, ...]], end: signal.Signals
+    uninterrupted: tuple[Path, Config], end: signal.Signals
 ) -> None:
-    folder, command = uninterrupted
+    folder, config = uninterrupted
     out = folder / end.name
-    process = start(folder, *command, "--out", out.name)
+    process = start(folder, "train", "--config", "long.yaml", "--out", out.name)
     table = out / "metrics.csv"
     while process.poll() is None:
         if table.exists() and any(row.step >= 6 for row in read_rows(table)):
@@ -284,45 +284,26 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
     else:
         assert ended.code == 130 and "--resume goes on" in ended.err
         assert last % 5 or last > 6  # a checkpoint of the step at hand
-    resumed = finish(start(folder, "train", "--resume", "--out", out.name))
-    assert resumed.code == 0, resumed.err
+    train(config, out, resume=True, make_display=Quiet)
     assert compared(out) == compared(folder / "whole")
 
 
 def test_a_finished_run_can_be_made_longer(
-    uninterrupted: tuple[Path, tuple[Any, ...]], tmp_path: Path
+    uninterrupted: tuple[Path, Config], cli: Cli, tmp_path: Path
 ) -> None:
-    import shutil
-
-    folder, _ = uninterrupted
-    shutil.copytree(folder / "whole", tmp_path / "longer")
-    run = finish(start(folder, "train", "--resume", "--steps", 19, "--out", tmp_path / "longer"))
-    assert run.code == 0, run.err
+    shutil.copytree(uninterrupted[0] / "whole", tmp_path / "longer")
+    assert_done(cli("train", "--resume", "--steps", 19, "--out", "longer"))
     assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 19
 
 
 def test_a_folder_with_a_run_is_not_begun_anew(
-    uninterrupted: tuple[Path, tuple[Any, ...]], cli: Cli
+    uninterrupted: tuple[Path, Config], cli: Cli
 ) -> None:
-    folder, command = uninterrupted
+    folder, _ = uninterrupted
     before = files_in(folder / "whole")
-    assert_refused(cli(*command, "--out", folder / "whole"), "holds a run already", "--resume")
+    command = ("train", "--config", folder / "long.yaml", "--out", folder / "whole")
+    assert_refused(cli(*command), "holds a run already", "--resume")
     assert files_in(folder / "whole") == before
-
-
-class Quiet:
-    """A display that shows nothing."""
-
-    def __init__(self, step: int, steps: int) -> None: ...
-
-    def __enter__(self) -> Quiet:
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def update(self, step: int, losses: object) -> None: ...
-
-    def say(self, line: str) -> None: ...
 
 
 def small_run(folder: Path, clips: Path, **more: Any) -> Config:
@@ -467,9 +448,9 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
 
 
 def test_an_error_in_several_processes_is_one_line(clips: Path, tmp_path: Path) -> None:
-    config = write(tmp_path / "wild.yaml", SHORT, optimiser={"rate": 1e20}, devices=2)
-    command = ("train", "-b", "nano", "--data", clips, "--config", config, "--device", "cpu")
-    assert_refused(last_line(finish(start(tmp_path, *command, "--out", "r"))), "not finite")
+    config = small_run(tmp_path / "r", clips, optimiser={"rate": 1e20}, devices=2)
+    with pytest.raises(TrainingError, match="^[^\n]*not finite[^\n]*$"):
+        train(config, tmp_path / "r", resume=False, make_display=Quiet)
 
 
 # What goes wrong
