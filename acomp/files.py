@@ -68,8 +68,11 @@ def cache_folder() -> Path:
     Raises:
         AcompError: what has its name there is not this user's alone.
     """
-    folder = expanded(os.environ.get("ACOMP_CACHE") or platformdirs.user_cache_dir("acomp"))
-    return _homeless() if folder.parts[0].startswith("~") else folder
+    with suppress(RuntimeError):  # of newer versions of platformdirs; others leave a ~
+        folder = os.environ.get("ACOMP_CACHE") or platformdirs.user_cache_dir("acomp")
+        if not str(expanded(folder)).startswith("~"):
+            return expanded(folder)
+    return _homeless()
 
 
 def expanded(path: str | Path) -> Path:

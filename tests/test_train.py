@@ -449,8 +449,9 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
 
 def test_an_error_in_several_processes_is_one_line(clips: Path, tmp_path: Path) -> None:
     config = small_run(tmp_path / "r", clips, optimiser={"rate": 1e20}, devices=2)
-    with pytest.raises(TrainingError, match="^[^\n]*not finite[^\n]*$"):
+    with pytest.raises(TrainingError, match="not finite") as caught:
         train(config, tmp_path / "r", resume=False, make_display=Quiet)
+    assert "\n" not in str(caught.value)
 
 
 # What goes wrong
