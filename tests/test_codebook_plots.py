@@ -268,7 +268,7 @@ from pathlib import Path
 import numpy as np
 from acomp.plots import plot_codebooks
 
-plot_codebooks(Path("books.png"), "own", None, np.eye(8, 4)[None], None)
+plot_codebooks(Path("books.png"), "own", None, np.eye(8, 4, dtype=np.float32)[None])
 """
 
 
@@ -287,6 +287,6 @@ def test_a_matplotlibrc_in_the_current_folder_changes_nothing(tmp_path: Path) ->
         return run.stderr
 
     assert draw(b"text.usetex: True\nfont.size: 40\nno.such.key: 3\nlines.linewidth: wide\n") == b""
-    plot_codebooks(tmp_path / "due.png", "own", None, np.eye(8, 4)[None], None)
+    plot_codebooks(tmp_path / "due.png", "own", None, np.eye(8, 4, dtype=np.float32)[None])
     assert (tmp_path / "books.png").read_bytes() == (tmp_path / "due.png").read_bytes()
     assert b"AcompError: matplotlib cannot read its settings" in draw(b"\xff\xfe\xfa")

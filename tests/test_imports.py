@@ -74,26 +74,29 @@ ROOMS = {
     "codes": {"errors", "plain", "values"},
     "lengths": {"codes"},
     "audio": {"errors", "values", "files"},
-    "engines": {"errors", "files"},
+    "signals": set(),
+    "quiet": set(),
+    "engines": {"errors", "files", "quiet"},
     "formats": {"errors", "files", "plain", "codes", "lengths", "entropy"},
     "entropy": {"errors", "files", "plain", "codes", "engines", "backends"},
     "backends": {
         *{"errors", "plain", "values", "files", "codes", "lengths", "audio", "engines"},
+        "quiet",
     },
     "packages": {"errors"},
     "metrics": {"errors", "audio", "engines"},
     "analysis": {"errors", "files", "codes", "formats", "backends"},
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
-        *{"metrics", "analysis"},
+        *{"metrics", "analysis", "quiet"},
     },
     "pages": {
         *{"errors", "files", "packages", "audio", "analysis"},
-        *{"evaluation"},
+        *{"evaluation", "plots", "quiet"},
     },
     "training": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "engines", "backends"},
-        *{"entropy", "metrics", "plots"},
+        *{"entropy", "metrics", "plots", "quiet", "signals"},
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""

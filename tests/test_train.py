@@ -10,7 +10,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -175,7 +175,7 @@ def assert_official_dac(weights: Path, clip: Path, folder: Path) -> None:
     model = shape.build()
     model.load_state_dict(load_file(weights))
     model.save(folder / "own.pth", package=False)
-    official = DAC.load(folder / "own.pth").eval()
+    official: Any = DAC.load(folder / "own.pth").eval()
     audio = acomp.resample(acomp.read_audio(clip), shape.sample_rate)
     samples = official.preprocess(torch.from_numpy(audio.samples)[None], shape.sample_rate)
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_published_weights_are_trained_on(
     cli: Cli, clips: Path, tmp_path: Path, encodec_24khz: Path
 ) -> None:
     ensure_torchaudio()
-    import encodec
+    from encodec.model import EncodecModel
 
     config = write(tmp_path / "short.yaml", SHORT, batch=1, data={"validation": 1})
     command = ("train", "-b", "encodec-24khz", "--weights", encodec_24khz, "--data", clips)
@@ -204,7 +204,7 @@ def test_published_weights_are_trained_on(
     assert after.codebooks().shape == (32, 1024, 128)
     assert not np.array_equal(before.codebooks(), after.codebooks())
     # The package that published the codec takes them too, and codes alike.
-    official = encodec.EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    official = EncodecModel.encodec_model_24khz(pretrained=False).eval()
     official.load_state_dict(load_file(weights))
     official.set_target_bandwidth(3)
     audio = acomp.read_audio(clips / "0.wav")
@@ -223,7 +223,7 @@ class Quiet:
 
     def __init__(self, step: int, steps: int) -> None: ...
 
-    def __enter__(self) -> Quiet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None: ...

@@ -8,6 +8,7 @@ import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from threading import Event, Thread
 from types import FrameType
 
@@ -75,7 +76,8 @@ def handing_on() -> Iterator[Callable[[], bool]]:
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    over, came = Event(), []
+    over = Event()
+    came: list[int] = []
     told: set[tuple[int | None, signal.Signals]] = set()
 
     def watch() -> None:
@@ -93,6 +95,7 @@ def handing_on() -> Iterator[Callable[[], bool]]:
                 told.add((child.pid, number))
                 os.kill(child.pid, number)
 
+    resource_tracker.ensure_running()  # which unblocks the signals where it is started later
     watcher = Thread(target=watch, name="signals", daemon=True)
     with _handling(dict.fromkeys(SIGNALS, lambda *_: None)):
         woken = signal.set_wakeup_fd(writing)
