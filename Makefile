@@ -12,7 +12,7 @@ demo: $(VENV)/small
 # Two at a time, each on one thread, whatever the machine: a worker takes up to 4 GB.
 WORKERS ?= 2
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -29,6 +29,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
+SLOWEST = ("train", "eval", "engines", "dac_files", "mimi", "conformance", "report", "listen")
+"""Files of tests that begin first, so that none of pytest-xdist's workers ends long after the
+others (with --no-loadscope-reorder)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """Runs `acomp ARGUMENTS...` in this process, in `tmp_path`, with no network and no cache."""

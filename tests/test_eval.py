@@ -218,7 +218,7 @@ def test_a_run_that_is_ended_goes_on_later(
 ) -> None:
     audio, results = tmp_path / "audio", tmp_path / "results"
     audio.mkdir()
-    for index in range(80):
+    for index in range(24):
         make(audio / f"{index:02}.wav", 0.5 + 0.01 * index)
     command = ("eval", audio, "-c", "nano@6", "-o", results, "--jobs", jobs)
     process = start(tmp_path, *command)
@@ -226,12 +226,12 @@ def test_a_run_that_is_ended_goes_on_later(
     process.send_signal(number)
     run = finish(process)
     before = table(results)
-    assert 2 <= len(before) < 80
+    assert 2 <= len(before) < 24
     assert run.code not in (0, 1)
     assert "Traceback" not in run.err
     kept = {row["file"]: ages(results)[f"coded/nano@6/{row['file']}.nac"] for row in before}
     assert_done(cli("eval", audio, "-c", "nano@6", "-o", results))
-    assert [row["file"] for row in table(results)] == [f"{index:02}.wav" for index in range(80)]
+    assert [row["file"] for row in table(results)] == [f"{index:02}.wav" for index in range(24)]
     assert all(ages(results)[f"coded/nano@6/{name}.nac"] == age for name, age in kept.items())
     assert not list(results.rglob("*.part"))
 
@@ -259,7 +259,7 @@ def test_processes_do_not_outlive_the_one_that_started_them(tmp_path: Path) -> N
 def test_a_process_that_is_ended_is_told(tmp_path: Path, number: signal.Signals) -> None:
     audio, results = tmp_path / "audio", tmp_path / "results"
     audio.mkdir()
-    for index in range(60):
+    for index in range(24):
         make(audio / f"{index:02}.wav", 0.5)
     process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2)
     wait_for_rows(process, results)
@@ -268,7 +268,7 @@ def test_a_process_that_is_ended_is_told(tmp_path: Path, number: signal.Signals)
     assert run.code == 1
     assert run.err.startswith("error: a process has died")
     assert run.err.count("\n") == 1
-    assert 2 <= len(table(results)) < 60
+    assert 2 <= len(table(results)) < 24
     assert not list(results.rglob("*.part"))
 
 
