@@ -172,7 +172,7 @@ def assert_official_dac(weights: Path, clip: Path, folder: Path) -> None:
 
     codec = acomp.load("custom", weights=weights, engine="torch")
     shape = shape_of(weights)
-    model = shape.build()
+    model: Any = shape.build()
     model.load_state_dict(load_file(weights))
     model.save(folder / "own.pth", package=False)
     official: Any = DAC.load(folder / "own.pth").eval()
