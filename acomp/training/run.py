@@ -160,6 +160,8 @@ def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
     """Run `work` in each process; returns what the first one does."""
     if fabric.world_size == 1:
         return work(fabric)
+    # It tells of each process that it ends after another one.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with handing_on() as killed:
         try:
             outcome: T = fabric.launch(partial(_in_process, work=work))
