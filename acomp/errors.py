@@ -46,7 +46,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     known = list(known)
-    matches = get_close_matches(name.lower(), known)
+    matches = [each for each in known if name and each.startswith(name)]
+    matches = matches or get_close_matches(name.lower(), known)
     return (
         f"; did you mean {' or '.join(matches)}?" if matches else f"; there are {', '.join(known)}"
     )
