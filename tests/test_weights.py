@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import torch
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
@@ -27,13 +29,16 @@ from weights_server import Fault, WeightsServer, serving
 from acomp.backends import catalogue, checkpoint, download, weights
 from acomp.backends.catalogue import Weights
 from acomp.backends.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.download import DownloadError
 from acomp.cli.models import app
 from acomp.errors import WeightsError
 from acomp.files import cache_folder
 
 served = pytest.mark.usefixtures("server")
 
-BODY = random.Random(0).randbytes(1_000_000)
+HEADER = b'{"x":{"dtype":"U8","shape":[999929],"data_offsets":[0,999929]}}'
+BODY = len(HEADER).to_bytes(8, "little") + HEADER + random.Random(0).randbytes(999_929)
+"""A checkpoint, as safetensors."""
 SUM = hashlib.sha256(BODY).hexdigest()
 
 
@@ -350,6 +355,52 @@ def test_two_processes_fetch_at_once(cache: Path, server: WeightsServer) -> None
     assert files(cache) == {"toy.th", "verified.json"}
 
 
+@pytest.mark.parametrize(
+    "body", [b"<!DOCTYPE html><title>Sign in</title>", b"", b"PK\x03\x04", BODY[:5000]]
+)
+def test_what_is_no_checkpoint_is_not_kept_though_nothing_is_known_of_it(
+    server: WeightsServer, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    change(monkeypatch, sha256=None)
+    server.body = body
+    assert "what it sent is not the published file" in fails()
+    assert files(cache_folder()) == set()
+    server.body = BODY
+    assert weights.verify("toy").path is None
+    assert weights.fetch("toy").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"Content-Type": "text/html; charset=utf-8"}, "it sends a web page"),
+        ({"Content-Encoding": "gzip"}, "it sends compressed bytes"),
+        ({"Location": "http://127.0.0.1:1/toy.th"}, "an address that is not https"),
+        ({"Location": "file:///etc/passwd"}, "an address that is not https"),
+        ({"Location": "https://weights.test/again"}, "it sends on and on"),
+    ],
+)
+def test_answers_that_are_no_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], reason: str
+) -> None:
+    asked = []
+
+    def get(url: str, **how: Any) -> requests.Response:
+        assert not how["allow_redirects"]
+        asked.append(url)
+        response = requests.Response()
+        response.status_code = 302 if "Location" in headers else 200
+        response.headers.update(headers)
+        response.raw = io.BytesIO(BODY)
+        return response
+
+    monkeypatch.setattr(requests, "get", get)
+    with pytest.raises(DownloadError, match=reason):
+        download.download("https://weights.test/toy.th", tmp_path / "part", 9, lambda *_: None)
+    assert all(url.startswith("https://weights.test/") for url in asked)
+    assert not (tmp_path / "part").exists()
+
+
 # Finding and verifying
 
 
@@ -451,7 +502,7 @@ def test_mark_does_not_outlive_a_change_of_the_catalogue(monkeypatch: pytest.Mon
 
 
 @served
-@pytest.mark.parametrize("marks", [b"", b"{", b"[]", b'{"PATH": 1}', b"\xff"])
+@pytest.mark.parametrize("marks", [b"", b"{", b"[]", b'{"PATH": 1}', b"\xff", b'{"a":' * 10_000])
 def test_damaged_marks_are_as_good_as_none(marks: bytes) -> None:
     path = weights.fetch("toy")
     marked = path.with_name("verified.json")

@@ -71,13 +71,24 @@ def _dac(
     )
 
 
-def _hugging_face(name: str, file: str, repository: str, *, licence: str) -> Weights:
+def _hugging_face(
+    name: str,
+    file: str,
+    repository: str,
+    revision: str,
+    *,
+    licence: str,
+    sha256: str,
+    size: int | None = None,
+) -> Weights:
     return Weights(
         name=name,
         file=f"{repository.replace('/', '--')}/{file}",
         licence=licence,
         page=f"{_HUGGING_FACE}/{repository}",
-        url=f"{_HUGGING_FACE}/{repository}/resolve/main/{file}",
+        url=f"{_HUGGING_FACE}/{repository}/resolve/{revision}/{file}",
+        size=size,
+        sha256=sha256,
         package="huggingface",
     )
 
@@ -144,14 +155,31 @@ _ALL = (
         "1.0.0/weights_44khz_16kbps.pth",
         size=256_984_809,
     ),
-    *(
-        _hugging_face(
-            f"snac-{rate}khz",
-            "pytorch_model.bin",
-            f"hubertsiuzdak/snac_{rate}khz",
-            licence="MIT",
-        )
-        for rate in (24, 32, 44)
+    # Revisions and sums of Hugging Face's files as several projects that pin them have them.
+    _hugging_face(
+        "snac-24khz",
+        "pytorch_model.bin",
+        "hubertsiuzdak/snac_24khz",
+        "d73ad176a12188fcf4f360ba3bf2c2fbbe8f58ec",
+        licence="MIT",
+        sha256="4b8164cc6606bfa627f1a784734c1e539891518f1191ed9194fe1e3b9b4bff40",
+        size=79_488_254,
+    ),
+    _hugging_face(
+        "snac-32khz",
+        "pytorch_model.bin",
+        "hubertsiuzdak/snac_32khz",
+        "c84c6ac842dc7a44a6fb0f3b576ce94b48a7780f",
+        licence="MIT",
+        sha256="bfee2f057c1e287443786bedab377b5176b430e911417683977b7af71ea3ba65",
+    ),
+    _hugging_face(
+        "snac-44khz",
+        "pytorch_model.bin",
+        "hubertsiuzdak/snac_44khz",
+        "873ebef9718b89660340c6f55a2b515e98cfa1d9",
+        licence="MIT",
+        sha256="b0a676cbdc8d1cc53186f6d777bc956fb7932ceacdc657a4c3741646e9e7ead0",
     ),
     _lyra(
         "encoder",
@@ -171,7 +199,15 @@ _ALL = (
         sha256="50e7839cda4f30599a3a34cfaddcd9c98449b049eee884e1a74295780448ad06",
         size=1_475_160,
     ),
-    _hugging_face("mimi", "model.safetensors", "kyutai/mimi", licence="CC-BY-4.0"),
+    _hugging_face(
+        "mimi",
+        "model.safetensors",
+        "kyutai/mimi",
+        "89091b3e466eb6a9d11e537bf26b144f194978f7",
+        licence="CC-BY-4.0",
+        sha256="bac7e85083dcded655d24eaadde7e6eea34c0da1b35fa2d284e641bd2b942a5e",
+        size=384_649_828,
+    ),
     _encodec("encodec-24khz-lm", "encodec_lm_24khz-1608e3c0.th", sha256="1608e3c0"),
     _encodec("encodec-48khz-lm", "encodec_lm_48khz-7add9fc3.th", sha256="7add9fc3"),
 )

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 if TYPE_CHECKING:
     import requests
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TIMEOUT = (10.0, 30.0)
 """Seconds to wait for a connection, and for the next bytes of a download."""
 CHUNK = 1 << 16
+MOST_REDIRECTS = 5
 
 Progress = Callable[[int, int | None], None]
 """Called as a download goes on with the bytes that are here and all bytes, None if not known."""
@@ -46,15 +48,43 @@ def download(url: str, part: Path, limit: int, progress: Progress) -> None:
     if done:
         headers["Range"] = f"bytes={done}-"
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with _response(url, headers) as response:
             if response.status_code == requests.codes.range_not_satisfiable:
                 return  # `part` has every byte already, or too many: its SHA-256 will tell
             response.raise_for_status()
+            _check_kind(response)
             if response.status_code != requests.codes.partial_content:
                 done = 0
             _receive(response, part, done, limit, progress)
     except requests.RequestException as error:
         raise DownloadError(_request_reason(error)) from error
+
+
+def _response(url: str, headers: dict[str, str]) -> requests.Response:
+    """The answer for a file, by way of redirects that do not leave https."""
+    import requests
+
+    for _ in range(MOST_REDIRECTS + 1):
+        response = requests.get(
+            url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False
+        )
+        if not response.is_redirect:
+            return response
+        response.close()
+        target = urljoin(url, response.headers["Location"])
+        if urlsplit(target).scheme != "https" and urlsplit(target).scheme != urlsplit(url).scheme:
+            raise DownloadError("it sends on to an address that is not https")
+        url = target
+    raise DownloadError("it sends on and on")
+
+
+def _check_kind(response: requests.Response) -> None:
+    """Raise DownloadError for what is no file of weights, whatever bytes it has."""
+    coding = response.headers.get("Content-Encoding", "identity")
+    if coding not in ("", "identity"):
+        raise DownloadError("it sends compressed bytes, which were not asked for")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise DownloadError("it sends a web page in the place of the file")
 
 
 def _receive(

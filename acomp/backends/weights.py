@@ -18,10 +18,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from acomp.backends.catalogue import FOLDERS, Weights, lookup
-from acomp.backends.checkpoint import MAX_SIZE
+from acomp.backends.checkpoint import MAX_SIZE, load_checkpoint
 from acomp.backends.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
 from acomp.files import atomic_write, cache_folder, expanded, reason_of
+from acomp.plain import MAX_TEXT, NotPlainError, parse_json, read_small
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Status:
     """Why the file must not be used; None where nothing speaks against it."""
     sha256: str | None = None
     """The file's SHA-256; None where it was not computed."""
+    vouched: bool = True
+    """Whether a SHA-256 is known that the file has: the published one, or that of its download."""
 
 
 def find(name: str) -> Path | None:
@@ -83,8 +86,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     """The weights file of `name`, or the folder of its files, downloaded if it is not here.
 
     A download is checked for all that is known: size and SHA-256, whole or its beginning. Where no
-    SHA-256 is known (dac-44khz-16kbps, and what comes from Hugging Face) there is the size, or that
-    it came whole. Where the catalogue lacks the whole SHA-256, the one seen is kept beside the
+    SHA-256 is known (dac-44khz-16kbps) there is the size, and it must be a checkpoint of numbers.
+    Where the catalogue lacks the whole SHA-256, the one seen is kept beside the
     file, so that a later change is noticed. A damaged file in acomp's cache is replaced. A download
     that breaks off is resumed by the next.
 
@@ -232,7 +235,8 @@ def _together(name: str, parts: list[Status]) -> Status:
     if bad is not None:
         return replace(bad, name=name)
     paths = [part.path for part in parts]
-    return Status(name, None if None in paths or not paths[0] else paths[0].parent)
+    folder = None if None in paths or not paths[0] else paths[0].parent
+    return Status(name, folder, vouched=all(part.vouched for part in parts))
 
 
 def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
@@ -245,7 +249,7 @@ def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
         due = [digits for digits in (weights.sha256, _recorded_sum(path)) if digits]
         # What ships with acomp is as good as acomp's code, which nobody hashes at every start.
         if not rehash and (not due or weights.url is None):
-            return Status(weights.name, path)
+            return Status(weights.name, path, vouched=bool(due))
         marked = None if rehash else _marked_sum(path, facts)
         sha256 = marked or _file_sum(path)
     except OSError as error:
@@ -254,7 +258,7 @@ def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
     problem = next((problem for problem in problems if problem), None)
     if due and problem is None and marked is None and weights.url is not None:
         _mark(path, facts, sha256)
-    return Status(weights.name, path, problem, sha256)
+    return Status(weights.name, path, problem, sha256, vouched=bool(due))
 
 
 def _wrong_size(weights: Weights, size: int) -> str | None:
@@ -298,8 +302,8 @@ def _marks_path() -> Path:
 
 def _marks() -> dict[str, Any]:
     try:
-        marks = json.loads(_marks_path().read_bytes())
-    except (OSError, ValueError):
+        marks = parse_json(read_small(_marks_path(), MAX_TEXT))
+    except (OSError, NotPlainError):
         return {}
     return marks if isinstance(marks, dict) else {}
 
@@ -378,4 +382,10 @@ def _can_resume(weights: Weights, part: Path) -> bool:
 
 def _wrong_download(weights: Weights, part: Path, sha256: str) -> str | None:
     problem = _wrong_size(weights, part.stat().st_size)
-    return problem or (_wrong_sum(weights.sha256, sha256) if weights.sha256 else None)
+    if problem or weights.sha256:
+        return problem or _wrong_sum(weights.sha256 or "", sha256)
+    try:
+        load_checkpoint(part)  # a page that says sorry, say, is none
+    except WeightsError as error:
+        return str(error).removeprefix(f"{part} ")
+    return None

@@ -341,4 +341,6 @@ def _verdict(here: weights.Status) -> str:
         return f"damaged: {here.problem}: {here.path}"
     if here.name in FOLDERS:
         return f"good: {len(FOLDERS[here.name])} files: {here.path}"
+    if not here.vouched:
+        return f"unknown: nothing is known to hold it against: sha256 {here.sha256}: {here.path}"
     return f"good: sha256 {here.sha256}: {here.path}"
