@@ -20,7 +20,7 @@ from test_imports import imported
 from acomp import pipeline
 from acomp.batch.outputs import Job
 from acomp.cli.common import what_was_done
-from acomp.cli.console import one_line, printable
+from acomp.cli.console import one_line, only_our_warnings, printable, settings
 from acomp.engines.base import preparing
 from acomp.errors import AcompWarning
 
@@ -159,15 +159,26 @@ def test_warnings_of_other_packages_are_for_debugging(
     def noisy(*arguments: object, **settings: object) -> pipeline.Result:
         warnings.warn("of a package", UserWarning, stacklevel=1)
         warnings.warn("of acomp\x1b", AcompWarning, stacklevel=1)
-        logging.getLogger("package").warning("a line of a log")
         return encode(*arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr("acomp.batch.coding.encode_file", noisy)
     plain = cli("encode", speech, *NANO, "-o", "a.nac").err
-    assert "of a package" not in plain and "log" not in plain
+    assert "of a package" not in plain
     assert "warning: of acomp\\x1b\n" in plain
     shown = cli("encode", speech, *NANO, "-o", "b.nac", "--debug").err
-    assert "UserWarning: of a package" in shown and "a line of a log" in shown
+    assert "UserWarning: of a package" in shown
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_packages_log_is_for_debugging(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], debug: bool
+) -> None:
+    monkeypatch.setattr(settings, "debug", debug)
+    record = logging.LogRecord("package", logging.WARNING, "", 0, "a line of a log", None, None)
+    assert logging.lastResort is not None
+    with only_our_warnings():
+        logging.lastResort.handle(record)
+    assert ("a line of a log" in capsys.readouterr().err) is debug
 
 
 def test_quiet_leaves_errors(cli: Cli, speech: Path, tmp_path: Path) -> None:

@@ -147,13 +147,14 @@ def one_line(text: str) -> str:
 @contextmanager
 def only_our_warnings() -> Iterator[None]:
     """Show acomp's own warnings as a line each, and those of other packages with --debug alone."""
-    shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(
+        message: Warning | str, category: type[Warning], file: str, line: int, *_: object
+    ) -> None:
         if issubclass(category, AcompWarning):
             print(one_line(f"warning: {message}"), file=sys.stderr)
         elif settings.debug:
-            shown(message, category, *place, **more)
+            print(warnings.formatwarning(message, category, file, line), file=sys.stderr, end="")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
