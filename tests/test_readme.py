@@ -30,8 +30,8 @@ WEIGHTS = {
     f"{NOTEBOOK} check.wav": "a.txt",
     "acomp decode --embedding_file a.txt --output_file b.wav": None,
 }
-"""Commands that need weights which cannot be fetched here: they run as far as that, and what a later
-command needs of them is put there in their place.
+"""Commands that need weights which cannot be fetched here: they run as far as that, and what later
+ones need of them is put in their place.
 """
 ELSEWHERE = (
     "acomp eval ",  # takes long: test_eval.py
