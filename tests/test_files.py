@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
-from commands import ROOT, limited_file_size
+from commands import ROOT, limited_file_size, sound
 
 from acomp import files
+from acomp.audio import read_audio, write_audio
 from acomp.backends import weights
 from acomp.errors import AcompError, AudioError, ExistsError, FormatError
 from acomp.files import atomic_write, cache_folder, remove_leftovers
@@ -281,6 +283,13 @@ def test_a_log_that_standard_output_appends_to_keeps_its_lines(tmp_path: Path, n
         run_writer(tmp_path / name, file.fileno())
     assert log.read_bytes() == b"line\nhalf"
     assert names_in(tmp_path) == ["link", "log.txt"]
+
+
+def test_sound_goes_to_a_stream_without_a_suffix(tmp_path: Path) -> None:
+    with (tmp_path / "all.wav").open("wb") as file:
+        write_audio(f"/dev/fd/{file.fileno()}", sound(0.1))
+    found, due = read_audio(tmp_path / "all.wav"), sound(0.1)
+    np.testing.assert_allclose(found.samples, due.samples, atol=2**-15)
 
 
 def test_standard_output_may_be_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from acomp.audio.pcm import FORMATS, RAW_SUFFIXES, Pcm, PcmFormat, encode_pcm, q
 from acomp.audio.samples import Audio, Samples, check_layout
 from acomp.audio.wav import MAX_DATA_BYTES, build_header
 from acomp.errors import AudioError
-from acomp.files import atomic_write
+from acomp.files import atomic_write, is_stream
 
 _PIECE = 1 << 16
 _WAV_FORMATS = {"PCM_16": "s16le", "PCM_24": "s24le", "FLOAT": "f32le"}
@@ -64,9 +64,9 @@ def fitting_rate(target: str | os.PathLike[str] | BinaryIO, sample_rate: int) ->
 class AudioWriter:
     """Writes audio block by block: a context manager that leaves a whole file, or none.
 
-    The form follows the suffix: .wav, .flac, .ogg, .opus or .mp3. A binary stream gets a WAV
-    whose header leaves the length open, and is never sought in; each block is flushed.
-    Samples beyond full scale are clipped, save in float WAV and raw float.
+    The form follows the suffix: .wav, .flac, .ogg, .opus or .mp3. A binary stream, or a path such
+    as /dev/stdout, gets a WAV whose header leaves the length open, and is never sought in; each
+    block is flushed. Samples beyond full scale are clipped, save in float WAV and raw float.
 
     Args:
         target: path, or binary stream.
@@ -96,6 +96,8 @@ class AudioWriter:
             self._target: Path | BinaryIO = Path(target)
             self._name = str(self._target)
             suffix = self._target.suffix.lower()
+            with suppress(OSError):  # which writing will tell of
+                suffix = suffix or (".wav" if is_stream(self._target) else "")
         else:
             self._target, suffix = target, ".wav"
             is_stdout = getattr(target, "name", "") in ("<stdout>", 1)
