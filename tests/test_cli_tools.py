@@ -124,7 +124,7 @@ def test_convert_never_replaces_its_source(cli: Cli, tmp_path: Path) -> None:
 def test_convert_wrongly_used(cli: Cli, tmp_path: Path) -> None:
     write_codes(tmp_path / "a.nac", encodec_24khz())
     assert_wrong_usage(cli("convert", "a.nac", "-"), "--format")
-    assert_wrong_usage(cli("convert", "a.nac"), "target")
+    assert_wrong_usage(cli("convert", "a.nac"), "OUT")
     assert_wrong_usage(cli("frobnicate"), "frobnicate")
 
 
