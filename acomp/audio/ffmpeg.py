@@ -18,7 +18,7 @@ import numpy as np
 
 from acomp.audio.base import AudioReader
 from acomp.audio.findings import Findings
-from acomp.audio.mpeg import counted_seconds, find_frame, frame_bytes, is_summary
+from acomp.audio.mpeg import counted_seconds, find_frame, frame_bytes, frame_seconds, is_summary
 from acomp.audio.samples import Samples, check_layout, to_channels
 from acomp.audio.streams import Window
 from acomp.errors import AudioError
@@ -52,9 +52,9 @@ _SYNCS = {
 theirs begins; those of MPEG audio are known by more than that."""
 _OPEN_ENDED = ("caf",)
 """Demuxers that call the last packet of a file cut, where its length was left open."""
-_MPEG_SECONDS, _MPEG_PADDING = 0.1, 0.4
-"""How much an MP3 may be shorter than its first frame says, without what the encoder put before and
-behind the sound and with it."""
+_MPEG_SLACK, _MPEG_PADDING = 1.5, 5
+"""By how many frames an MP3 may be shorter than its first frame says: without what the encoder put
+before and behind the sound, and with it."""
 _TIMED = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "ogg")
 """Demuxers that give packets the time that stands in the file."""
 _GAP_SECONDS = 0.1
@@ -158,13 +158,18 @@ class FfmpegReader(AudioReader):
         """Samples decoded so far."""
         self._last = b""
         """The last packet, where that is MPEG audio by itself."""
+        self._usual = 0
+        """Bytes of the last packet that was decoded."""
         self._due_at: int | None = None
         """When the next packet of an Ogg is due."""
         self._steps = self._decoding()
         while self._layout is None and next(self._steps, False):
             pass
         if self._layout is None:
-            raise AudioError(f"cannot read {findings.name}: it has no sound, or none whole enough")
+            raise AudioError(
+                f"cannot read {findings.name}: it is damaged or truncated: it has no sound that is "
+                "whole"
+            )
         super().__init__(findings, *self._layout, self._stated())
         self.resources.callback(container.close)
 
@@ -230,17 +235,18 @@ class FfmpegReader(AudioReader):
             self._lose_a_part()
         if self._demuxer in _TIMED:
             self._check_gap(packet)
-        if self._demuxer == "mp3":
-            self._last = bytes(packet)
+        if self._demuxer == "mp3" and frame_bytes(data := bytes(packet)) is not None:
+            self._last = data
         try:
             frames = self._decoder.decode(packet)
+            self._usual = packet.size
         except (av.FFmpegError, EOFError):
             frames = self._decoded_again(packet)
         for frame in frames:
             self._keep(frame)
 
     def _decoded_again(self, packet: Any) -> list[Any]:
-        """The frames of a packet that the decoder refused, in which something may come before."""
+        """The frames of a packet that the decoder refused: strays may stand around them."""
         import av
 
         data = bytes(packet)
@@ -255,16 +261,17 @@ class FfmpegReader(AudioReader):
             found = re.search(sync, data)
             begin = found.start() if found else -1
         if begin < 0:
-            self._last = b""
             self._findings.remark(f"has {len(data)} bytes that are no sound, {self._time} s in")
             return []
         if self._demuxer == "mp3" and is_summary(data[begin:]):
             return []  # files were joined
-        if begin == 0:
+        end = len(data) if begin else min(len(data), self._usual)
+        strays = len(data) - (end - begin)
+        if not strays:
             return self._undecodable()
-        self._findings.remark(f"has {begin} bytes that are no sound, {self._time} s in")
+        self._findings.remark(f"has {strays} bytes that are no sound, {self._time} s in")
         try:
-            frames: list[Any] = self._decoder.decode(av.Packet(data[begin:]))
+            frames: list[Any] = self._decoder.decode(av.Packet(data[begin:end]))
         except (av.FFmpegError, EOFError):
             return self._undecodable()
         return frames
@@ -356,8 +363,10 @@ class FfmpegReader(AudioReader):
         if self._demuxer in _EXACT:
             return seconds
         if self._counted is not None:
-            is_trimmed = seconds < self._counted
-            return max(0.0, seconds - (_MPEG_SECONDS if is_trimmed else _MPEG_PADDING))
+            frame = frame_seconds(self._last) if frame_bytes(self._last) is not None else 0.0
+            padded = self._counted - _MPEG_PADDING * frame
+            is_trimmed = padded <= seconds < self._counted
+            return max(0.0, seconds - _MPEG_SLACK * frame if is_trimmed else padded)
         if self._demuxer in _NEAR:
             return max(0.0, seconds - _NEAR_SECONDS)
         if self._demuxer in _ROUGH and len(self._container.streams) == 1:

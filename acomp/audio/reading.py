@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from acomp.audio.base import AudioReader, promised, unreadable
-from acomp.audio.extents import check_extent, ogg_is_ended, ogg_links
+from acomp.audio.extents import check_extent, end_of_sound, ogg_is_ended, ogg_links
 from acomp.audio.ffmpeg import UnknownFormError, open_ffmpeg
 from acomp.audio.findings import Findings
 from acomp.audio.joined import JoinedReader
@@ -127,7 +127,9 @@ def _open_stream(
         header = read_header(magic, tee, findings.name)
         if header.pcm is not None:
             arriving.expect(header.pcm)
-            return _PcmReader(findings, header.pcm, arriving, header.data_bytes)
+            reader = _PcmReader(findings, header.pcm, arriving, header.data_bytes)
+            reader.rest = arriving.rest
+            return reader
     return _open_file(resources.enter_context(spooled(bytes(tee.seen), arriving)), findings)
 
 
@@ -139,7 +141,7 @@ def _open_file(file: IO[bytes], findings: Findings) -> AudioReader:
     if is_wav(head) and (reader := _open_wav(file, head, findings)) is not None:
         return reader
     check_extent(file, head, findings)
-    size = os.fstat(file.fileno()).st_size
+    size = end_of_sound(head, os.fstat(file.fileno()).st_size)
     if not head.startswith(_OGG):
         return _open_part(Window(file, 0, size), head, findings)
     links = ogg_links(file, size)
@@ -179,20 +181,20 @@ def _open_wav(file: IO[bytes], head: bytes, findings: Findings) -> AudioReader |
         due = there
     if header.pcm is None:
         return None
-    _check_rest(file, due, there, findings)
+    begin = file.tell()
+    file.seek(begin + due)
+    _check_rest(file.read(MAGIC_BYTES + 1)[due % 2 :], findings)
+    file.seek(begin)
     return _PcmReader(findings, header.pcm, file.read, due)
 
 
-def _check_rest(file: IO[bytes], due: int, there: int, findings: Findings) -> None:
+def _check_rest(rest: bytes, findings: Findings) -> None:
     """What follows the samples of a WAV is chunks, or something that would go unheard."""
-    begin = file.tell()
-    file.seek(begin + due + due % 2)
-    rest = file.read(MAGIC_BYTES)
-    file.seek(begin)
+    kind = rest[:4]
     if is_wav(rest):
         findings.lost("two WAV files joined, of which only the first can be read")
-    elif rest[:4].strip(b"\0") and not rest[:4].isalnum() and not rest[:4].strip().isalnum():
-        findings.remark(f"has {there - due} bytes after its samples that are no chunk of a WAV")
+    elif len(kind) == 4 and kind.strip(b"\0") and not kind.strip().isalnum():
+        findings.remark("has bytes after its samples that are no chunk of a WAV")
 
 
 def _what_it_is(head: bytes) -> str:
@@ -225,6 +227,8 @@ class _PcmReader(AudioReader):
         self._due = data_bytes
         self._partial = b""
         """Bytes of a frame that is not whole yet; at the end, of one that never will be."""
+        self.rest: Read | None = None
+        """Reads what comes after the samples of a stream, where something does."""
 
     def _read(self, frames: int) -> Samples:
         frame_bytes = self._pcm.frame_bytes
@@ -244,6 +248,12 @@ class _PcmReader(AudioReader):
         whole = len(data) - len(data) % frame_bytes
         self._partial = data[whole:]
         return decode_pcm(data[:whole], self._pcm)
+
+    def check_end(self) -> None:
+        super().check_end()
+        if self.rest is not None and self._due == 0:
+            odd = self._pcm.frame_bytes * self._position % 2
+            _check_rest(self.rest(MAGIC_BYTES + 1)[odd:], self._findings)
 
 
 class _RawReader(_PcmReader):

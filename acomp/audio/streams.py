@@ -53,6 +53,14 @@ class Arriving:
             size += len(data)
         return b"".join(parts)
 
+    def rest(self, count: int) -> bytes:
+        """What has come already of what follows, if something has; it is not waited for long."""
+        try:
+            ready, _, _ = select.select([self._stream], [], [], PATIENCE)
+        except (OSError, TypeError, ValueError):  # no pipe, and nothing to wait for
+            ready = [self._stream]
+        return self._read(count) if ready else b""
+
     def _has_more(self, patience: float) -> bool:
         """Whether a read would not wait, or not longer than `patience` seconds."""
         try:

@@ -96,7 +96,11 @@ def decode(
     ] = None,
     bits: Annotated[
         Literal["16", "24", "float"] | None,
-        typer.Option(help="Of a sample: 24 for .wav and .flac, float for .wav; 16 by default."),
+        typer.Option(
+            help="Bits of a sample: 24 for .wav and .flac, float for .wav.",
+            show_default="16",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     raw: Annotated[
         str | None,

@@ -101,7 +101,12 @@ def encode(
         ),
     ] = None,
     recover: Annotated[
-        bool, typer.Option(help="Take what can be read of damaged audio, and say what is lost.")
+        bool,
+        typer.Option(
+            "--recover",
+            help="Take what can be read of damaged audio, and say what is lost.",
+            rich_help_panel=FILES,
+        ),
     ] = False,
     entropy: Entropy = "none",
     language_model: LanguageModel = None,
