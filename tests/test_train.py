@@ -440,7 +440,7 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
     first, second = launch(make_fabric(config), work)
     assert first == second and np.isfinite(first).all()
     # A signal to the one that started them ends both after the same step.
-    (step,) = (int(path.name) for path in (tmp_path / "r" / "checkpoints").iterdir())
+    step = max(int(path.name) for path in (tmp_path / "r" / "checkpoints").iterdir())
     assert 3 <= step < 1000
     for rank in range(2):
         # One that is left when the interpreter ends can abort the process.
