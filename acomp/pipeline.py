@@ -312,7 +312,9 @@ class _Clock:
 
 
 def _coded_channels(reader: AudioReader, channels: str) -> int:
-    """The number of channels by which the alias `encodec` chooses."""
+    """The number of channels by which the alias `encodec` chooses: where each is coded alone, 1."""
+    if channels == "each":
+        return 1
     return CHANNELS.get(channels) or reader.channels
 
 

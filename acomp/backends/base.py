@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 T = TypeVar("T")
 
-CHANNELS = {"auto": None, "mono": 1, "stereo": 2}
+CHANNELS = {"auto": None, "mono": 1, "stereo": 2, "each": None}
 """What `channels=` takes, and the number of channels each asks for."""
 
 BLOCK_SECONDS = 10
@@ -100,18 +100,26 @@ class CodecSpec:
         return self.bandwidths[bandwidth]
 
     def channels_for(self, source_channels: int, wanted: str) -> int:
-        """Channels to encode, for audio of `source_channels` and a wish: auto, mono or stereo.
+        """Channels to encode, for audio of `source_channels` and a wish: auto, mono, stereo, or
+        each for any number of them, each coded alone.
 
         Raises:
             CodecError: the codec cannot code them.
-            AudioError: more than two channels and no wish for mono.
+            AudioError: more than two channels and no wish for mono or each.
         """
         if wanted not in CHANNELS:
-            raise CodecError(f"channels are auto, mono or stereo, not {wanted!r}")
+            raise CodecError(f"channels are auto, mono, stereo or each, not {wanted!r}")
+        if wanted == "each":
+            if self.channels == 2:
+                raise CodecError(
+                    f"{self.name} codes two channels as one; take another codec to code each alone"
+                )
+            return source_channels
         if source_channels > 2 and wanted != "mono":
             raise AudioError(
                 f"the audio has {source_channels} channels, and codecs take one or two; "
-                "mix them down with channels mono (--channels mono)"
+                "mix them down with channels mono (--channels mono), or code each alone "
+                "(--channels each)"
             )
         if self.channels == 2:
             if wanted == "mono":
@@ -254,7 +262,7 @@ class Codec(ABC):
             bandwidth: in kbps, one of `spec.bandwidths`; of each stream where there are two.
             codebooks: instead of a bandwidth, any number of codebooks.
             channels: "auto" keeps what the codec can keep; "mono" mixes down; "stereo" asks
-                for two.
+                for two; "each" codes any number of channels, each alone.
 
         Raises:
             CodecError: a setting that the codec does not have.
@@ -383,7 +391,7 @@ class Codec(ABC):
         if spec.channels == 2:
             fits = (info.channels, info.streams) == (2, 1)
         else:
-            fits = info.streams == info.channels <= (2 if spec.stereo_streams else 1)
+            fits = info.streams == info.channels
         if info != due or not fits or info.codebooks > spec.codebooks:
             raise CodecError(f"these codes do not have the shape of {spec.name}'s")
         if info.chunk is not None and not self.decodes_chunks:
