@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test check fuzz bench figures nano nano-lm torch-versions clean
 
 demo: $(VENV)/small
-	$(BIN)/acomp demo --output-dir demo
+	$(BIN)/acomp demo --output-dir demo --overwrite
 
 # Two at a time, each on one thread, whatever the machine: a worker takes up to 4 GB.
 WORKERS ?= 2

@@ -12,6 +12,7 @@ import numpy as np
 from acomp.audio import Audio, read_audio
 from acomp.backends import load
 from acomp.backends.base import Codec
+from acomp.backends.specs import SPECS
 from acomp.errors import AcompError
 from acomp.metrics import log_mel_distance, si_sdr
 from acomp.pipeline import Coding, decode_file, encode_file
@@ -56,8 +57,21 @@ def run(folder: Path) -> Iterator[Row]:
                 yield _row(codec, path, audio, bandwidth, folder)
 
 
+def outputs(folder: Path) -> Iterator[Path]:
+    """The files that `run` leaves."""
+    for sample in SAMPLES:
+        for bandwidth in SPECS["nano"].bandwidths:
+            nac, txt = _codes(folder, sample, bandwidth)
+            yield from (nac, txt, nac.with_suffix(".wav"), txt.with_suffix(".txt.wav"))
+
+
+def _codes(folder: Path, sample: str, bandwidth: float) -> tuple[Path, Path]:
+    stem = f"{sample}-{bandwidth:g}kbps"
+    return folder / f"{stem}.nac", folder / f"{stem}.txt"
+
+
 def _row(codec: Codec, path: Path, audio: Audio, bandwidth: float, folder: Path) -> Row:
-    nac, txt = (folder / f"{path.stem}-{bandwidth:g}kbps.{form}" for form in ("nac", "txt"))
+    nac, txt = _codes(folder, path.stem, bandwidth)
     encoding = [encode_file(lambda _: codec, path, to, Coding(bandwidth)) for to in (nac, txt)]
     decoding = [
         decode_file(lambda _: codec, nac, nac.with_suffix(".wav")),

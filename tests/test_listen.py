@@ -238,7 +238,7 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     assert len(held(tmp_path / "results" / "listen.html")["trials"]) == 1
     assert_done(cli("listen", "results", "-o", "page.html"))
     assert len(held(tmp_path / "page.html")["trials"]) == 2
-    assert_refused(cli("listen", "results", "--seconds", 13), "up to 12 s")
+    assert_refused(cli("listen", "results", "--seconds", 13, "--overwrite"), "up to 12 s")
     assert_refused(cli("listen", "nowhere"), "nowhere holds no results.csv")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from acomp.cli.batches import Overwrite, guard
 from acomp.cli.console import printable
 from acomp.errors import AcompError
 
@@ -16,6 +17,7 @@ def demo(
         Path,
         typer.Option("--output-dir", "-o", metavar="FOLDER", help="Folder for the files it makes."),
     ] = Path("demo"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Encode and decode the samples that ship with acomp, and print what came of it."""
     from rich.console import Console
@@ -23,6 +25,8 @@ def demo(
 
     from acomp import demo as demonstration
 
+    for path in demonstration.outputs(output_dir):
+        guard(path, overwrite)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -28,7 +28,7 @@ PIPE_WIDTH = 1000
 
 def evaluate(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Audio files, or folders of them.")
+        list[str], typer.Argument(metavar="INPUT...", help="Audio files, or folders of them.")
     ],
     settings: Annotated[
         list[str],
@@ -70,8 +70,14 @@ def evaluate(
 
     asked = [parse_setting(label) for label in dict.fromkeys(settings)]
     check_folder(output)
-    files = find_files(inputs, output)
     failures: list[AcompError] = []
+
+    def told(problem: AcompError) -> None:
+        failures.append(problem)
+        show_error(problem)
+
+    files = find_files(inputs, output, told)
+    missing = len(failures)
     with sole_use(output):
         conditions = Conditions(content, engine, precision, device)
         tasks = plan(files, asked, output, conditions, fetched)
@@ -84,7 +90,9 @@ def evaluate(
     elif summaries and not asked_of_all.quiet:
         _show(summaries, results.table)
     if failures:
-        raise AcompError(f"{len(failures)} of {len(tasks)} codings failed, as said above")
+        codings = f"{len(failures) - missing} of {len(tasks)} codings failed"
+        folders = f", and {missing} of the inputs could not be read" if missing else ""
+        raise AcompError(f"{codings}{folders}, as said above")
 
 
 @contextmanager

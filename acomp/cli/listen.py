@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acomp.cli.batches import Overwrite, guard
 from acomp.cli.console import one_line, printable, say
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def listen(
             help=f"The page, else FOLDER/{PAGE}; with --score, a CSV.",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     files: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,7 +72,9 @@ def listen(
     if score:
         if files or settings or (start, seconds) != (0.0, 10.0):
             raise typer.BadParameter("--score takes files of ratings, and of these --json and -o")
-        _score(paths, output, as_json)
+        if output is not None:
+            guard(output, overwrite, *paths)
+        _score(paths, output, as_json, overwrite)
         return
     if as_json:
         raise typer.BadParameter("--json goes with --score")
@@ -79,6 +83,7 @@ def listen(
     from acomp.pages.listen import write_listening_test
 
     page = output or paths[0] / PAGE
+    guard(page, overwrite)
     write_listening_test(
         open_results(paths[0]),
         page,
@@ -86,17 +91,18 @@ def listen(
         settings=settings or (),
         start=start,
         seconds=seconds,
+        replace=overwrite,
     )
     size = page.stat().st_size / 1e6 if page.is_file() else 0
     say(f"{page}: a listening test of {size:.1f} MB; open it in a browser")
 
 
-def _score(paths: Sequence[Path], output: Path | None, as_json: bool) -> None:
+def _score(paths: Sequence[Path], output: Path | None, as_json: bool, overwrite: bool) -> None:
     from acomp.evaluation.mushra import outcome, read_ratings, write_scores
 
     found = outcome(read_ratings(paths))
     if output is not None:
-        write_scores(output, found.scores)
+        write_scores(output, found.scores, replace=overwrite)
     if as_json:
         report = {
             "test": found.test,

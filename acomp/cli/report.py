@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from acomp.cli.batches import Overwrite, guard
 from acomp.cli.console import say
 
 
@@ -38,11 +39,20 @@ def report(
     seconds: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="How long the excerpts are at most.")
     ] = 10,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a page of results, to look at and to listen to: one HTML file that needs no network."""
     from acomp.evaluation.results import open_results
     from acomp.pages.report import write_report
 
     page = output or folder / "report.html"
-    write_report(open_results(folder), page, files=files or (), start=start, seconds=seconds)
+    guard(page, overwrite)
+    write_report(
+        open_results(folder),
+        page,
+        files=files or (),
+        start=start,
+        seconds=seconds,
+        replace=overwrite,
+    )
     say(f"{page}: {page.stat().st_size / 1e6:.1f} MB")

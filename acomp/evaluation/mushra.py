@@ -193,10 +193,11 @@ def summarise(ratings: Sequence[Rating]) -> list[Score]:
     ]
 
 
-def write_scores(path: Path, scores: Iterable[Score]) -> None:
+def write_scores(path: Path, scores: Iterable[Score], *, replace: bool = True) -> None:
     """Write scores as CSV; `file` is empty in those over all files, an interval in single ratings.
 
     Raises:
+        ExistsError: the file exists and is not to be replaced.
         AcompError: it cannot be written.
     """
     text = io.StringIO()
@@ -211,8 +212,8 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
         middle = (f"{value:.6g}" for value in (score.median, *score.quartiles))
         name = score.file or ""
         lines.writerow((name, score.condition, score.n, f"{score.mean:.6g}", *ends, *middle))
-    with atomic_write(path, AcompError) as file:
-        file.write(text.getvalue().encode())
+    with atomic_write(path, AcompError, replace=replace) as file:
+        file.write(text.getvalue().encode(errors="backslashreplace"))
 
 
 def _grouped(ratings: Iterable[Rating], key: Callable[[Rating], Key]) -> dict[Key, list[Rating]]:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 
@@ -24,13 +17,15 @@ from acomp.analysis import code_counts, perplexity, utilisation
 from acomp.audio import Audio, is_audio_name, open_audio, read_audio, write_audio
 from acomp.backends import load, resolve
 from acomp.backends.checkpoint import weights_size
+from acomp.batch.inputs import Kind, gather
+from acomp.batch.processes import as_error, each
 from acomp.errors import AcompError, AudioError
 from acomp.evaluation.alignment import find_delay, moved, same_channels
 from acomp.evaluation.coding import Coder, NeuralCoder, opus_version, yardstick
 from acomp.evaluation.content import content_of
 from acomp.evaluation.metrics import measure
 from acomp.evaluation.results import TABLE, Results, Row, read_rows, row_line, write_rows
-from acomp.evaluation.settings import OPUS, Setting
+from acomp.evaluation.settings import OPUS, Setting, in_text
 from acomp.files import reason_of, remove_leftovers
 from acomp.formats import read_codes
 
@@ -64,38 +59,45 @@ class Task:
     key: str
 
 
-def find_files(inputs: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """The audio files that are given or lie in given folders, by their names in the results.
+def find_files(
+    names: Sequence[str], folder: Path, told: Callable[[AcompError], None]
+) -> dict[str, Path]:
+    r"""The audio files that are given or lie in given folders, by their names in the results.
 
-    What lies in `folder`, where the results go, is left out.
+    A name is the file's place below the folder that was given. Bytes of it that are not UTF-8 are
+    written out, as in `caf\xe9.wav`, so that tables and pages are text wherever they are read. What
+    lies in `folder`, where the results go, is left out.
+
+    Args:
+        names: files, folders, and `@LIST` of them.
+        folder: where the results go.
+        told: is told of folders that cannot be searched and links that lead to nothing.
 
     Raises:
-        AcompError: an input is not there or holds no audio, or two files would share a name.
+        AcompError: an input is not there, there is no audio, or two files would share a name.
     """
+    place = folder.resolve()
+
+    def takes(path: Path) -> bool:
+        return is_audio_name(path) and not path.resolve().is_relative_to(place)
+
+    found = gather(names, Kind("audio files", takes))
+    if not found.files and found.problems:
+        raise found.problems[0]
+    for problem in found.problems:
+        told(problem)
     files: dict[str, Path] = {}
-    for given in inputs:
-        for name, path in _found(given, folder):
-            if name in files and not path.samefile(files[name]):
-                raise AcompError(
-                    f"{files[name]} and {path} would both be {name} in the results: "
-                    "give the folder above them instead"
-                )
-            files[name] = path
+    for file in found.files:
+        path, name = Path(file.name), in_text(file.inner.as_posix())
+        if not path.is_file():
+            raise AcompError(f"cannot read {path}: there is no such file or folder")
+        if name in files and not path.samefile(files[name]):
+            raise AcompError(
+                f"{files[name]} and {path} would both be {name} in the results: "
+                "give the folder above them instead"
+            )
+        files[name] = path
     return files
-
-
-def _found(given: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    if given.is_file():
-        yield given.name, given
-        return
-    if not given.is_dir():
-        raise AcompError(f"cannot read {given}: there is no such file or folder")
-    inside = [path for path in sorted(given.rglob("*")) if path.is_file() and is_audio_name(path)]
-    wanted = [path for path in inside if not path.resolve().is_relative_to(folder.resolve())]
-    if not wanted:
-        raise AcompError(f"there is no audio file in {given}")
-    for path in wanted:
-        yield path.relative_to(given).as_posix(), path
 
 
 def plan(
@@ -226,7 +228,7 @@ def run(
         done: told of each task that is done, and of its failure.
 
     Raises:
-        AcompError: the table cannot be read or written, or a process has died.
+        AcompError: the table cannot be read or written.
     """
     results = Results(folder)
     known = list(read_rows(results.table)) if results.table.exists() else []
@@ -275,45 +277,12 @@ def _positions(names: Sequence[str]) -> dict[str, int]:
 
 
 def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | AcompError]]:
-    """What comes of each task, in order."""
-    if jobs == 1:
-        yield from ((task, _attempt(task)) for task in tasks)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    # Forked processes would share the locks of torch's threads, in whatever state they are.
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _prepare_worker, (threads,))
-    try:
-        yield from zip(tasks, pool.map(_attempt, tasks), strict=True)
-    except BrokenProcessPool as error:
-        raise AcompError(
-            "a process has died, perhaps for want of memory: run the same command again with "
-            "fewer --jobs; what is done stays done"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """What comes of each task: in order, or as they end where several processes work."""
+    yield from each(tasks, _evaluator, jobs)
 
 
-def _prepare_worker(threads: int) -> None:
-    """Take a share of the threads, and end with the process that asked for the work."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, which reads it
-    # An exception could get lost in a callback of libsndfile; what is half written is swept away by
-    # whoever has sole use of the folder.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(process: BaseProcess) -> None:
-    process.join()
-    os._exit(1)
-
-
-def _attempt(task: Task) -> Row | AcompError:
-    try:
-        return evaluate(task)
-    except AcompError as error:
-        return error
+def _evaluator() -> Callable[[Task], Row]:
+    return evaluate
 
 
 def evaluate(task: Task) -> Row:
@@ -327,10 +296,11 @@ def evaluate(task: Task) -> Row:
         raise coder
     try:
         return _evaluate(task, coder, Results(task.folder))
-    except AcompError as error:
+    except Exception as failure:
+        error = as_error(failure)
         if str(task.path) in str(error):
-            raise
-        raise AcompError(f"{task.path} in {task.setting.label}: {error}") from error
+            raise error from None
+        raise AcompError(f"{task.path} in {task.setting.label}: {error}") from failure
 
 
 def _evaluate(task: Task, coder: Coder, results: Results) -> Row:

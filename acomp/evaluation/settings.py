@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def parse_setting(label: str) -> Setting:
         raise AcompError(f"{label!r} is no setting; write CODEC@KBPS, as in nano@6")
     codec, weights = found["codec"], found["weights"]
     path = Path(weights) if weights else None
-    setting = Setting(label, codec, _kbps(label, found["kbps"]), path)
+    setting = Setting(in_text(label), codec, _kbps(label, found["kbps"]), path)
     if not setting.is_yardstick:
         resolve(codec)
     elif weights:
@@ -80,6 +81,11 @@ def short_labels(labels: Sequence[str], width: int) -> dict[str, str]:
                 short[label] = candidate
                 break
     return short
+
+
+def in_text(name: str) -> str:
+    r"""A name from the file system as text that UTF-8 can hold: other bytes are written `\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _kbps(label: str, text: str | None) -> float | None:

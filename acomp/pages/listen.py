@@ -36,6 +36,7 @@ def write_listening_test(
     settings: Sequence[str] = (),
     start: float = 0.0,
     seconds: float = 10.0,
+    replace: bool = True,
 ) -> None:
     """Write a page that has assessors rate each file in each setting, in a trial for each file.
 
@@ -46,8 +47,10 @@ def write_listening_test(
         settings: at most 9; default all but `pcm`.
         start: where in the files the excerpts begin, in seconds.
         seconds: length of the excerpts, at most 12.
+        replace: whether a page that exists is replaced.
 
     Raises:
+        ExistsError: it exists and is not to be replaced.
         AcompError: a file or setting is not in the results, or one failed in another; more settings
             or seconds than the recommendation allows; audio cannot be read or is too short; the
             page cannot be written; packages are missing.
@@ -64,7 +67,7 @@ def write_listening_test(
     test = hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16]
     data = {"test": test, "trials": trials}
     html = render("listen.html", STYLES, SCRIPTS, data=data, notes=notes)
-    with atomic_write(page, AcompError) as file_:
+    with atomic_write(page, AcompError, replace=replace) as file_:
         file_.write(html)
 
 

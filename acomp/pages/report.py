@@ -46,6 +46,7 @@ def write_report(
     files: Sequence[str] = (),
     start: float = 0.0,
     seconds: float = 10.0,
+    replace: bool = True,
 ) -> None:
     """Write a page that shows results and plays them; it needs nothing but itself.
 
@@ -56,8 +57,10 @@ def write_report(
             speech and other sounds in turn.
         start: where the excerpts that are played begin, in seconds.
         seconds: how long they are at most.
+        replace: whether a page that exists is replaced.
 
     Raises:
+        ExistsError: it exists and is not to be replaced.
         AcompError: a file is unknown, shorter than `start` or cannot be read, a package is missing,
             or the page cannot be written.
     """
@@ -91,7 +94,7 @@ def write_report(
         range=f"{charts.RANGE:g}",
         players=[_player(results, file, start, seconds) for file in chosen],
     )
-    with atomic_write(page, AcompError) as file:
+    with atomic_write(page, AcompError, replace=replace) as file:
         file.write(content)
 
 

@@ -28,6 +28,8 @@ from torch import Tensor
 
 from acomp.audio import Audio, is_audio_name, resample, to_channels
 from acomp.audio.samples import Samples, check_layout
+from acomp.batch.processes import as_error
+from acomp.batch.walk import Unusable, walk
 from acomp.errors import AudioError, TrainingError
 from acomp.files import Closing, reason_of
 
@@ -122,14 +124,6 @@ class Stretch:
     @property
     def seconds(self) -> float:
         return self.frames / self.file.sample_rate
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """A file that is left out, or a folder that cannot be searched."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -260,8 +254,8 @@ class _Listing:
         path = self.paths[name]
         try:
             self.files[name] = _look(path)
-        except AudioError as error:
-            self.unusable.append(Unusable(path, str(error)))
+        except Exception as error:
+            self.unusable.append(Unusable(path, str(as_error(error))))
 
     def check(self) -> None:
         """Raise TrainingError where none is usable."""
@@ -301,25 +295,9 @@ def _read_list(path: Path) -> dict[str, Path]:
 
 
 def _walk(top: Path) -> tuple[dict[str, Path], list[Unusable]]:
-    paths: dict[str, Path] = {}
-    unusable: list[Unusable] = []
-
-    def note(error: OSError) -> None:
-        unusable.append(Unusable(Path(error.filename), reason_of(error)))
-
-    seen = set()
-    for folder, folders, names in os.walk(top, onerror=note, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link may lead to a folder above it
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(folder, name)
-            if is_audio_name(path) and not name.startswith("."):
-                paths[path.relative_to(top).as_posix()] = path
-    return dict(sorted(paths.items())), unusable
+    folder = walk(top, is_audio_name)
+    paths = {path.relative_to(top).as_posix(): path for path in folder.files}
+    return dict(sorted(paths.items())), list(folder.unusable)
 
 
 def _look(path: Path) -> AudioFile:
