@@ -95,7 +95,7 @@ MadeBy = Annotated[
         "--backend",
         "-b",
         metavar="CODEC",
-        help="Codec that made the codes, for files that do not say it (.dac).",
+        help="Codec that made the codes, for files that do not say it (.dac, .npy, .pt).",
         rich_help_panel=CODEC,
         autocompletion=codec_names,
     ),

@@ -142,7 +142,9 @@ def decode(
     with usage():
         if output is None and output_dir is None:
             names, output = split_output(names, partial(is_writable_name, raw=raw is not None))
-        found = gather(names, Kind("files of codes", is_codes_name))
+        found = gather(
+            names, Kind("files of codes", partial(is_codes_name, bare=backend is not None))
+        )
         suffix = ".wav" if raw is None else ".raw"
         outputs = Outputs(suffix, output, output_dir, existing, keep_suffix, keep_tree)
         work = plan(found, outputs, read)

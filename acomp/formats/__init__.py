@@ -37,6 +37,7 @@ from acomp.formats.registry import (
     form_names,
 )
 from acomp.formats.source import Source, name_of
+from acomp.formats.tokens import SUFFIXES
 
 __all__ = [
     "FORMS",
@@ -276,6 +277,6 @@ def describe(source: PathOrStream, *, codec: CodecFacts | None = None) -> dict[s
     }
 
 
-def is_codes_name(path: Path) -> bool:
-    """Whether a file's name ends as those of codes do."""
-    return form_by_suffix(path.suffix) is not None
+def is_codes_name(path: Path, *, bare: bool = False) -> bool:
+    """Whether a file's name ends as those of codes do; `bare` takes those of bare codes too."""
+    return form_by_suffix(path.suffix) is not None or (bare and path.suffix.lower() in SUFFIXES)

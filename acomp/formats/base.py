@@ -48,6 +48,12 @@ class CodecFacts(Protocol):
     @property
     def hop_length(self) -> int: ...
 
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def codebooks(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -59,7 +65,8 @@ class Reading:
     """File of the language model that the codes were entropy-coded with, instead of the one that
     belongs to the codec."""
     codec: CodecFacts | None = None
-    """The codec that made the codes, for files that do not say it (`.dac`, plain `.txt`)."""
+    """The codec that made the codes, for files that do not say it (`.dac`, plain `.txt`, bare
+    codes)."""
 
 
 @dataclass(frozen=True)

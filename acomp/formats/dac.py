@@ -206,7 +206,7 @@ def _named_codec(value: object) -> _MadeBy:
     return _MadeBy(**value)  # whose values `CodesInfo` checks
 
 
-def _codec_of(facts: CodecFacts) -> _MadeBy:
+def _codec_of(facts: CodecFacts | _Model) -> _MadeBy:
     return _MadeBy(facts.name, facts.sample_rate, facts.hop_length, facts.codebook_size)
 
 

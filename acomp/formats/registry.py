@@ -10,11 +10,12 @@ from typing import BinaryIO
 from acomp.codes import CodesInfo
 from acomp.errors import FormatError
 from acomp.formats.base import ENTROPIES, CodesReader, CodesWriter, Reading, Writing
-from acomp.formats.dac import DacWriter, open_dac
+from acomp.formats.dac import DacWriter
 from acomp.formats.ecdc import EcdcReader, EcdcWriter
 from acomp.formats.nac import NacWriter, open_nac
-from acomp.formats.npz import NpzWriter, open_npz
+from acomp.formats.npz import NpzWriter
 from acomp.formats.source import Source
+from acomp.formats.tokens import open_archive, open_numpy
 from acomp.formats.txt import TxtWriter, open_txt
 
 
@@ -38,8 +39,8 @@ MAGIC_BYTES = 8
 FORMS = (
     Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter, ENTROPIES),
     Form("txt", (".txt",), re.compile(rb"[0-9]{1,2}[ \t]*\r?\n"), open_txt, TxtWriter),
-    Form("npz", (".npz",), re.compile(rb"PK\x03\x04"), open_npz, NpzWriter),
-    Form("dac", (".dac",), re.compile(rb"\x93NUMPY"), open_dac, DacWriter),
+    Form("npz", (".npz",), re.compile(rb"PK\x03\x04"), open_archive, NpzWriter),
+    Form("dac", (".dac",), re.compile(rb"\x93NUMPY"), open_numpy, DacWriter),
     Form("ecdc", (".ecdc",), re.compile(rb"ECDC"), EcdcReader, EcdcWriter, ENTROPIES),
 )
 
