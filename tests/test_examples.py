@@ -24,8 +24,10 @@ def test_tokenise(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     shutil.copy(SPEECH, clips)
+    (clips / "bad.wav").write_text("no audio")
+    (clips / "notes.txt").write_text("no audio either")
     out = run("examples/tokenise.py", clips, tmp_path / "tokens", "nano", "6")
-    tokens = np.load(tmp_path / "tokens" / "speech.npy")
+    tokens = np.load(tmp_path / "tokens" / "speech.flac.npy")
     assert tokens.shape == (1, 8, 260)
     assert "speech.flac: 260 frames of 8 tokens" in out
 

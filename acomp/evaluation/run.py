@@ -278,7 +278,12 @@ def _positions(names: Sequence[str]) -> dict[str, int]:
 
 def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | AcompError]]:
     """What comes of each task: in order, or as they end where several processes work."""
-    yield from each(tasks, _evaluator, jobs)
+    for task, outcome in each(tasks, _evaluator, jobs):
+        said = str(outcome)
+        is_named = str(task.path) in said or task.setting.label in said
+        if isinstance(outcome, AcompError) and not is_named:
+            outcome = AcompError(f"{task.path} in {task.setting.label}: {said}")
+        yield task, outcome
 
 
 def _evaluator() -> Callable[[Task], Row]:
