@@ -48,12 +48,6 @@ class CodecFacts(Protocol):
     @property
     def hop_length(self) -> int: ...
 
-    @property
-    def channels(self) -> int: ...
-
-    @property
-    def codebooks(self) -> int: ...
-
 
 @dataclass(frozen=True)
 class Reading:
