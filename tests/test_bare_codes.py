@@ -1,0 +1,120 @@
+"""Bare codes in `.npy`, `.npz` and `.pt`, as language models of audio leave them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import Cli, assert_done, assert_refused
+from numpy.typing import NDArray
+
+from acomp.audio import read_audio
+from acomp.backends.specs import SPECS
+from acomp.errors import FormatError
+from acomp.formats import read_codes
+
+TOKENS = np.random.default_rng(0).integers(0, 1024, (8, 100))
+NANO = SPECS["nano"]
+
+
+def saved(folder: Path, form: str, tokens: NDArray[Any]) -> Path:
+    path = folder / f"tokens.{form.partition('-')[0]}"
+    match form:
+        case "npy":
+            np.save(path, tokens)
+        case "npy-fortran":
+            np.save(path, np.asfortranarray(tokens))
+        case "npz":
+            np.savez(path, anything=tokens)
+        case "npz-bark":
+            np.savez(
+                path, fine_prompt=tokens, coarse_prompt=tokens[..., :2, :], semantic_prompt=[1]
+            )
+        case "pt":
+            torch.save(torch.from_numpy(tokens), path)
+        case "pt-dictionary":
+            torch.save({"text": "hello", "audio_codes": torch.from_numpy(tokens)}, path)
+    return path
+
+
+FORMS = ("npy", "npy-fortran", "npz", "npz-bark", "pt", "pt-dictionary")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_and_shape(tmp_path: Path, form: str) -> None:
+    for tokens in (TOKENS, TOKENS[None], TOKENS[None, None], TOKENS.astype(np.int16)):
+        codes = read_codes(saved(tmp_path, form, tokens), codec=NANO)
+        np.testing.assert_array_equal(codes.data, TOKENS[None])
+        assert (codes.info.codec, codes.info.streams, codes.info.fingerprint) == ("nano", 1, None)
+        assert codes.length == 99 * 320  # nano's frames are one more than the sound lasts
+
+
+def test_they_decode_convert_and_are_described(cli: Cli, tmp_path: Path) -> None:
+    saved(tmp_path, "npy", TOKENS)
+    saved(tmp_path, "pt", TOKENS)
+    for name in ("tokens.npy", "tokens.pt"):
+        assert_refused(cli("decode", name, "-o", "x.wav"), name, "-b")
+    assert_done(cli("decode", "tokens.npy", "-b", "nano", "x.wav"))
+    assert read_audio(tmp_path / "x.wav").length == 99 * 320
+    run = cli("info", "tokens.npy", "-b", "nano")
+    assert_done(run)
+    assert "8 codebooks x 100 frames" in run.out
+    assert_done(cli("convert", "tokens.pt", "tokens.nac", "-b", "nano"))
+    np.testing.assert_array_equal(read_codes(tmp_path / "tokens.nac").data[0], TOKENS)
+
+
+def test_encodec_48khz_has_segments(tmp_path: Path) -> None:
+    path = saved(tmp_path, "npy", np.tile(TOKENS, (1, 4)))
+    codes = read_codes(path, codec=SPECS["encodec-48khz"])
+    assert codes.segments is not None
+    assert codes.segments.frames.tolist() == [150, 150, 100]
+    assert (codes.info.channels, codes.info.streams) == (2, 1)
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "pt"])
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (TOKENS.T, "100 x 8 codes"),
+        (TOKENS + 1024, "0 to 1023"),
+        (TOKENS - 1024, "from -"),
+        (TOKENS.astype(np.float32), "integers"),
+        (TOKENS[0], "is due"),
+        (TOKENS[:, :0], "is due"),
+        (np.tile(TOKENS, (3, 1, 1)), "batch of 3"),
+    ],
+)
+def test_what_cannot_be_codes(tmp_path: Path, form: str, tokens: NDArray[Any], words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        read_codes(saved(tmp_path, form, tokens), codec=NANO)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_damage_is_one_error(tmp_path: Path, form: str) -> None:
+    data = saved(tmp_path, form, TOKENS).read_bytes()
+    path = tmp_path / "damaged"
+    for size in (len(data) // 3, len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(FormatError):
+            read_codes(path, codec=NANO)
+
+
+def test_no_object_is_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", codes=np.array([print], object))
+    torch.save({"codes": print}, tmp_path / "a.pt")
+    for name in ("a.npz", "a.pt"):
+        with pytest.raises(FormatError):
+            read_codes(tmp_path / name, codec=NANO)
+
+
+def test_a_tensor_that_claims_more_than_its_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(torch.zeros(1, 1, dtype=torch.int64).expand(8, 1 << 40), path)
+    with pytest.raises(FormatError, match="more than"):
+        read_codes(path, codec=NANO)
+    np.savez(tmp_path / "a.npz", one=TOKENS, other=TOKENS)
+    with pytest.raises(FormatError, match="one, other"):
+        read_codes(tmp_path / "a.npz", codec=NANO)
