@@ -161,7 +161,7 @@ def test_warnings_of_other_packages_are_for_debugging(
         warnings.warn("of acomp\x1b", AcompWarning, stacklevel=1)
         return encode(*arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("acomp.batch.coding.encode_file", noisy)
+    monkeypatch.setattr("acomp.coding_jobs.encode_file", noisy)
     plain = cli("encode", speech, *NANO, "-o", "a.nac").err
     assert "of a package" not in plain
     assert "warning: of acomp\\x1b\n" in plain

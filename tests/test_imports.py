@@ -75,6 +75,7 @@ ROOMS = {
     "lengths": {"codes"},
     "audio": {"errors", "values", "files"},
     "signals": set(),
+    "batch": {"errors", "files"},
     "quiet": set(),
     "engines": {"errors", "files", "quiet"},
     "formats": {"errors", "files", "plain", "codes", "lengths", "entropy"},
@@ -85,10 +86,10 @@ ROOMS = {
     },
     "packages": {"errors"},
     "metrics": {"errors", "audio", "engines"},
-    "analysis": {"errors", "files", "codes", "formats", "backends"},
+    "analysis": {"errors", "files", "codes", "formats", "backends", "batch"},
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
-        *{"metrics", "analysis", "quiet"},
+        *{"metrics", "analysis", "batch", "quiet"},
     },
     "pages": {
         *{"errors", "files", "packages", "audio", "analysis"},
@@ -96,7 +97,7 @@ ROOMS = {
     },
     "training": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "engines", "backends"},
-        *{"entropy", "metrics", "plots", "quiet", "signals"},
+        *{"entropy", "metrics", "plots", "batch", "quiet", "signals"},
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""

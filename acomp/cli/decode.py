@@ -122,9 +122,9 @@ def decode(
         acomp decode hour.nac -o minute.wav --start 3000 --duration 60
     """
     from acomp.audio import is_writable_name, parse_format
-    from acomp.batch.coding import Decoding, Running
     from acomp.batch.inputs import Kind, gather
     from acomp.batch.outputs import Outputs, plan, split_output
+    from acomp.coding_jobs import Decoding, Running
     from acomp.formats import Reading, is_codes_name
     from acomp.pipeline import Sound, Span
 

@@ -143,9 +143,9 @@ def encode(
     """
     from acomp.audio import is_audio_name, parse_pcm
     from acomp.backends import resolve
-    from acomp.batch.coding import Encoding, Running
     from acomp.batch.inputs import Kind, gather
     from acomp.batch.outputs import Outputs, plan, split_output
+    from acomp.coding_jobs import Encoding, Running
     from acomp.formats import Writing, is_codes_name
     from acomp.pipeline import Coding
 
