@@ -51,6 +51,13 @@ def server(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]
         yield server
 
 
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`BODY` is the file that SNAC's authors published, as far as the catalogue knows."""
+    entry = replace(lookup("snac-24khz"), size=len(BODY), sha256=SUM)
+    monkeypatch.setitem(CATALOGUE, "snac-24khz", entry)
+
+
 def listed(cli: Cli) -> dict[str, list[str]]:
     """The rows of the tables of `models list` by their first cells."""
     run = cli("models", "list")
@@ -272,6 +279,7 @@ def test_what_cannot_be_fetched_names_the_option_instead(cli: Cli, name: str, op
 # Hugging Face's cache
 
 
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize(
     ("variable", "value", "place"),
     [
