@@ -58,7 +58,7 @@ def test_encodec_file_names_hold_the_beginning_of_the_sum() -> None:
 
 
 def test_unknown_name_lists_those_like_it_or_all() -> None:
-    with pytest.raises(WeightsError, match="'encodec-96khz'; did you mean .*encodec-48khz"):
+    with pytest.raises(WeightsError, match=r"'encodec-96khz'; did you mean .*encodec-48khz"):
         lookup("encodec-96khz")
     with pytest.raises(WeightsError, match="'qqq'; there are ") as caught:
         lookup("qqq")
