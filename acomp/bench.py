@@ -379,7 +379,9 @@ def _measure(
     case: Case, path: Path, kind: str, rounds: int, machine: Machine, progress: Progress
 ) -> Row:
     codecs = {
-        precision: load(case.codec, weights=path, engine=machine.engine, precision=precision)
+        precision: load(
+            case.codec, weights=path, engine=machine.engine, precision=precision, device="cpu"
+        )
         for precision in machine.peak_gflops
     }
     spec = codecs["fp32"].spec
@@ -387,7 +389,9 @@ def _measure(
     progress(f"{case}: warming up")
     codes = codecs["fp32"].encode(audio, codebooks=_codebooks(spec))
     official = _official(case.codec, path)
-    counted = official or partial(Ours, load(case.codec, weights=path, engine="torch"))
+    counted = official or partial(
+        Ours, load(case.codec, weights=path, engine="torch", device="cpu")
+    )
     gflop = _gflop(counted, codecs["fp32"])
 
     sides: dict[str, Side] = {}

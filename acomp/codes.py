@@ -5,7 +5,10 @@ Needs numpy alone: codes can be read, converted and inspected with no model and 
 
 from __future__ import annotations
 
+import base64
 import re
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -24,6 +27,8 @@ MAX_CODEBOOK_SIZE = 1 << 16
 MAX_SAMPLE_RATE = 1 << 20
 MAX_LENGTH = 1 << 48
 MAX_CHUNK = 1 << 32
+MAX_SHOWN = 2000
+"""Frames in the picture that a notebook shows."""
 MAX_LOUDNESS = 200.0
 """In LUFS, above and below zero; full scale is about zero."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -205,6 +210,19 @@ class Codes(ByValue):
             f"{self.duration:.2f} s, {self.info.bandwidth:.4g} kbps)"
         )
 
+    def _repr_html_(self) -> str:
+        """A picture, as notebooks ask for it: codebooks from top to bottom, frames along."""
+        rows = self.data[:, :, :MAX_SHOWN].reshape(-1, min(self.frames, MAX_SHOWN))
+        shades = (rows.astype(np.uint32) * 255 // (self.info.codebook_size - 1)).astype(np.uint8)
+        text = repr(self)
+        if self.frames > MAX_SHOWN:
+            text += f", the first {MAX_SHOWN} frames"
+        if not shades.size:
+            return f"<div>{text}</div>"
+        picture = base64.b64encode(_png(shades)).decode()
+        style = f"image-rendering: pixelated; width: 100%; height: {8 * len(rows)}px"
+        return f'<div>{text}<br><img style="{style}" src="data:image/png;base64,{picture}"></div>'
+
     @classmethod
     def from_blocks(cls, info: CodesInfo, blocks: Iterable[Block], length: int) -> Codes:
         """Join `blocks`, in order."""
@@ -224,6 +242,21 @@ class Codes(ByValue):
     def duration(self) -> float:
         """Duration of the encoded audio in seconds."""
         return self.length / self.info.source_rate
+
+
+def _png(shades: NDArray[np.uint8]) -> bytes:
+    """Grey shades `[rows, columns]` as a PNG (https://www.w3.org/TR/png-3/)."""
+    rows, columns = shades.shape
+    scanlines = np.pad(shades, ((0, 0), (1, 0)))  # each begins with its filter: none
+    chunks = {
+        b"IHDR": struct.pack("!IIBBBBB", columns, rows, 8, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(scanlines.tobytes()),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack("!I", len(data)) + kind + data + struct.pack("!I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    )
 
 
 def as_codes(value: object) -> NDArray[np.uint16]:

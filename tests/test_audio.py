@@ -778,8 +778,9 @@ def test_audio_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("samples", "rate"),
     [
-        (np.zeros(10, np.float32), 24000),
-        (np.zeros((1, 10)), 24000),
+        (np.zeros((1, 1, 10), np.float32), 24000),
+        (np.zeros((1, 10), np.int16), 24000),
+        (np.full((1, 10), np.inf, np.float32), 24000),
         (np.zeros((0, 10), np.float32), 24000),
         (np.zeros((65, 10), np.float32), 24000),
         (np.zeros((1, 10), np.float32), 0),

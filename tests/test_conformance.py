@@ -356,7 +356,7 @@ class Trusting(Custom):
 class Padding(Custom):
     """Batches as long as their longest clip."""
 
-    def encode_batch(self, clips: Sequence[acomp.Audio], **settings: Any) -> list[Codes]:
+    def encode_batch(self, clips: Sequence[acomp.Audio], **settings: Any) -> Any:
         most = max((clip.length for clip in clips), default=0)
         return [
             self.encode(

@@ -600,8 +600,8 @@ def assert_no_engine(words: str, *arguments: str) -> None:
     [
         (("steam",), "no engine 'steam'; take auto, torch, openvino"),
         (("torch", "fp64"), "no precision 'fp64'; take fp32 or bf16"),
-        (("torch", "fp32", "steam"), "no device 'steam'; take auto, cpu or cuda"),
-        (("torch", "fp32", "mps"), "no device 'mps'; take auto, cpu or cuda"),
+        (("torch", "fp32", "steam"), "not run on the device 'steam'; take auto, cpu or cuda"),
+        (("torch", "fp32", "mps"), "not run on the device 'mps'; take auto, cpu or cuda"),
         (("torch", "fp32", "cuda"), "torch finds no CUDA GPU here; take cpu"),
         (("auto", "fp32", "cuda:1"), "torch finds no CUDA GPU here; take cpu"),
     ],

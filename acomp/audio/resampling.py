@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from acomp.audio.samples import Audio, Samples, check_layout
+from acomp.audio.samples import Audio, Samples, as_samples, check_layout
 from acomp.errors import AudioError
+from acomp.values import whole_number
 
 MAX_RATIO = 256
 """Largest ratio of two rates. It bounds what a few samples can grow to."""
@@ -34,6 +35,8 @@ class Resampler:
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int, *, hold: int = 0) -> None:
+        source_rate = whole_number(source_rate, "the sample rate", AudioError)
+        target_rate = whole_number(target_rate, "the sample rate", AudioError)
         for rate in (source_rate, target_rate):
             check_layout("the audio", rate, channels)
         if max(source_rate, target_rate) > MAX_RATIO * min(source_rate, target_rate):
@@ -45,6 +48,7 @@ class Resampler:
         self._held = np.zeros((channels, 0), np.float32)
         self._taken = 0
         self._given = 0
+        self._finished = False
         if source_rate != target_rate:
             import soxr
 
@@ -54,8 +58,11 @@ class Resampler:
 
     def push(self, samples: Samples) -> Samples:
         """Take samples `[channels, n]`; give what is ready, `[channels, m]`."""
-        if samples.ndim != 2 or samples.shape[0] != self._channels:
-            raise ValueError(f"samples {samples.shape} are not [{self._channels}, time]")
+        samples = as_samples(samples)
+        if samples.shape[0] != self._channels:
+            raise AudioError(f"{samples.shape[0]} channels, where {self._channels} are due")
+        if self._finished:
+            raise AudioError("this resampler has finished: make a new one")
         self._taken += samples.shape[1]
         ready = samples
         if self._source_rate != self._target_rate:
@@ -77,6 +84,8 @@ class Resampler:
         Raises:
             AudioError: more than `length` samples have been given already; see `hold`.
         """
+        if self._finished:
+            raise AudioError("this resampler has finished: make a new one")
         natural = -(-self._taken * self._target_rate // self._source_rate)
         total = natural if length is None else length
         if total < self._given:
@@ -92,6 +101,7 @@ class Resampler:
         rest = self._join(pieces)[:, :due]
         padding = total - self._given - due
         self._given = total
+        self._finished = True
         return np.pad(rest, ((0, 0), (0, padding)))
 
     def _convert(self, samples: Samples) -> Samples:
@@ -113,6 +123,7 @@ def resample(audio: Audio, sample_rate: int) -> Audio:
     Raises:
         AudioError: the two rates are more than `MAX_RATIO` apart.
     """
+    sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
     if sample_rate == audio.sample_rate:
         return audio
     resampler = Resampler(audio.sample_rate, sample_rate, audio.channels)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acomp.errors import AudioError
+from acomp.values import ByValue, as_array, whole_number
 
 MAX_CHANNELS = 64
 MAX_SAMPLE_RATE = 1_000_000
+MAX_PLAYED = 1 << 22
+"""Samples that a player in a notebook holds, at most: 8 MB, which its page keeps."""
 
 Samples = NDArray[np.float32]
 """Samples `[channels, time]`, full scale +-1."""
 
 
-@dataclass(frozen=True, eq=False)
-class Audio:
-    """A recording, whole in memory.
+@dataclass(frozen=True, eq=False, repr=False)
+class Audio(ByValue):
+    """A recording, whole in memory. In a notebook it shows itself as a player.
+
+    Samples are taken from arrays and tensors of any float type, and become float32; those with no
+    axis of channels are one channel. A rate may be any whole number, 16000.0 too.
 
     Raises:
-        AudioError: the samples are not float32 `[channels, time]`, or a number is out of bounds.
+        AudioError: the samples are no finite floats `[channels, time]`, or a number is out of
+            bounds.
     """
 
     samples: Samples
@@ -30,12 +38,28 @@ class Audio:
     """Sample rate in Hz."""
 
     def __post_init__(self) -> None:
-        if self.samples.ndim != 2 or self.samples.dtype != np.float32:
-            raise AudioError(
-                f"samples are {self.samples.dtype} with {self.samples.ndim} axes; "
-                "float32 [channels, time] is due"
-            )
+        object.__setattr__(self, "samples", as_samples(self.samples))
+        rate = whole_number(self.sample_rate, "the sample rate", AudioError)
+        object.__setattr__(self, "sample_rate", rate)
         check_layout("audio", self.sample_rate, self.channels)
+
+    def __repr__(self) -> str:
+        channels = f"{self.channels} channel{'s' * (self.channels > 1)}"
+        return f"Audio({channels}, {self.duration:.2f} s at {self.sample_rate} Hz)"
+
+    def _repr_html_(self) -> str:
+        """A player, as notebooks ask for it; of long audio, of its beginning."""
+        from acomp.audio.pcm import FORMATS, Pcm, encode_pcm
+        from acomp.audio.wav import build_header
+
+        shown = self.samples[:, : MAX_PLAYED // self.channels]
+        pcm = Pcm(self.sample_rate, self.channels, FORMATS["s16le"])
+        wav = build_header(pcm, 2 * shown.size) + encode_pcm(shown, pcm.format)
+        text = repr(self)
+        if shown.shape[1] < self.length:
+            text += f", the first {shown.shape[1] / self.sample_rate:.0f} s"
+        source = f"data:audio/wav;base64,{base64.b64encode(wav).decode()}"
+        return f'<div>{text}<br><audio controls src="{source}"></audio></div>'
 
     @property
     def channels(self) -> int:
@@ -50,6 +74,47 @@ class Audio:
     def duration(self) -> float:
         """Duration in seconds."""
         return self.length / self.sample_rate
+
+
+def as_samples(value: object, what: str = "samples") -> Samples:
+    """Samples as float32 `[channels, time]`; from `[time]` they become one channel.
+
+    Nothing is copied that is float32 already.
+
+    Raises:
+        AudioError: they are no floats, not finite, or of more channels than can be; the message
+            begins with `what`.
+    """
+    array = as_array(value, what, AudioError)
+    if array.dtype.kind != "f" and array.size:
+        raise AudioError(
+            f"{what} are {array.dtype}; floats are due, full scale +-1: divide 16-bit samples by "
+            "32768"
+        )
+    if array.ndim == 1:
+        array = array[np.newaxis]
+    if array.ndim != 2:
+        raise AudioError(f"{what} have {array.ndim} axes; [channels, time] is due")
+    if not 1 <= array.shape[0] <= MAX_CHANNELS:
+        swapped = array.shape[0] and 1 <= array.shape[1] <= MAX_CHANNELS
+        hint = "; [channels, time] is due: transpose them" if swapped else ""
+        raise AudioError(
+            f"{what} have {array.shape[0]} channels, and 1 to {MAX_CHANNELS} can be used{hint}"
+        )
+    with np.errstate(over="ignore"):  # of what no float32 holds, as infinity says
+        samples: Samples = array.astype(np.float32, copy=False)
+    if not is_finite(samples):
+        channel, at = np.argwhere(~np.isfinite(samples))[0]
+        raise AudioError(
+            f"{what} are not finite numbers: {samples[channel, at]} in channel {channel}, sample "
+            f"{at}"
+        )
+    return samples
+
+
+def is_finite(samples: Samples) -> bool:
+    """Whether no sample is NaN or infinite; told by the extremes, which takes no memory."""
+    return not samples.size or bool(np.isfinite(samples.min()) and np.isfinite(samples.max()))
 
 
 def check_layout(name: str, sample_rate: int, channels: int) -> None:

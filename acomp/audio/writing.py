@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio.pcm import FORMATS, RAW_SUFFIXES, Pcm, PcmFormat, encode_pcm, quantise
-from acomp.audio.samples import Audio, Samples, check_layout
+from acomp.audio.samples import Audio, Samples, as_samples, check_layout
 from acomp.audio.wav import MAX_DATA_BYTES, build_header
 from acomp.errors import AudioError
 from acomp.files import atomic_write, is_stream
+from acomp.values import whole_number
 
 _PIECE = 1 << 16
 _WAV_FORMATS = {"PCM_16": "s16le", "PCM_24": "s24le", "FLOAT": "f32le"}
@@ -113,6 +114,7 @@ class AudioWriter:
         if self._subtype not in self._form.subtypes:
             known = ", ".join(self._form.subtypes)
             raise AudioError(f"cannot write {self._name} as {subtype}: {suffix} has {known}")
+        sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
         check_layout(self._name, sample_rate, channels)
         if self._form.rates and sample_rate not in self._form.rates:
             rate = fitting_rate(f"a{suffix}", sample_rate)
@@ -144,10 +146,9 @@ class AudioWriter:
         Raises:
             AudioError: the block has other channels, or samples that are not finite.
         """
-        if block.ndim != 2 or block.shape[0] != self._channels:
+        block = as_samples(block, f"cannot write {self._name}: samples")
+        if block.shape[0] != self._channels:
             raise AudioError(f"a block {block.shape} does not fit {self._channels} channels")
-        if not np.isfinite(block).all():
-            raise AudioError(f"cannot write {self._name}: samples that are not finite numbers")
         for start in range(0, block.shape[1], _PIECE):
             self._sink.write(block[:, start : start + _PIECE])
 

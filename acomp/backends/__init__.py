@@ -94,7 +94,7 @@ def load(
     weights: str | Path | None = None,
     engine: str = "auto",
     precision: str = "fp32",
-    device: str = "cpu",
+    device: object = "auto",
     channels: int = 1,
 ) -> Codec:
     """Load a codec with its weights.
@@ -105,16 +105,23 @@ def load(
             the published weights are taken from the cache, or fetched into it; `custom` needs one.
         engine: torch, openvino, or auto: OpenVINO on a CPU where it is installed, else torch.
         precision: fp32, or bf16, which is faster and gives slightly other codes.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, a CUDA GPU where there is one and else the CPU; or cpu, cuda, cuda:N, or a
+            `torch.device`. A GPU's codes may differ from a CPU's where two are all but equally
+            near.
         channels: what `encodec` chooses by: 1 for 24 kHz, 2 for 48 kHz.
 
     Raises:
         CodecError: no such codec, engine, precision or device, or what it needs is missing.
         WeightsError: the weights are missing, damaged, or of another codec.
     """
+    from acomp.backends.base import Loading
+
     name = resolve(name, channels)
     path = None if weights is None else Path(weights)
-    return _loader(name)(name, path, pick_engine(engine, precision, device))
+    codec = _loader(name)(name, path, pick_engine(engine, precision, device))
+    kept = None if path is None else str(path.absolute())
+    codec.loading = Loading(name, kept, engine, precision, str(device))
+    return codec
 
 
 def _loader(name: str) -> Loader:

@@ -6,22 +6,31 @@ channels. `Encoder` and `Decoder` put the user's audio around them.
 
 from __future__ import annotations
 
+import math
+import reprlib
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from os import PathLike
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio import Audio, Resampler, to_channels
 from acomp.audio.loudness import LoudnessMeter, gains
+from acomp.audio.samples import as_samples
 from acomp.backends.tokens import codes_of
-from acomp.codes import Block, Codes, CodesInfo, join, split
+from acomp.codes import Block, Codes, CodesInfo, check_block, join, split
 from acomp.engines import Engine
-from acomp.errors import AudioError, CodecError
+from acomp.errors import AcompError, AcompWarning, AudioError, CodecError
+from acomp.values import whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +43,9 @@ CHANNELS = {"auto": None, "mono": 1, "stereo": 2, "each": None}
 
 BLOCK_SECONDS = 10
 """How much audio is taken at a time where the whole of it is there: bounds memory."""
+
+LOUDEST = 100.0
+"""What no sound at full scale +-1 reaches: beyond lie samples at the scale of integers."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,10 @@ class CodecSpec:
         """Frames per second."""
         return self.sample_rate / self.hop_length
 
-    def codebooks_for(self, bandwidth: float | None, codebooks: int | None) -> int:
+    def codebooks_for(self, bandwidth: float | str | None, codebooks: int | None) -> int:
         """The number of codebooks that a bandwidth in kbps, or a bare number, asks for.
+
+        Numbers are taken of any type, and a bandwidth as text too.
 
         With neither it is the codec's default: 6 kbps where that is published, otherwise the
         highest published bandwidth.
@@ -78,6 +92,7 @@ class CodecSpec:
         if bandwidth is not None and codebooks is not None:
             raise CodecError("give a bandwidth or a number of codebooks, not both")
         if codebooks is not None:
+            codebooks = whole_number(codebooks, "the number of codebooks", CodecError)
             whole = list(accumulate(self.levels))
             if whole and codebooks not in whole:
                 raise CodecError(
@@ -91,24 +106,29 @@ class CodecSpec:
             return codebooks
         if bandwidth is None:
             return self.bandwidths.get(6, self.bandwidths[max(self.bandwidths)])
-        if bandwidth not in self.bandwidths:
-            offered = ", ".join(f"{kbps:g}" for kbps in sorted(self.bandwidths))
-            raise CodecError(
-                f"{self.name} has no bandwidth of {bandwidth:g} kbps; it has {offered} "
-                "(or give a number of codebooks)"
-            )
-        return self.bandwidths[bandwidth]
+        asked = _kbps(bandwidth)
+        for kbps, codebooks in self.bandwidths.items():
+            if math.isclose(kbps, asked, rel_tol=1e-6):  # a float32 is not the same number
+                return codebooks
+        offered = ", ".join(f"{kbps:g}" for kbps in sorted(self.bandwidths))
+        raise CodecError(
+            f"{self.name} has no bandwidth of {asked:g} kbps; it has {offered} "
+            "(or give a number of codebooks)"
+        )
 
-    def channels_for(self, source_channels: int, wanted: str) -> int:
-        """Channels to encode, for audio of `source_channels` and a wish: auto, mono, stereo, or
-        each for any number of them, each coded alone.
+    def channels_for(self, source_channels: int, wanted: str | int) -> int:
+        """Channels to encode, for audio of `source_channels` and a wish: auto, mono (or 1), stereo
+        (or 2), or each for any number of them, each coded alone.
 
         Raises:
             CodecError: the codec cannot code them.
             AudioError: more than two channels and no wish for mono or each.
         """
+        if not isinstance(wanted, str):
+            number = whole_number(wanted, "the number of channels", CodecError)
+            wanted = {1: "mono", 2: "stereo"}.get(number, str(number))
         if wanted not in CHANNELS:
-            raise CodecError(f"channels are auto, mono, stereo or each, not {wanted!r}")
+            raise CodecError(f"channels are auto, mono (1), stereo (2) or each, not {wanted!r}")
         if wanted == "each":
             if self.channels == 2:
                 raise CodecError(
@@ -167,8 +187,32 @@ class HasFormat(Protocol):
     def channels(self) -> int: ...
 
 
+def _kbps(bandwidth: object) -> float:
+    try:
+        return float(bandwidth)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CodecError(
+            f"the bandwidth is {reprlib.repr(bandwidth)}, not a number of kbps"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a codec was loaded with: the arguments of `acomp.load`."""
+
+    name: str
+    weights: str | None
+    """Absolute path; None for the published weights."""
+    engine: str
+    precision: str
+    device: str
+
+
 class Codec(ABC):
     """A neural codec with its weights.
+
+    Many threads may use one codec at the same time, with streams of their own. A copy, and what
+    pickle makes of it in another process, is loaded again from what this one was loaded with.
 
     A family implements `stream_encoder`, `stream_decoder`, `codebooks` and, where it has a network
     in torch, `module`.
@@ -191,6 +235,29 @@ class Codec(ABC):
         """First 16 hexadecimal digits of the SHA-256 of the weights."""
         self.engine = engine
         """What runs the networks, where there are any."""
+        self.loading: Loading | None = None
+        """What `acomp.load` was asked for; None of a codec that was made otherwise."""
+
+    def __repr__(self) -> str:
+        engine = self.engine and f", {self.engine.name} {self.engine.precision}"
+        return f"<codec {self.spec.name}, {self.spec.sample_rate} Hz{engine or ''}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.loading is None:
+            return super().__reduce_ex__(protocol)
+        return _load_again, (self.loading, self.fingerprint)
+
+    def to(self, device: object) -> Codec:
+        """The codec on another device, loaded again unless it was asked for that one.
+
+        Raises:
+            CodecError: there is no such device here, or the codec was not made by `acomp.load`.
+        """
+        if self.loading is None:
+            raise CodecError(f"only acomp.load can put {self.spec.name} on another device")
+        if self.loading.device == str(device):
+            return self
+        return _load_again(replace(self.loading, device=str(device)), self.fingerprint)
 
     @abstractmethod
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
@@ -224,9 +291,9 @@ class Codec(ABC):
         self,
         audio: HasFormat,
         *,
-        bandwidth: float | None = None,
+        bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str = "auto",
+        channels: str | int = "auto",
     ) -> CodesInfo:
         """The `CodesInfo` of encoding `audio`, an `Audio` or a reader of one.
 
@@ -234,6 +301,8 @@ class Codec(ABC):
             CodecError: a bandwidth, number of codebooks or channels that the codec lacks.
         """
         spec = self.spec
+        if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
+            _refuse_audio(audio)
         coded = spec.channels_for(audio.channels, channels)
         return CodesInfo(
             codec=spec.name,
@@ -251,9 +320,9 @@ class Codec(ABC):
         self,
         audio: Audio,
         *,
-        bandwidth: float | None = None,
+        bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str = "auto",
+        channels: str | int = "auto",
     ) -> Codes:
         """Encode audio of any rate and of one or two channels.
 
@@ -261,13 +330,15 @@ class Codec(ABC):
             audio: what to encode.
             bandwidth: in kbps, one of `spec.bandwidths`; of each stream where there are two.
             codebooks: instead of a bandwidth, any number of codebooks.
-            channels: "auto" keeps what the codec can keep; "mono" mixes down; "stereo" asks
-                for two; "each" codes any number of channels, each alone.
+            channels: "auto" keeps what the codec can keep; "mono", or 1, mixes down; "stereo", or
+                2, asks for two; "each" codes any number of channels, each alone.
 
         Raises:
             CodecError: a setting that the codec does not have.
             AudioError: audio with no samples, or with more channels than can be coded.
         """
+        if not isinstance(audio, Audio):
+            _refuse_audio(audio)
         info = self.info(audio, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
         encoder = Encoder(self, info)
         step = BLOCK_SECONDS * audio.sample_rate
@@ -288,6 +359,11 @@ class Codec(ABC):
         Raises:
             CodecError: the codes are of another codec or were made with other weights.
         """
+        if not isinstance(codes, Codes):
+            raise CodecError(
+                f"Codes are due, not {type(codes).__name__}: codec.codes(tokens) makes them of "
+                "bare numbers, acomp.read_codes(path) of a file"
+            )
         decoder = Decoder(self, codes.info, sample_rate)
         frames = max(1, int(BLOCK_SECONDS * self.spec.frame_rate))
         parts = [decoder.push(block) for block in split(codes.block, frames)]
@@ -335,31 +411,79 @@ class Codec(ABC):
         silence = Audio(np.zeros((self.spec.channels, rate), np.float32), rate)
         self.decode(self.encode(silence, bandwidth=bandwidth))
 
+    @overload
     def encode_batch(
         self,
         clips: Sequence[Audio],
         *,
-        bandwidth: float | None = None,
+        bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str = "auto",
-    ) -> list[Codes]:
+        channels: str | int = "auto",
+        errors: Literal["raise"] = "raise",
+    ) -> list[Codes]: ...
+
+    @overload
+    def encode_batch(
+        self,
+        clips: Sequence[Audio],
+        *,
+        bandwidth: float | str | None = None,
+        codebooks: int | None = None,
+        channels: str | int = "auto",
+        errors: Literal["collect"],
+    ) -> list[Codes | AcompError]: ...
+
+    def encode_batch(
+        self,
+        clips: Sequence[Audio],
+        *,
+        bandwidth: float | str | None = None,
+        codebooks: int | None = None,
+        channels: str | int = "auto",
+        errors: str = "raise",
+    ) -> Any:
         """Encode several clips of any lengths, rates and channels; arguments as for `encode`.
 
         Each clip gets the codes that it gets alone: exactly on a CPU, where clips are worked
         through one by one; but for rounding on a GPU, where they run side by side. Nothing is
-        padded.
+        padded. With `errors="collect"` a clip that cannot be encoded gets its error in the list,
+        and does not keep the others from being encoded.
         """
         encode = partial(self.encode, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
-        return self._run_all([partial(encode, clip) for clip in clips])
+        return self._run_all([partial(encode, clip) for clip in clips], errors)
+
+    @overload
+    def decode_batch(
+        self,
+        codes: Sequence[Codes],
+        *,
+        sample_rate: int | None = None,
+        errors: Literal["raise"] = "raise",
+    ) -> list[Audio]: ...
+
+    @overload
+    def decode_batch(
+        self,
+        codes: Sequence[Codes],
+        *,
+        sample_rate: int | None = None,
+        errors: Literal["collect"],
+    ) -> list[Audio | AcompError]: ...
 
     def decode_batch(
-        self, codes: Sequence[Codes], *, sample_rate: int | None = None
-    ) -> list[Audio]:
+        self, codes: Sequence[Codes], *, sample_rate: int | None = None, errors: str = "raise"
+    ) -> Any:
         """Decode several recordings; as `encode_batch`, arguments as for `decode`."""
-        return self._run_all([partial(self.decode, one, sample_rate=sample_rate) for one in codes])
+        decode = partial(self.decode, sample_rate=sample_rate)
+        return self._run_all([partial(decode, one) for one in codes], errors)
 
-    def _run_all(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
-        return [job() for job in jobs] if self.engine is None else self.engine.run_all(jobs)
+    def _run_all(self, jobs: Sequence[Callable[[], T]], errors: str) -> list[Any]:
+        if errors not in ("raise", "collect"):
+            raise CodecError(f"errors are to raise or to collect, not to {errors!r}")
+        every: list[Callable[[], Any]] = list(jobs)
+        if errors == "collect":
+            every = [partial(_or_error, job) for job in jobs]
+        return [job() for job in every] if self.engine is None else self.engine.run_all(every)
 
     def seek(self, sample: int) -> tuple[int, int]:
         """Where to begin so that the sound at `sample` comes out right.
@@ -398,10 +522,68 @@ class Codec(ABC):
             raise CodecError(f"these codes are in chunks, which {spec.name} does not decode")
 
 
-class Encoder:
+def _or_error(job: Callable[[], T]) -> T | AcompError:
+    try:
+        return job()
+    except AcompError as error:
+        return error
+
+
+def _load_again(loading: Loading, fingerprint: str | None) -> Codec:
+    """The codec of `loading`, whose weights must be those that it had."""
+    from acomp.backends import load
+
+    codec = load(
+        loading.name,
+        weights=loading.weights,
+        engine=loading.engine,
+        precision=loading.precision,
+        device=loading.device,
+    )
+    if codec.fingerprint != fingerprint:
+        raise CodecError(
+            f"{loading.name} had the weights {fingerprint}, and here are {codec.fingerprint}"
+        )
+    return codec
+
+
+def _refuse_audio(audio: object) -> NoReturn:
+    hint = "acomp.Audio(samples, sample_rate) makes it of samples"
+    if isinstance(audio, str | PathLike | Path):
+        hint = "acomp.read_audio(path) reads it"
+    raise AudioError(f"Audio is due, not {type(audio).__name__}: {hint}")
+
+
+class _Stream:
+    """What streams of both directions keep: one call at a time, and none after the end."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._finished = False
+
+    @contextmanager
+    def _turn(self, *, last: bool = False) -> Iterator[None]:
+        """One thread at a time, in the order in which they come, and as numpy is by default."""
+        with self._lock, np.errstate(all="ignore"):
+            if self._finished:
+                raise CodecError(
+                    f"this {type(self).__name__} has finished: make a new one for other audio"
+                )
+            yield
+            self._finished = last
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise CodecError(
+            f"a stream in progress cannot be copied or pickled: make a new {type(self).__name__} "
+            "of its codec and info"
+        )
+
+
+class Encoder(_Stream):
     """Encodes a stream of audio of any rate; `Codec.encode` block by block.
 
-    Push samples as they come, write each block, then finish.
+    Push samples as they come, write each block, then finish. Where threads share one, each push is
+    whole before the next begins.
 
     Args:
         codec: what encodes.
@@ -410,6 +592,7 @@ class Encoder:
     """
 
     def __init__(self, codec: Codec, info: CodesInfo, *, measure: bool = False) -> None:
+        super().__init__()
         self.info = info
         self.length = 0
         """Samples per channel taken so far, at `info.source_rate`."""
@@ -418,33 +601,68 @@ class Encoder:
         self._meter = LoudnessMeter(info.sample_rate, info.channels) if measure else None
         self._resampler = Resampler(info.source_rate, info.sample_rate, info.channels)
         self._stream = codec.stream_encoder(info)
+        self._channels: int | None = None
+        """Of the samples so far."""
+        self._told = False
+        """Whether the user was warned of a level that no sound has."""
 
     def push(self, samples: Samples) -> Block:
-        """Take samples `[channels, time]` at `info.source_rate`; give the frames that are ready."""
-        self.length += samples.shape[1]
-        mixed = to_channels(samples, self.info.channels)
-        return self._coded(self._resampler.push(mixed))
+        """Take samples `[channels, time]` at `info.source_rate`; give the frames that are ready.
+
+        Samples are floats, full scale +-1, of an array or a tensor; `[time]` is one channel.
+
+        Raises:
+            AudioError: they are not finite, or of other channels than before.
+            CodecError: the stream has finished.
+        """
+        with self._turn():
+            samples = as_samples(samples)
+            if self._channels not in (None, samples.shape[0]):
+                raise AudioError(
+                    f"{samples.shape[0]} channels after {self._channels}: [channels, time] of the "
+                    "same audio is due"
+                )
+            mixed = to_channels(samples, self.info.channels)
+            self._warn_if_loud(samples)
+            self._channels = samples.shape[0]
+            self.length += samples.shape[1]
+            return self._coded(self._resampler.push(mixed))
 
     def finish(self) -> Block:
         """Give the last frames.
 
         Raises:
             AudioError: there was not a single sample.
+            CodecError: the stream has finished.
         """
-        if self.length == 0:
-            raise AudioError("the audio holds no samples: there is nothing to encode")
-        rest = self._coded(self._resampler.finish())
-        if self._meter is not None:
-            self.loudness = self._meter.finish()
-        return join(self.info, [rest, self._stream.finish()])
+        with self._turn(last=True):
+            if self.length == 0:
+                raise AudioError("the audio holds no samples: there is nothing to encode")
+            rest = self._coded(self._resampler.finish())
+            if self._meter is not None:
+                self.loudness = self._meter.finish()
+            return join(self.info, [rest, self._stream.finish()])
 
     def _coded(self, samples: Samples) -> Block:
         if self._meter is not None:
             self._meter.push(samples)
         return self._stream.push(samples)
 
+    def _warn_if_loud(self, samples: Samples) -> None:
+        if self._told or not samples.size:
+            return
+        peak = max(float(samples.max()), -float(samples.min()))
+        if peak > LOUDEST:
+            self._told = True
+            warnings.warn(
+                f"the audio reaches {peak:.0f} where full scale is 1: samples of 16-bit integers "
+                "must be divided by 32768 first",
+                AcompWarning,
+                stacklevel=3,
+            )
 
-class Decoder:
+
+class Decoder(_Stream):
     """Decodes a stream of blocks; `Codec.decode` block by block.
 
     It leaves the level as it was coded. Where there is a loudness to restore, `gains` do that.
@@ -464,9 +682,14 @@ class Decoder:
         *,
         measure: bool = False,
     ) -> None:
+        super().__init__()
+        if not isinstance(info, CodesInfo):
+            raise CodecError(f"the info of codes is due (codes.info), not {type(info).__name__}")
         codec.check(info)
         self.info = info
-        self.sample_rate = sample_rate or info.source_rate
+        if sample_rate is None:
+            sample_rate = info.source_rate
+        self.sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
         """Rate of the samples it gives, in Hz."""
         self.gains: Samples | None = None
         """What to multiply all samples by for the loudness, `[channels, 1]`, once finished: only
@@ -483,10 +706,17 @@ class Decoder:
         """Samples per channel from the codec so far, at its own rate."""
 
     def push(self, block: Block) -> Samples:
-        """Take frames; give the samples `[channels, time]` that are ready."""
-        if block.frames == 0:
-            return np.zeros((self.info.channels, 0), np.float32)
-        return self._resample(self._stream.push(block))
+        """Take frames; give the samples `[channels, time]` that are ready.
+
+        Raises:
+            FormatError: the block is not one of `info`'s codes.
+            CodecError: the stream has finished.
+        """
+        with self._turn():
+            check_block(self.info, block)
+            if block.frames == 0:
+                return np.zeros((self.info.channels, 0), np.float32)
+            return self._resample(self._stream.push(block))
 
     def finish(
         self, length: int, loudness: tuple[float, ...] | None = None, *, damaged: bool = False
@@ -502,6 +732,10 @@ class Decoder:
         Raises:
             CodecError: the codes do not hold that much audio, and are not damaged.
         """
+        with self._turn(last=True):
+            return self._end(whole_number(length, "length", CodecError), loudness, damaged)
+
+    def _end(self, length: int, loudness: tuple[float, ...] | None, damaged: bool) -> Samples:
         info = self.info
         rest = self._resample(self._stream.finish())
         wanted = loudness or info.loudness
@@ -520,6 +754,7 @@ class Decoder:
 
     def _resample(self, samples: Samples) -> Samples:
         self._decoded += samples.shape[1]
+        samples = as_samples(samples, "the decoded samples")
         if self._meter is not None:
             self._meter.push(samples)
         return self._resampler.push(samples)

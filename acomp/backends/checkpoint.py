@@ -149,10 +149,17 @@ def load_module(shape: Shape, path: Path, name: str) -> tuple[torch.nn.Module, s
         WeightsError: the file cannot be read, or holds other weights than this codec's.
         CodecError: a package is missing.
     """
+    from acomp.engines.apart import apart_to_load
+
+    with apart_to_load():
+        return _load_module(shape, path, name)
+
+
+def _load_module(shape: Shape, path: Path, name: str) -> tuple[torch.nn.Module, str]:
     import torch
 
     with torch.device("meta"):
-        module = shape.build()
+        module = shape.build().float()  # whatever type new tensors have here
     checkpoint = load_checkpoint(path)
     if checkpoint.shape not in (None, shape):
         raise WeightsError(

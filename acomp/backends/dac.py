@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, SHAPES, DacShape, 
 from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.apart import apart, apart_to_load
 from acomp.engines.blocks import InBlocks
+from acomp.engines.once import once
 from acomp.engines.rewriting import (
     TransposedConv,
     fold_weight_norm,
@@ -55,11 +57,12 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
     return load_shape(SPECS[name], SHAPES[name], weights, engine)
 
 
+@apart_to_load()
 def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> Codec:
     """A codec of any shape; as `load`."""
     assert isinstance(shape, DacShape)
     model, fingerprint = load_module(shape, weights, spec.name)
-    official = cache(lambda: load_module(shape, weights, spec.name)[0])
+    official = once(lambda: load_module(shape, weights, spec.name)[0])
     network = without_transposed(fold_weight_norm(model))
     if engine.name == "openvino":
         replace_parts(network, lambda part: type(part).__name__ == "Snake1d", PolynomialSnake)
@@ -95,10 +98,10 @@ class Dac(Codec):
         # The quantiser is a small part of the work, and bf16 would spoil it.
         torch_engine = engine if isinstance(engine, TorchEngine) else TorchEngine("fp32")
         self._prepare = partial(torch_engine.prepare, inputs=(), key="", precise=True)
-        self.quantiser = cache(self._quantiser_of)
+        self.quantiser = once(self._quantiser_of)
         self.dequantiser = self._prepare(lambda: _Dequantiser(network.quantizer))
-        self.unpadded = cache(lambda: Unpadded(network.decoder))
-        self.chunk_decoder = cache(lambda: self._prepare(self.unpadded))
+        self.unpadded = once(lambda: Unpadded(network.decoder))
+        self.chunk_decoder = once(lambda: self._prepare(self.unpadded))
 
     @property
     def module(self) -> nn.Module:
@@ -110,7 +113,7 @@ class Dac(Codec):
         layers = self._network.quantizer.quantizers
         return np.stack([layer.codebook.weight.detach().cpu().numpy() for layer in layers])
 
-    @torch.inference_mode()
+    @apart()
     def latent_codebooks(self) -> NDArray[np.float32]:
         layers = self._network.quantizer.quantizers
         projected = [layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]
@@ -145,7 +148,7 @@ class PolynomialSnake(nn.Module):
         # Pi in two parts, the first of few digits, so that the product with it is exact.
         rest = phase - turns * 3.140625 - turns * (math.pi - 3.140625)
         square = rest * rest
-        series = torch.full((), -1 / math.factorial(11))
+        series = torch.full((), -1 / math.factorial(11), dtype=x.dtype, device=x.device)
         for power in (9, 7, 5, 3, 1):
             series = series * square + (-1) ** (power // 2) / math.factorial(power)
         sine = rest * series

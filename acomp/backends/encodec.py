@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,8 @@ from acomp.backends.shapes import SHAPES, EncodecShape, Shape
 from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.apart import apart, apart_to_load
+from acomp.engines.once import once
 from acomp.engines.rewriting import (
     SplitNorm,
     fold_weight_norm,
@@ -60,11 +61,12 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
     return load_shape(SPECS[name], SHAPES[name], weights, engine)
 
 
+@apart_to_load()
 def load_shape(spec: CodecSpec, shape: Shape, weights: Path, engine: Engine) -> Codec:
     """A codec of any shape; as `load`."""
     assert isinstance(shape, EncodecShape)
     model, fingerprint = load_module(shape, weights, spec.name)
-    official = cache(lambda: load_module(shape, weights, spec.name)[0])
+    official = once(lambda: load_module(shape, weights, spec.name)[0])
     return Encodec(spec, shape, fold_weight_norm(model), official, fingerprint, engine)
 
 
@@ -90,7 +92,7 @@ class Encodec(Codec):
         self.preroll = PREROLL_FRAMES / spec.frame_rate
         # What runs in torch on every engine: on its device, or beside OpenVINO on the CPU.
         self._torch = engine if isinstance(engine, TorchEngine) else TorchEngine(engine.precision)
-        self.quantiser = cache(self._quantiser)
+        self.quantiser = once(self._quantiser)
         self._dequantiser = self._prepare_precisely(_Dequantiser(network.quantizer.vq))
         key = f"{shape} {fingerprint}"
         parts = (network.encoder.model, f"{key} encoder"), (network.decoder.model, f"{key} decoder")
@@ -316,7 +318,7 @@ class StackStream:
             y, *self._pasts = self._runner(x, *self._pasts)
         return y
 
-    @torch.inference_mode()
+    @apart()
     def _at_an_edge(self, x: Array, *, last: bool) -> list[Array]:
         pasts = None if self._pasts is None else list(map(torch.from_numpy, self._pasts))
         y, after = self._stack.products(torch.from_numpy(x), pasts, last=last)
@@ -452,7 +454,7 @@ class SegmentEncoder:
     def finish(self) -> Block:
         return self._code(-(-self._buffer.shape[1] // self._stride))
 
-    @torch.inference_mode()
+    @apart()
     def _code(self, count: int) -> Block:
         """Code the first segments of the buffer, each `stride` after the one before it."""
         starts = range(0, count * self._stride, self._stride)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,8 @@ from acomp.backends.mimi_shape import SPEC, STRIDE, MimiShape, read_config
 from acomp.backends.seanet import AsConvolutions, AsProducts, Stack
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.apart import apart, apart_to_load
+from acomp.engines.once import once
 from acomp.engines.torch import TorchEngine
 from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError, WeightsError
@@ -56,6 +57,7 @@ DECODER_CONTEXT = 16
 """Positions, and more, that the decoder's convolutions look back."""
 
 
+@apart_to_load()
 def load(name: str, weights: Path, engine: Engine) -> Codec:  # noqa: ARG001
     """Mimi with the weights of a `model.safetensors`, or of a folder in Hugging Face's layout.
 
@@ -82,7 +84,7 @@ class Mimi(Codec):
         # What runs in torch on every engine: on its device, or beside OpenVINO on the CPU.
         self._torch = engine if isinstance(engine, TorchEngine) else TorchEngine(engine.precision)
         self._build(Tensors(state, f"{weights} does not hold weights of mimi in the shape due"))
-        self.quantiser = cache(self._quantiser)
+        self.quantiser = once(self._quantiser)
         seen = shape.num_hidden_layers * (shape.sliding_window - 1) + DECODER_CONTEXT
         self.preroll = seen / (STRIDE * SPEC.frame_rate)
 
@@ -187,7 +189,7 @@ class StackStream:
             parts.append(y)
         return np.concatenate(parts, axis=1)
 
-    @torch.inference_mode()
+    @apart()
     def finish(self, x: Array) -> Array:
         """Take the last steps, less than a frame."""
         pasts = map(torch.from_numpy, self._pasts)
@@ -314,6 +316,7 @@ class DecoderStream:
         return pairs.reshape(1, -1, seen.shape[2])
 
 
+@apart_to_load()
 def official_model(shape: MimiShape, state: Mapping[str, Tensor]) -> nn.Module:
     """A `transformers.MimiModel` of a shape, with the tensors of a checkpoint.
 
@@ -328,7 +331,7 @@ def official_model(shape: MimiShape, state: Mapping[str, Tensor]) -> nn.Module:
         num_key_value_heads=shape.num_attention_heads,
         upsample_groups=shape.hidden_size,
     )
-    with _quiet(transformers.utils.logging):
+    with _quiet(transformers.utils.logging), torch.random.fork_rng(devices=[]):
         # With no name to load, nothing is looked up; the tensors only get the names that the
         # installed version has for them.
         model: nn.Module = transformers.MimiModel.from_pretrained(

@@ -161,7 +161,7 @@ def downsampler(tensors: Tensors, shape: MimiShape) -> Stack:
     """Positions `[batch, 2 * frames, hidden]` to latents `[batch, frames, hidden]`."""
     width = shape.hidden_size
     kernel = tensors.take("downsample.conv.weight", width, width, 2 * STRIDE)
-    return Stack([Conv(kernel, torch.zeros(width), STRIDE)])
+    return Stack([Conv(kernel, torch.zeros(width, dtype=torch.float32), STRIDE)])
 
 
 class Transformer(nn.Module):

@@ -8,7 +8,7 @@ cache: starting torch takes longer than coding a minute.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from acomp.backends.base import Codec, CodecSpec, Samples
 from acomp.backends.checkpoint import fingerprint, load_arrays
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.once import once
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +69,7 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:  # noqa: ARG001
     if weights == BUILT_IN and engine.name == "openvino":
         state = load_arrays(weights)
         books = state["codebooks"].astype(np.float32)
-        return Nano(books, fingerprint(state), cache(lambda: _network(weights)[0]), engine)
+        return Nano(books, fingerprint(state), once(lambda: _network(weights)[0]), engine)
     network, mark = _network(weights)
     return Nano(network.codebooks.numpy(), mark, lambda: network, engine)
 
@@ -98,7 +99,7 @@ class Nano(Codec):
         self._prepare = engine.prepare
         self._in_numpy = engine.name == "openvino"  # which is slower at quantising than numpy
         self.functions = Functions(network, engine, f"nano {fingerprint}")
-        self.quantiser = cache(self._quantiser)
+        self.quantiser = once(self._quantiser)
 
     @property
     def module(self) -> Network:

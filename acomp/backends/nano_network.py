@@ -37,6 +37,7 @@ from acomp.backends.nano import (
     WIDTH,
     WINDOW,
 )
+from acomp.engines.apart import apart_to_load
 from acomp.engines.torch import SteadyLinear, steady_linear
 
 BANDS = FEATURES - HOP
@@ -114,7 +115,9 @@ class Network(nn.Module):
         self.register_buffer("codebooks", torch.zeros(SPEC.codebooks, 1024, LATENT))
         self.synthesis = SteadyLinear(LATENT, FEATURES)
         self.decoder = Refiner(LATENT, FEATURES, DECODER_DEPTH)
-        for name, constant in _constants().items():
+        with torch.device("cpu"):  # whatever device the weights are made on
+            constants = _constants()
+        for name, constant in constants.items():
             self.register_buffer(name, constant, persistent=False)
 
     def features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,8 +165,9 @@ def _constants() -> dict[str, Tensor]:
     phase = math.pi / HOP * (time + HOP / 2) * (line + 0.5)
     window = torch.sin(math.pi / WINDOW * time) * math.sqrt(2 / HOP)
     # Half of the bands below 2.6 kHz, evenly spaced; the others evenly up to 12 kHz.
-    edges = torch.cat([torch.linspace(0, 70, BANDS // 2 + 1), torch.linspace(70, HOP, 12)[1:]])
-    edges = edges.to(torch.float64)
+    low_edges = torch.linspace(0, 70, BANDS // 2 + 1, dtype=torch.float32)
+    high_edges = torch.linspace(70, HOP, 12, dtype=torch.float32)
+    edges = torch.cat([low_edges, high_edges[1:]]).to(torch.float64)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     x = line[:, None]
     triangles = torch.minimum((x - low) / (centre - low), (high - x) / (high - centre)).clamp(min=0)
@@ -200,12 +204,17 @@ class Step(nn.Module):
         return (network.frames(*inputs),)
 
 
+@apart_to_load()
 def load_network(weights: Path) -> tuple[Network, str]:
     """The network with the weights of a file, and their fingerprint.
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than nano's.
     """
-    network = Network()
+    with torch.device("meta"):  # so that no weights are drawn, which takes random numbers
+        network = Network().float()
+    network.to_empty(device="cpu")
+    for constant, value in _constants().items():
+        network.register_buffer(constant, value, persistent=False)
     fingerprint = load_weights(network, weights, SPEC.name)  # float16 there, float32 in here
     return network.eval(), fingerprint

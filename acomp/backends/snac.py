@@ -23,7 +23,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -41,7 +41,9 @@ from acomp.backends.specs import SPECS
 from acomp.backends.tokens import fold
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
+from acomp.engines.apart import apart, apart_to_load
 from acomp.engines.blocks import InBlocks
+from acomp.engines.once import once
 from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
 from acomp.engines.torch import TorchEngine
 from acomp.errors import CodecError, WeightsError
@@ -172,19 +174,21 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
     return load_shape(SPECS[name], SHAPES[name], weights, engine)
 
 
+@apart_to_load()
 def load_shape(spec: CodecSpec, shape: SnacShape, weights: Path, engine: Engine) -> Snac:
     """A codec of any shape; as `load`."""
     model, fingerprint = _load_model(spec.name, shape, weights)
-    official = cache(lambda: _load_model(spec.name, shape, weights)[0])
+    official = once(lambda: _load_model(spec.name, shape, weights)[0])
     network = without_transposed(fold_weight_norm(model))
     if engine.name == "openvino":
         replace_parts(network, lambda part: type(part).__name__ == "Snake1d", PolynomialSnake)
     return Snac(spec, shape, network, official, fingerprint, engine)
 
 
+@apart_to_load()
 def _load_model(name: str, shape: SnacShape, weights: Path) -> tuple[nn.Module, str]:
     with torch.device("meta"):  # not drawing weights saves a second
-        model = shape.build()
+        model = shape.build().float()  # whatever type new tensors have here
     file = _file_in(weights, name, shape) if weights.is_dir() else weights
     model.to_empty(device="cpu")
     return model, load_weights(model, file, name)
@@ -258,9 +262,9 @@ class Snac(Codec):
         # The quantiser is a small part of the work, and bf16 would spoil it.
         torch_engine = engine if isinstance(engine, TorchEngine) else TorchEngine("fp32")
         self._precisely = partial(torch_engine.prepare, inputs=(), key="", precise=True)
-        self.quantiser = cache(self._quantiser_of)
-        self.dequantiser = cache(self._dequantiser_of)
-        self.noise = cache(partial(noise, shape))
+        self.quantiser = once(self._quantiser_of)
+        self.dequantiser = once(self._dequantiser_of)
+        self.noise = once(partial(noise, shape))
 
     @property
     def module(self) -> nn.Module:
@@ -273,7 +277,7 @@ class Snac(Codec):
         layers = self._network.quantizer.quantizers
         return self._by_slot([layer.codebook.weight for layer in layers])
 
-    @torch.inference_mode()
+    @apart()
     def latent_codebooks(self) -> NDArray[np.float32]:
         layers = self._network.quantizer.quantizers
         return self._by_slot(

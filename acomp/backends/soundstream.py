@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,11 @@ def _check_engine(engine: Engine) -> None:
     if engine.name == "torch":
         from acomp.engines.torch import TorchEngine
 
-        if isinstance(engine, TorchEngine) and engine.device.type != "cpu":
+        if (
+            isinstance(engine, TorchEngine)
+            and engine.device.type != "cpu"
+            and engine.device_asked != "auto"
+        ):
             raise CodecError(f"{SPEC.name} runs on the CPU, not on a GPU; take device cpu")
 
 
@@ -218,24 +223,29 @@ def _read_codebooks(quantiser: bytes) -> NDArray[np.float32]:
     return books
 
 
+_stderr = Lock()
+
+
 @contextmanager
 def _without_notice() -> Iterator[None]:
     """Keep LiteRT's notice about its delegate from the terminal.
 
     The compiled part writes it to the file descriptor of stderr, once in a process, when the first
     interpreter opens; it has no setting for that. What else is meant for stderr meanwhile, a
-    few hundredths of a second, is lost.
+    few hundredths of a second, is lost. One thread at a time: a second one would keep the first
+    one's nowhere for stderr.
     """
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed: nothing can be written there
-        yield
-        return
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with _stderr:
+        sys.stderr.flush()
+        try:
+            kept = os.dup(2)
+        except OSError:  # closed: nothing can be written there
+            yield
+            return
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

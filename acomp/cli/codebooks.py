@@ -47,7 +47,7 @@ def codebooks(
     ] = None,
     overwrite: Overwrite = False,
     weights: Weights = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     channels: Annotated[
         int,
         typer.Option(

@@ -48,7 +48,9 @@ Weights = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda", help="What the networks run on.", rich_help_panel=RUNNING
+        metavar="auto|cpu|cuda",
+        help="What the networks run on; auto is a CUDA GPU where there is one.",
+        rich_help_panel=RUNNING,
     ),
 ]
 Engine = Annotated[

@@ -63,7 +63,7 @@ def decode(
     weights: Weights = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
-    device: Device = "cpu",
+    device: Device = "auto",
     start: Annotated[
         float,
         typer.Option(min=0, metavar="S", help="Seconds to leave out.", rich_help_panel=FILES),

@@ -113,7 +113,7 @@ def encode(
     weights: Weights = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
-    device: Device = "cpu",
+    device: Device = "auto",
     output_file: Annotated[
         str | None,
         typer.Option(

@@ -52,7 +52,7 @@ def evaluate(
     ] = "auto",
     engine: Engine = "auto",
     precision: Precision = "fp32",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json.")] = False,
 ) -> None:
     """Measure codecs: encode files, decode them, and compare.

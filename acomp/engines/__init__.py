@@ -7,7 +7,11 @@ cache runs without torch.
 
 from __future__ import annotations
 
+import os
+import sys
+from ctypes.util import find_library
 from importlib.util import find_spec
+from pathlib import Path
 
 from acomp.engines.base import Array, Engine, Input, Runner
 from acomp.errors import CodecError
@@ -18,18 +22,20 @@ ENGINES = ("auto", "torch", "openvino")
 PRECISIONS = ("fp32", "bf16")
 
 
-def pick_engine(engine: str = "auto", precision: str = "fp32", device: str = "cpu") -> Engine:
+def pick_engine(engine: str = "auto", precision: str = "fp32", device: object = "auto") -> Engine:
     """The engine called `engine`; auto is OpenVINO on a CPU where it is installed, else torch.
 
     Args:
         engine: auto, torch or openvino.
         precision: fp32, or bf16: matrix products of bfloat16, faster, near the same sound, and not
             the same codes.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, a CUDA GPU where torch finds one and else the CPU; or cpu, cuda, cuda:N, or
+            a `torch.device`.
 
     Raises:
         CodecError: there is no such engine, precision or device here.
     """
+    device = str(device)
     if engine not in ENGINES:
         raise CodecError(f"there is no engine {engine!r}; take {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
@@ -55,6 +61,15 @@ def pick_engine(engine: str = "auto", precision: str = "fp32", device: str = "cp
 
 
 def _has_gpu() -> bool:
+    """Whether torch can use a GPU; where no driver is, torch is not asked, which takes a second."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") == "" or not _has_driver():
+        return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _has_driver() -> bool:
+    if Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or Path("/dev/kfd").exists():
+        return True  # NVIDIA's on Linux and within Windows, AMD's
+    return sys.platform == "win32" and find_library("nvcuda") is not None

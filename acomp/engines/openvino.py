@@ -15,6 +15,7 @@ import json
 import sys
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -24,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from acomp.engines import forks
 from acomp.engines.base import Array, Engine, Input, Runner, preparing
+from acomp.engines.once import once
 from acomp.errors import AcompError, AcompWarning, CodecError
 from acomp.files import atomic_write, cache_folder
 from acomp.quiet import quiet
@@ -90,19 +93,32 @@ class OpenVinoEngine(Engine):
 
 
 class _Network:
-    """A network that is compiled, or found compiled, when it is first needed."""
+    """A network that is compiled, or found compiled, when it is first needed.
+
+    A request of OpenVINO's serves one caller at a time. So each caller takes one that is idle, or a
+    new one, and there are as many as there were callers at a time. After a fork, which leaves the
+    threads behind that they rely on, all of it is made anew.
+    """
 
     def __init__(self, compiled: Callable[[], Any]) -> None:
-        self._compiled = cache(compiled)
-        self._request: Any = None
+        # What a parent process made is kept, as taking it down would wait for its threads.
+        self._compiled = once(lambda generation: compiled())  # noqa: ARG005
+        self._idle: dict[int, list[Any]] = defaultdict(list)
+        """Requests by the generation of processes that made them."""
 
     def __call__(self, *inputs: Array) -> list[Array]:
-        if self._request is None:
-            self._request = self._compiled().create_infer_request()
+        generation = forks.generation()
+        idle = self._idle[generation]
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = self._compiled(generation).create_infer_request()
         contiguous = [np.ascontiguousarray(array) for array in inputs]
         # Outputs are copied: OpenVINO writes the next ones over them.
-        results = self._request.infer(contiguous, share_inputs=True, share_outputs=False)
-        return [results[index] for index in range(len(results))]
+        results = request.infer(contiguous, share_inputs=True, share_outputs=False)
+        outputs = [results[index] for index in range(len(results))]
+        idle.append(request)
+        return outputs
 
 
 @preparing()
@@ -118,27 +134,37 @@ def _compiled(
             return _core().import_model(BytesIO(blob), "CPU", settings)
         except RuntimeError:
             pass  # whole, but not to this OpenVINO's liking: made anew below
-    compiled = _core().compile_model(_convert(build(), inputs), "CPU", settings)
+    compiled = _core().compile_model(_convert(build, inputs), "CPU", settings)
     _write(entry, compiled.export_model().getvalue())
     return compiled
 
 
-def _convert(network: nn.Module, inputs: tuple[Input, ...]) -> Any:
+def _convert(build: Callable[[], nn.Module], inputs: tuple[Input, ...]) -> Any:
     import torch
 
-    examples = tuple(torch.zeros(described.shape) for described in inputs)
+    from acomp.engines.apart import apart_to_load
+
     shapes = [
         openvino.PartialShape(
             [-1 if axis in described.free else size for axis, size in enumerate(described.shape)]
         )
         for described in inputs
     ]
-    with torch.no_grad(), quiet():  # of tracing: the networks are written for it
-        return openvino.convert_model(network, example_input=examples, input=shapes)
+    with _converting, apart_to_load(), torch.no_grad(), quiet():  # of tracing
+        examples = tuple(torch.zeros(each.shape, dtype=torch.float32) for each in inputs)
+        return openvino.convert_model(build(), example_input=examples, input=shapes)
 
 
-@cache
+_converting = forks.SafeLock()
+"""Networks may share modules, which one thread at a time traces."""
+
+
 def _core() -> Any:
+    return _core_of(forks.generation())
+
+
+@once
+def _core_of(generation: int) -> Any:  # noqa: ARG001 - a fork needs one of its own
     return openvino.Core()
 
 

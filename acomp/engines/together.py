@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Condition
+from threading import Condition, local
 from typing import TypeVar
 
 import numpy as np
@@ -40,8 +40,18 @@ class _Request:
         return (id(self.network), *((array.shape[1:], array.dtype) for array in self.inputs))
 
 
+_thread = local()
+"""`together` is where the job meets others that runs in this thread."""
+
+
+def run_together(network: Runner, *inputs: Array) -> list[Array]:
+    """`network(*inputs)`: as one batch with what others ask of it, in a thread that is a job's."""
+    together: Together | None = getattr(_thread, "together", None)
+    return network(*inputs) if together is None else together.run(network, *inputs)
+
+
 class Together:
-    """Where jobs meet. Networks that should be shared are called through `run`."""
+    """Where jobs meet. Networks that should be shared are called through `run_together`."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -56,6 +66,7 @@ class Together:
         results: dict[int, T] = {}
 
         def work() -> None:
+            _thread.together = self
             try:
                 while True:
                     with self._changed:

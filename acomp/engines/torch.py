@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,8 +11,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
+from acomp.engines import forks
+from acomp.engines.apart import apart
 from acomp.engines.base import Array, Engine, Input, Runner
-from acomp.engines.together import Together
+from acomp.engines.together import Together, run_together
 from acomp.errors import CodecError
 
 T = TypeVar("T")
@@ -30,10 +31,12 @@ class TorchEngine(Engine):
 
     def __init__(self, precision: str, device: str = "cpu") -> None:
         self.device = pick_device(device)
+        self.device_asked = device
+        """What was asked for: auto leaves the choice to the codec."""
         if precision == "bf16" and not _has_bf16(self.device):
             raise CodecError(f"{_called(self.device)} has no bf16; take precision fp32")
         self.precision = precision
-        self._together: Together | None = None
+        self._generation = forks.generation()
         self.steady = self.device.type == "cpu"
 
     def prepare(
@@ -50,21 +53,24 @@ class TorchEngine(Engine):
         if (self.device.type, dtype) != ("cpu", torch.float32):
             network = deepcopy(network).to(self.device, dtype)  # others may use this one's weights
         runner = _Network(network, self.device, dtype)
-        return runner if self.device.type == "cpu" else partial(self._run, runner)
+        if self.device.type == "cpu":
+            return runner
+        return lambda *inputs: self._run(runner, *inputs)
 
     def run_all(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
         """As `Engine.run_all`; on a GPU all at once."""
         if self.device.type == "cpu":
             return super().run_all(jobs)
-        self._together = Together()
-        try:
-            return self._together.run_all(jobs)
-        finally:
-            self._together = None
+        return Together().run_all(jobs)
 
     def _run(self, runner: Runner, *inputs: Array) -> list[Array]:
-        """Run a network on a GPU: with what others ask of it, where there are others."""
-        return self._together.run(runner, *inputs) if self._together else runner(*inputs)
+        """Run a network on a GPU: with what other jobs ask of it, where this is one of several."""
+        if self._generation != forks.generation():
+            raise CodecError(
+                "a GPU cannot be used after a fork: start processes by spawn or forkserver, or "
+                "load the codec in each"
+            )
+        return run_together(runner, *inputs)
 
 
 class _Network:
@@ -73,9 +79,9 @@ class _Network:
         self._device = device
         self._dtype = dtype
 
-    @torch.inference_mode()
     def __call__(self, *inputs: Array) -> list[Array]:
-        return [_array(result) for result in _flat(self._module(*map(self._tensor, inputs)))]
+        with apart(self._device.type):
+            return [_array(result) for result in _flat(self._module(*map(self._tensor, inputs)))]
 
     def _tensor(self, array: Array) -> Tensor:
         tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
@@ -109,10 +115,20 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise CodecError(f"there is no device {name!r}; take auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CodecError("device cuda was asked for, but torch finds no CUDA GPU here; take cpu")
+        raise CodecError(f"acomp does not run on the device {name!r}; take auto, cpu or cuda")
+    if device.type == "cuda":
+        _check_gpu(device)
     return device
+
+
+def _check_gpu(device: torch.device) -> None:
+    if not torch.cuda.is_available():
+        raise CodecError("device cuda was asked for, but torch finds no CUDA GPU here; take cpu")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise CodecError(
+            f"there is no device {device}: the GPUs here are cuda:0 to cuda:{count - 1}"
+        )
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -40,7 +40,7 @@ class Conditions:
     """speech, other, or auto: what each file sounds like."""
     engine: str = "auto"
     precision: str = "fp32"
-    device: str = "cpu"
+    device: str = "auto"
 
 
 @dataclass(frozen=True)

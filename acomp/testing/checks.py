@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import math
+import random
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from types import FunctionType, ModuleType
 from typing import Any
@@ -159,6 +162,81 @@ def strangers_to(spec: CodecSpec, info: CodesInfo) -> dict[str, CodesInfo]:
     for count in set(range(1, spec.codebooks)) - set(offered(spec)):
         strangers[f"{count} codebooks, a part of a level"] = replace(info, codebooks=count)
     return strangers
+
+
+def bad_samples(channels: int) -> dict[str, Any]:
+    """What cannot be pushed into an encoder that was pushed `channels` channels."""
+    good = np.zeros((channels, 100), np.float32)
+    nan, endless = good.copy(), good.copy()
+    nan[0, 7], endless[-1, 99] = np.nan, -np.inf
+    return {
+        "no number": nan,
+        "infinity": endless,
+        "integers": good.astype(np.int16),
+        "time before channels": np.zeros((4800, channels), np.float32),
+        "another number of channels": np.zeros((channels + 1, 100), np.float32),
+        "three axes": good[np.newaxis],
+        "a text": "sound.wav",
+        "an Audio": Audio(good, 8000),
+    }
+
+
+def bad_blocks(codes: Codes) -> dict[str, Any]:
+    """What cannot be pushed into a decoder of `codes.info`."""
+    info, data = codes.info, codes.data
+    bad: dict[str, Any] = {
+        "one codebook more": Block(np.concatenate([data, data[:, :1]], axis=1), codes.segments),
+        "another number of streams": Block(np.concatenate([data, data]), codes.segments),
+        "bare numbers": data,
+        "all codes": codes,
+    }
+    if info.codebook_size < MAX_CODEBOOK_SIZE:
+        bad["codes out of range"] = Block(np.full_like(data, info.codebook_size), codes.segments)
+    return bad
+
+
+def torch_settings() -> dict[str, AbstractContextManager[object]]:
+    """Settings of torch that a caller can have made, where torch is at hand."""
+    if "torch" not in sys.modules:
+        return {}
+    import torch
+
+    @contextmanager
+    def held(get: Callable[[], Any], put: Callable[[Any], object], value: Any) -> Iterator[None]:
+        kept = get()
+        put(value)
+        try:
+            yield
+            assert get() == value, f"a setting of torch is {get()} afterwards, not {value}"
+        finally:
+            put(kept)
+
+    default_type = partial(held, torch.get_default_dtype, torch.set_default_dtype)
+    return {
+        "autocast": torch.autocast("cpu", torch.bfloat16),
+        "float64 by default": default_type(torch.float64),
+        "float16 by default": default_type(torch.float16),
+        "another device by default": torch.device("meta"),
+        "no_grad": torch.no_grad(),
+        "inference_mode": torch.inference_mode(),
+        "deterministic algorithms": held(
+            torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, True
+        ),
+        "products of less precision": held(
+            torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
+        ),
+        "two threads": held(torch.get_num_threads, torch.set_num_threads, 2),
+    }
+
+
+def random_states() -> list[object]:
+    """Where the global generators of random numbers stand."""
+    states: list[object] = [random.getstate(), str(np.random.get_state())]
+    if "torch" in sys.modules:
+        import torch
+
+        states.append(torch.get_rng_state().numpy().tobytes())
+    return states
 
 
 def cuts_of(length: int, hop: int) -> dict[str, list[int]]:

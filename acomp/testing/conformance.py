@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -13,9 +16,11 @@ import numpy as np
 from acomp.audio import Audio
 from acomp.backends.base import Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, Codes, split, tail
-from acomp.errors import AudioError, CodecError
+from acomp.errors import AudioError, CodecError, FormatError
 from acomp.formats import read_codes, write_codes
 from acomp.testing.checks import (
+    bad_blocks,
+    bad_samples,
     bytes_held,
     check_bandwidths,
     check_close,
@@ -30,8 +35,10 @@ from acomp.testing.checks import (
     encode_in,
     is_steady,
     offered,
+    random_states,
     strangers_to,
     sweep,
+    torch_settings,
 )
 
 SEEK_TOLERANCE = 1e-3
@@ -375,6 +382,62 @@ class CodecConformance:
             assert sound.sample_rate == due.sample_rate, "another rate in a batch than alone"
             self._same_samples(codec, sound.samples, due.samples, "in a batch and alone")
         assert not codec.encode_batch([]) and not codec.decode_batch([]), "an empty batch"
+
+    # Where it is used
+
+    def test_threads_share_a_codec(self, codec: Codec) -> None:
+        """Each gets what it gets alone: what a network keeps belongs to a stream."""
+        sounds = [sweep(codec, 12, seed=seed) for seed in range(3)] * 2
+        alone = [codec.encode(sound) for sound in sounds[:3]] * 2
+        heard = [codec.decode(codes) for codes in alone[:3]] * 2
+        with ThreadPoolExecutor(4) as threads:
+            for found, codes in zip(threads.map(codec.encode, sounds), alone, strict=True):
+                self._same_codes(codec, found, codes, "in a thread and alone")
+            for sound, due in zip(threads.map(codec.decode, alone), heard, strict=True):
+                self._same_samples(codec, sound.samples, due.samples, "in a thread and alone")
+
+    def test_copies_code_alike(self, codec: Codec) -> None:
+        """Of `pickle` and `copy`: processes that are sent a codec load it again."""
+        sound = sweep(codec, 5)
+        codes = codec.encode(sound)
+        for what, other in (
+            ("pickled", pickle.loads(pickle.dumps(codec))),
+            ("copied", copy.copy(codec)),
+        ):
+            assert other.spec == codec.spec, f"{what}: {other.spec}, not {codec.spec}"
+            self._same_codes(codec, other.encode(sound), codes, f"a codec that was {what}")
+
+    def test_settings_of_torch_change_nothing(self, codec: Codec) -> None:
+        """Neither the codes nor the settings: the arithmetic is the codec's own."""
+        sound = sweep(codec, 5)
+        codes = codec.encode(sound)
+        due = codec.decode(codes).samples
+        for what, setting in torch_settings().items():
+            with setting:
+                before = random_states()
+                found = codec.encode(sound)
+                samples = codec.decode(codes).samples
+                assert random_states() == before, f"under {what}, random numbers were drawn"
+            self._same_codes(codec, found, codes, f"under {what}")
+            self._same_samples(codec, samples, due, f"under {what}")
+
+    def test_what_is_no_sound_is_refused(self, codec: Codec) -> None:
+        """By acomp, before the codec sees it; and the stream goes on as if it had not come."""
+        sound = sweep(codec, 12)
+        whole = codec.encode(sound)
+        encoder, decoder = Encoder(codec, whole.info), Decoder(codec, whole.info)
+        blocks = [encoder.push(sound.samples[:, :100])]
+        for what, samples in bad_samples(sound.channels).items():
+            check_refusal(AudioError, partial(encoder.push, samples), f"samples of {what}")
+        blocks += [encoder.push(sound.samples[:, 100:]), encoder.finish()]
+        found = Codes.from_blocks(whole.info, blocks, encoder.length)
+        self._same_codes(codec, found, whole, "after pushes that were refused")
+        for what, block in bad_blocks(whole).items():
+            check_refusal(FormatError, partial(decoder.push, block), f"a block of {what}")
+        decoder.push(whole.block)
+        decoder.finish(whole.length)
+        check_refusal(CodecError, partial(encoder.push, sound.samples), "a push after the end")
+        check_refusal(CodecError, partial(decoder.push, whole.block), "a push after the end")
 
     # Comparisons
 
