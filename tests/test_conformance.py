@@ -216,6 +216,14 @@ class Dithering(TinyEncoder):
         return super().push((samples + noise).astype(np.float32))
 
 
+class Drawing(TinyEncoder):
+    """Uses up random numbers that others may count on."""
+
+    def push(self, samples: Samples) -> Block:
+        np.random.random()
+        return super().push(samples)
+
+
 class Hoarding(TinyEncoder):
     """Keeps all that it was given."""
 
@@ -367,6 +375,13 @@ class Padding(Custom):
         ]
 
 
+class Shrinking(Custom):
+    """Its copies have fewer settings."""
+
+    def __copy__(self) -> Codec:
+        return Custom(spec=replace(SPEC, bandwidths={24: 8}))
+
+
 class Lost(Custom):
     """Seeks a frame too far."""
 
@@ -415,6 +430,8 @@ BROKEN: list[tuple[Callable[[], Codec], str]] = [
     (partial(Custom, Hasty), "single_samples_of_another_rate_give_the_same_codes"),
     (partial(Custom, decoder=Amnesic), "blocks_of_any_size_give_the_same_samples"),
     (partial(Custom, Common), "streams_side_by_side_do_not_disturb_each_other"),
+    (partial(Custom, Drawing), "settings_of_torch_change_nothing"),
+    (Shrinking, "copies_code_alike"),
     (partial(Custom, Late), "the_delay_is_no_longer_than_the_spec_says"),
     (partial(Custom, Hoarding), "a_stream_does_not_grow"),
     (Lost, "decoding_from_the_middle_sounds_as_from_the_beginning"),
