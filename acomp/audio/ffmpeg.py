@@ -18,6 +18,7 @@ import numpy as np
 
 from acomp.audio.base import AudioReader
 from acomp.audio.findings import Findings
+from acomp.audio.frames import find_frames
 from acomp.audio.mpeg import counted_seconds, find_frame, frame_bytes, frame_seconds, is_summary
 from acomp.audio.samples import Samples, check_layout, to_channels
 from acomp.audio.streams import Window
@@ -50,6 +51,9 @@ _SYNCS = {
 }
 """Demuxers of bare frames, among which there can be bytes that are no sound, and how a frame of
 theirs begins; those of MPEG audio are known by more than that."""
+_PARSED = ("aac", "ac3", "eac3")
+"""Those of them that are parsed here: ffmpeg's demuxer of ADTS passes over the frame behind a stray
+byte, and its decoders lose one that has such behind it."""
 _OPEN_ENDED = ("caf",)
 """Demuxers that call the last packet of a file cut, where its length was left open."""
 _MPEG_SLACK, _MPEG_PADDING = 1.5, 5
@@ -191,7 +195,7 @@ class FfmpegReader(AudioReader):
         there, due = self._taken / self.sample_rate, self._least_seconds()
         if self._taken < round(due * self.sample_rate):
             self._findings.lost(f"truncated: it ends after {there:.3f} s of {due:.3f} or more")
-        elif self._counted is None and len(self._last) < (frame_bytes(self._last) or 0):
+        elif len(self._last) < (frame_bytes(self._last) or 0):
             self._findings.lost("truncated: it ends within a frame")
 
     def _decoding(self) -> Iterator[bool]:
@@ -203,7 +207,7 @@ class FfmpegReader(AudioReader):
         is_ended = False
         while not is_ended:
             try:
-                for packet in self._container.demux(self._stream):
+                for packet in self._packets():
                     if packet.size:  # the last has none, and says that there are no more
                         self._take(packet)
                         yield True
@@ -221,6 +225,19 @@ class FfmpegReader(AudioReader):
                 self._keep(frame)
         yield self._ready > 0
 
+    def _packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
+        if self._demuxer not in _PARSED:
+            yield from packets
+            return
+        first = next(packets)  # behind what tags there are
+        if not first.size:
+            return
+        self._window.seek(first.pos)
+        while data := self._window.read(_BUFFER_BYTES):
+            yield from self._decoder.parse(data)
+        yield from self._decoder.parse(None)
+
     def _note_noise(self, *, at_end: bool) -> None:
         if self._demuxer in _SYNCS or (at_end and self._least_seconds()):
             # What is missing is seen at the end.
@@ -237,6 +254,8 @@ class FfmpegReader(AudioReader):
             self._check_gap(packet)
         if self._demuxer == "mp3" and frame_bytes(data := bytes(packet)) is not None:
             self._last = data
+        if self._demuxer in _PARSED:
+            packet = self._without_strays(packet)
         try:
             frames = self._decoder.decode(packet)
             self._usual = packet.size
@@ -244,6 +263,20 @@ class FfmpegReader(AudioReader):
             frames = self._decoded_again(packet)
         for frame in frames:
             self._keep(frame)
+
+    def _without_strays(self, packet: Any) -> Any:
+        """The frame in a packet, before and behind which there can be bytes that are no sound."""
+        import av
+
+        data = bytes(packet)
+        begin, end = find_frames(data)
+        if end == 0 or end - begin == len(data):
+            return packet
+        self._note_strays(len(data) - (end - begin))
+        return av.Packet(data[begin:end])
+
+    def _note_strays(self, count: int) -> None:
+        self._findings.remark(f"has {count} bytes that are no sound, {self._time} s in")
 
     def _decoded_again(self, packet: Any) -> list[Any]:
         """The frames of a packet that the decoder refused: strays may stand around them."""
@@ -261,7 +294,7 @@ class FfmpegReader(AudioReader):
             found = re.search(sync, data)
             begin = found.start() if found else -1
         if begin < 0:
-            self._findings.remark(f"has {len(data)} bytes that are no sound, {self._time} s in")
+            self._note_strays(len(data))
             return []
         if self._demuxer == "mp3" and is_summary(data[begin:]):
             return []  # files were joined
@@ -269,7 +302,7 @@ class FfmpegReader(AudioReader):
         strays = len(data) - (end - begin)
         if not strays:
             return self._undecodable()
-        self._findings.remark(f"has {strays} bytes that are no sound, {self._time} s in")
+        self._note_strays(strays)
         try:
             frames: list[Any] = self._decoder.decode(av.Packet(data[begin:end]))
         except (av.FFmpegError, EOFError):
