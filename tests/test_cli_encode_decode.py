@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,64 @@ def test_recover_of_a_cut_file(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("decode", "b.nac", "-o", "b.wav"), "b.nac")
     assert_done(cli("decode", "b.nac", "-o", "b.wav", "--recover"))
     assert 2 < read_audio(tmp_path / "b.wav").duration < 6
+
+
+DAMAGED = {
+    "a.wav": r"a\.wav is truncated: the header promises 24000 samples, 14\d+ are there",
+    "a.flac": r"a\.flac is .*truncated: .* 0\.\d+ s",
+    "a.mp3": r"a\.mp3 is truncated: it ends after 0\.\d+ s of 0\.\d+ or more",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_audio_is_refused_or_recovered_and_told(
+    cli: Cli, tmp_path: Path, name: str
+) -> None:
+    path = make(tmp_path / name)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    assert_refused(cli("encode", name, *NANO), f"{name} is ", "--recover")
+    assert sorted(files_in(tmp_path)) == [name]
+    run = cli("encode", name, "--recover", *NANO)
+    assert_done(run)
+    told = [line for line in run.err.splitlines() if line.startswith("warning: ")]
+    assert re.match(f"warning: {DAMAGED[name]}$", told[-1])
+    assert len(set(told)) == len(told) <= 2
+    assert 0.2 < read_codes(tmp_path / "a.nac").frames / 75 < 0.7
+
+
+def test_damage_is_told_once_whoever_reads(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        path = make(tmp_path / name)
+        path.write_bytes(path.read_bytes()[:30_000])
+    run = cli("encode", "a.wav", "b.wav", "--recover", "--jobs", 2, *NANO)
+    assert_done(run)
+    for name in ("a.wav", "b.wav"):
+        lines = [line for line in run.err.splitlines() if "truncated" in line and name in line]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"warning: {name} is truncated")
+
+
+# How sound is written
+
+
+def test_the_bits_of_decoded_sound(cli: Cli, tmp_path: Path, speech: Path) -> None:
+    assert_done(cli("encode", speech, *NANO))
+    due = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
+    for bits, subtype in due.items():
+        assert_done(cli("decode", "speech.nac", "-o", f"{bits}.wav", "--bits", bits))
+        assert soundfile.info(tmp_path / f"{bits}.wav").subtype == subtype
+    exact = read_audio(tmp_path / "float.wav").samples
+    for bits in (16, 24):
+        samples = read_audio(tmp_path / f"{bits}.wav").samples
+        np.testing.assert_allclose(samples, exact.clip(-1, 1), rtol=0, atol=1 / 2 ** (bits - 1))
+    assert_done(cli("decode", "speech.nac", "-o", "24.flac", "--bits", 24))
+    assert soundfile.info(tmp_path / "24.flac").subtype == "PCM_24"
+    for name, bits in (("a.flac", "float"), ("a.mp3", "24")):
+        assert_refused(
+            cli("decode", "speech.nac", "-o", name, "--bits", bits), f"cannot write {name}"
+        )
+        assert not (tmp_path / name).exists()
 
 
 # Where outputs go

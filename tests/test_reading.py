@@ -133,6 +133,16 @@ def test_a_frame_in_the_middle_that_is_no_sound(tmp_path: Path) -> None:
     assert 40_000 < found.shape[1] < 48_000
 
 
+@pytest.mark.parametrize("name", ["flac", "flac in mkv", "flac in ogg", "tta", "wv"])
+def test_a_wrong_bit_of_what_has_checksums_is_told(name: str) -> None:
+    data = bytearray(sound(name))
+    data[len(data) // 2] ^= 16
+    with pytest.raises(AudioError, match="damaged"):
+        read_audio(io.BytesIO(data))
+    _, damage = recovered(bytes(data))
+    assert damage
+
+
 def test_samples_that_are_no_numbers_become_silence() -> None:
     samples = tone(16000)
     samples[0, 8000:8010] = np.nan

@@ -54,6 +54,8 @@ theirs begins; those of MPEG audio are known by more than that."""
 _PARSED = ("aac", "ac3", "eac3")
 """Those of them that are parsed here: ffmpeg's demuxer of ADTS passes over the frame behind a stray
 byte, and its decoders lose one that has such behind it."""
+_CHECKED = ("ape", "flac", "tak", "tta", "wavpack")
+"""Decoders of forms whose frames have checksums, which ffmpeg does not look at unasked."""
 _OPEN_ENDED = ("caf",)
 """Demuxers that call the last packet of a file cut, where its length was left open."""
 _MPEG_SLACK, _MPEG_PADDING = 1.5, 5
@@ -152,6 +154,8 @@ class FfmpegReader(AudioReader):
         self._stream = _sound_of(container, findings.name)
         self._decoder = self._stream.codec_context
         self._decoder.thread_count = 1
+        if self._decoder.name in _CHECKED:
+            self._decoder.options = {"err_detect": "crccheck+explode"}
         self._findings = findings
         self._layout: tuple[int, int] | None = None
         """Sample rate and channels of the first frame."""
