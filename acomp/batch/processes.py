@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing import get_context, parent_process
@@ -20,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Generic, NoReturn, TypeVar, cast
 
-from acomp.errors import AcompError
+from acomp.errors import AcompError, AcompWarning
 from acomp.files import reason_of
 
 Item = TypeVar("Item")
@@ -102,7 +103,7 @@ class _Crew(Generic[Item, Result]):
     def _outcome(self, connection: Connection) -> tuple[Item, Result | AcompError]:
         process, item = self._busy.pop(connection)
         try:
-            outcome = connection.recv()
+            outcome, told = connection.recv()
         except (EOFError, OSError):
             process.join()
             outcome = AcompError(
@@ -112,6 +113,8 @@ class _Crew(Generic[Item, Result]):
             connection.close()
             self._employ(None)
         else:
+            for text, category in told:
+                warnings.warn(text, category, stacklevel=2)
             self._employ((connection, process))
         return item, outcome
 
@@ -179,7 +182,16 @@ def _serve(
     work = make()
     with suppress(EOFError, OSError):
         while True:
-            connection.send(_portable(_attempt(work, connection.recv())))
+            item = connection.recv()
+            with warnings.catch_warnings(record=True) as told:
+                outcome = _portable(_attempt(work, item))
+            connection.send((outcome, [_told(warning) for warning in told]))
+
+
+def _told(warning: warnings.WarningMessage) -> tuple[str, type[Warning]]:
+    """A warning that another process can have, which shows it as it shows its own."""
+    is_ours = issubclass(warning.category, AcompWarning)
+    return str(warning.message), AcompWarning if is_ours else UserWarning
 
 
 def _portable(outcome: Result | AcompError) -> Result | AcompError:
