@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check fuzz bench figures nano nano-lm torch-versions clean
+.PHONY: demo test check fuzz bench figures nano nano-gpu nano-lm torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo --overwrite
@@ -50,6 +50,14 @@ nano: $(VENV)/ready
 	        $(foreach kbps,1.5 3 6 12,-c nano@$(kbps):build/nano/run/best.safetensors) \
 	        $(foreach kbps,6 8 12 16,-c opus@$(kbps)) || exit 1; \
 	done
+
+# nano-2 on a GPU, into build/nano-gpu: minutes of each phase of training. Interrupted, it goes on.
+MINUTES ?= 12 28
+nano-gpu: $(VENV)/ready
+	$(BIN)/python examples/nano/prepare.py build/nano/data
+	$(BIN)/python examples/nano/gpu/pack.py build/nano/data build/nano-gpu/audio
+	PYTHONPATH=. $(BIN)/python examples/nano/gpu/train.py build/nano-gpu/audio build/nano-gpu/run --minutes $(MINUTES)
+	PYTHONPATH=. $(BIN)/python examples/nano/gpu/export.py build/nano-gpu/run/average.pt build/nano-gpu/nano-2.safetensors
 
 # nano's language model, into build/nano/lm, on the audio of `nano`; and what it saves.
 nano-lm: $(VENV)/ready

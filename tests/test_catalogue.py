@@ -18,7 +18,7 @@ PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
 def test_every_codec_has_weights() -> None:
     assert {*CATALOGUE, *FOLDERS} >= {*BUILT_IN} - {CUSTOM}
     parts = {part for folder in FOLDERS.values() for part in folder}
-    models = {"nano-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
+    models = {"nano-lm", "nano-2-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
     assert set(CATALOGUE) - {*BUILT_IN} == parts | models
     assert {weights.name for weights in CATALOGUE.values() if weights.is_language_model} == models
 

@@ -95,7 +95,7 @@ def completed(folder: Path, *words: str) -> list[str]:
     ("words", "found"),
     [
         ("acomp encode -b encodec", ["encodec", "encodec-24khz", "encodec-48khz"]),
-        ("acomp models fetch nano", ["nano", "nano-lm"]),
+        ("acomp models fetch nano", ["nano", "nano-2", "nano-2-lm", "nano-lm"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: str, found: list[str]) -> None:

@@ -98,6 +98,13 @@ CASES = {
         {"nano.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
+    "nano-2": Case(lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.BLOCK_FRAMES": 25}),
+    "nano-2 on openvino": Case(
+        lambda _: acomp.load("nano-2", engine="openvino"),
+        60,
+        {"nano.BLOCK_FRAMES": 25},
+        needs="openvino",
+    ),
     "encodec-24khz": Case(partial(encodec, "encodec-24khz"), 60, ENCODEC_BLOCKS),
     "encodec-48khz": Case(partial(encodec, "encodec-48khz"), 170, ENCODEC_BLOCKS),
     "custom causal": Case(partial(custom, "causal"), 100, ENCODEC_BLOCKS),

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import acomp
 from acomp.backends.base import Codec
 from acomp.backends.catalogue import lookup
-from acomp.backends.nano import HOP, WINDOW
+from acomp.backends.nano import SHAPES, NanoShape
 from acomp.backends.nano_network import Network, overlap_add
 from acomp.metrics import log_mel_distance, si_sdr
 
@@ -20,9 +20,14 @@ SAMPLES = Path(acomp.__file__).parent / "samples"
 WEIGHTS = Path(acomp.__file__).parent / "backends" / "nano.safetensors"
 
 
-@pytest.fixture(scope="module")
-def codec() -> Codec:
-    return acomp.load("nano")
+@pytest.fixture(scope="module", params=SHAPES)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return acomp.load(request.param)
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> NanoShape:
+    return SHAPES[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +35,10 @@ def speech() -> acomp.Audio:
     return acomp.read_audio(SAMPLES / "speech.flac")
 
 
-def test_weights_ship_with_the_package_and_are_small() -> None:
-    assert lookup("nano").url is None
-    assert WEIGHTS.stat().st_size <= 12_000_000
+def test_weights_ship_with_the_package_and_are_small(shape: NanoShape) -> None:
+    weights = lookup(shape.spec.name)
+    assert weights.url is None
+    assert WEIGHTS.with_name(weights.file).stat().st_size <= 12_000_000
 
 
 @pytest.mark.parametrize("bandwidth", [1.5, 3, 6, 12])
@@ -41,21 +47,21 @@ def test_true_bandwidth(codec: Codec, bandwidth: float) -> None:
         acomp.Audio(np.zeros((1, 24_000), np.float32), 24_000), bandwidth=bandwidth
     )
     assert codes.info.bandwidth == bandwidth
-    assert codes.info.frame_rate == 75
+    assert codes.info.frame_rate == {"nano": 75, "nano-2": 50}[codec.spec.name]
 
 
-@pytest.mark.parametrize("length", [1, 319, 320, 321, 24_000])
+@pytest.mark.parametrize("length", [1, 319, 320, 321, 479, 480, 481, 24_000])
 def test_a_frame_a_hop_and_one_more(codec: Codec, length: int) -> None:
     sound = acomp.Audio(np.full((1, length), 0.1, np.float32), 24_000)
     codes = codec.encode(sound)
-    assert codes.frames == -(-length // HOP) + 1
+    assert codes.frames == -(-length // codec.spec.hop_length) + 1
     assert codec.decode(codes).length == length
 
 
-def test_the_transform_alone_gives_the_samples_back() -> None:
-    network = Network()
-    samples = torch.randn(1, 10 * HOP, dtype=torch.float32)
-    frames = torch.nn.functional.pad(samples, (HOP, HOP)).unfold(-1, WINDOW, HOP)
+def test_the_transform_alone_gives_the_samples_back(shape: NanoShape) -> None:
+    network, hop = Network(shape), shape.hop
+    samples = torch.randn(1, 10 * hop, dtype=torch.float32)
+    frames = torch.nn.functional.pad(samples, (hop, hop)).unfold(-1, 2 * hop, hop)
     features, _ = network.features(frames)
     torch.testing.assert_close(overlap_add(network.frames(features)), samples, atol=1e-4, rtol=1e-4)
 
@@ -66,7 +72,7 @@ def test_it_is_causal(codec: Codec, speech: acomp.Audio) -> None:
     louder = start.copy()
     louder[:, 12_000:] *= 0.5
     first, second = (codec.encode(acomp.Audio(x, 24_000)).data for x in (start, louder))
-    known = 12_000 // HOP
+    known = 12_000 // codec.spec.hop_length
     np.testing.assert_array_equal(first[..., :known], second[..., :known])
     assert (first[..., known:] != second[..., known:]).any()
 
@@ -108,14 +114,29 @@ def test_silence_stays_nearly_silent(codec: Codec) -> None:
 
 def test_codebooks(codec: Codec) -> None:
     books = codec.codebooks()
-    assert books.shape == (16, 1024, 128)
+    assert books.shape == (codec.spec.codebooks, 1024, 128)
     assert np.isfinite(books).all() and books.std() > 0
 
 
 def test_its_own_checkpoint_loads_and_another_is_refused(codec: Codec, tmp_path: Path) -> None:
     path = tmp_path / "copy.safetensors"
-    path.write_bytes(WEIGHTS.read_bytes())
-    assert acomp.load("nano", weights=path).fingerprint == codec.fingerprint
+    name = codec.spec.name
+    path.write_bytes(WEIGHTS.with_name(lookup(name).file).read_bytes())
+    assert acomp.load(name, weights=path).fingerprint == codec.fingerprint
     save_file({"encoder.first.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(acomp.WeightsError, match="does not hold weights of nano"):
-        acomp.load("nano", weights=path)
+    with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {name}"):
+        acomp.load(name, weights=path)
+
+
+def test_scales_are_one_for_each_row(tmp_path: Path) -> None:
+    state = load_file(WEIGHTS.with_name("nano_2.safetensors"))
+    state["analysis.weight_scale"] = torch.ones(1, 504)
+    save_file(state, tmp_path / "wide.safetensors")
+    with pytest.raises(acomp.WeightsError, match="does not hold weights of nano-2"):
+        acomp.load("nano-2", weights=tmp_path / "wide.safetensors")
+
+
+def test_one_generation_refuses_the_weights_of_the_other(codec: Codec) -> None:
+    (other,) = SHAPES.keys() - {codec.spec.name}
+    with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {other}$"):
+        acomp.load(other, weights=WEIGHTS.with_name(lookup(codec.spec.name).file))

@@ -38,6 +38,7 @@ BUILT_IN = {
     "dac-44khz-16kbps": "acomp.backends.dac",
     "mimi": "acomp.backends.mimi",
     "nano": "acomp.backends.nano",
+    "nano-2": "acomp.backends.nano",
     "snac-24khz": "acomp.backends.snac",
     "snac-32khz": "acomp.backends.snac",
     "snac-44khz": "acomp.backends.snac",

@@ -122,6 +122,22 @@ _ALL = (
         size=5_915_376,
         sha256="c64c59c6a693fdfb86c61fd9c678edf7791808b1010588bc1e5a890ba3210a4b",
     ),
+    Weights(
+        name="nano-2",
+        file="nano_2.safetensors",
+        licence="MIT",
+        page="ships with acomp",
+        size=9_280_600,
+        sha256="52aa56333e7dc188b1ff506dd1bd6836960a46c43dbeeef3c50867847cb55075",
+    ),
+    Weights(
+        name="nano-2-lm",
+        file="nano_2_lm.safetensors",
+        licence="MIT",
+        page="ships with acomp",
+        size=6_234_864,
+        sha256="fc04fcc6b585d2eb65d5dbd80350cace761e41546069a36f09ae8b4bfd8953cf",
+    ),
     # The digits in the file names of `encodec` are the beginning of the SHA-256.
     _encodec(
         "encodec-24khz",

@@ -1,4 +1,5 @@
-"""nano: acomp's own small codec. 24 kHz mono, 75 frames/s, 1.5 to 12 kbps, causal.
+"""nano: acomp's own small codecs. 24 kHz mono, causal; `nano` with 75 frames/s, 1.5 to 12 kbps, and
+`nano-2`, its second generation, with 50 frames/s, 1 to 12 kbps.
 
 The network is in `nano_network`; here are the codec and its streams, on any engine. With OpenVINO
 and the weights that ship with acomp nothing imports torch once the network lies compiled in the
@@ -7,10 +8,11 @@ cache: starting torch takes longer than coding a minute.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
 
 BUILT_IN = Path(__file__).with_name("nano.safetensors")
 
-HOP = 320
-WINDOW = 2 * HOP
-FEATURES = HOP + 20
-"""Spectral lines of a frame and its bands."""
-LATENT = 128
-WIDTH = 192
-ENCODER_DEPTH = 4
-DECODER_DEPTH = 6
 MEMORY = 6
 """Frames that a block of the network looks back."""
 PATHS, CHOICES = 4, 2
@@ -45,60 +39,118 @@ EXAMPLE = 40
 """Frames of the example that a network is converted by."""
 BLOCK_FRAMES = 750
 """Frames run at a time, at most."""
+SCALE = "_scale"
+"""Ends the name of what the rows of whole numbers are to be multiplied by."""
 
 SPEC = CodecSpec(
     name="nano",
     sample_rate=24_000,
     channels=1,
-    hop_length=HOP,
+    hop_length=320,
     codebooks=16,
     codebook_size=1024,
-    codebook_dim=LATENT,
+    codebook_dim=128,
     bandwidths={1.5: 2, 3: 4, 6: 8, 12: 16},
     stereo_streams=True,
-    delay=HOP / 24_000,
+    delay=320 / 24_000,
+)
+SPEC_2 = CodecSpec(
+    name="nano-2",
+    sample_rate=24_000,
+    channels=1,
+    hop_length=480,
+    codebooks=24,
+    codebook_size=1024,
+    codebook_dim=128,
+    bandwidths={1: 2, 1.5: 3, 3: 6, 6: 12, 12: 24},
+    stereo_streams=True,
+    delay=480 / 24_000,
 )
 
 
-def load(name: str, weights: Path, engine: Engine) -> Codec:  # noqa: ARG001
+@dataclass(frozen=True)
+class NanoShape:
+    """What tells one generation's network from the other's."""
+
+    spec: CodecSpec
+    bands: int
+    """Bands by whose energies the lines are levelled."""
+    encoder: tuple[int, int]
+    """Width and depth of what adds to the latents."""
+    decoder: tuple[int, int]
+    """Width and depth of what adds to the features."""
+    expansion: int
+    """How many times wider a block is inside."""
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next, and spectral lines of a frame."""
+        return self.spec.hop_length
+
+    @property
+    def features(self) -> int:
+        """Spectral lines of a frame and its bands."""
+        return self.hop + self.bands
+
+    @property
+    def latent(self) -> int:
+        return self.spec.codebook_dim
+
+
+FIRST = NanoShape(SPEC, bands=20, encoder=(192, 4), decoder=(192, 6), expansion=4)
+SECOND = NanoShape(SPEC_2, bands=24, encoder=(256, 4), decoder=(320, 6), expansion=3)
+SHAPES = {shape.spec.name: shape for shape in (FIRST, SECOND)}
+FILES = {"nano": BUILT_IN, "nano-2": BUILT_IN.with_name("nano_2.safetensors")}
+"""The weights that ship with acomp."""
+
+
+def load(name: str, weights: Path, engine: Engine) -> Codec:
     """Nano with the weights of a safetensors file; those that ship with acomp by default.
 
     Raises:
-        WeightsError: the file cannot be read or holds other weights than nano's.
+        WeightsError: the file cannot be read or holds other weights than this nano's.
     """
-    if weights == BUILT_IN and engine.name == "openvino":
+    shape = SHAPES[name]
+    if weights == FILES[name] and engine.name == "openvino":
         state = load_arrays(weights)
-        books = state["codebooks"].astype(np.float32)
-        return Nano(books, fingerprint(state), once(lambda: _network(weights)[0]), engine)
-    network, mark = _network(weights)
-    return Nano(network.codebooks.numpy(), mark, lambda: network, engine)
+        built = once(lambda: _network(shape, weights)[0])
+        return Nano(shape, _codebooks(state), fingerprint(state), built, engine)
+    network, mark = _network(shape, weights)
+    return Nano(shape, network.codebooks.numpy(), mark, lambda: network, engine)
 
 
-def _network(weights: Path) -> tuple[Network, str]:
+def _codebooks(state: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """As float32; kept as float16, or as whole numbers with a scale for each row."""
+    scale = state.get("codebooks" + SCALE, np.float32(1))
+    return state["codebooks"].astype(np.float32) * scale
+
+
+def _network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
     from acomp.backends.nano_network import load_network
 
-    return load_network(weights)
+    return load_network(shape, weights)
 
 
 class Nano(Codec):
     """The codec on its network."""
 
-    preroll = 0.6
-    """The decoder's blocks see 36 frames back."""
-
     def __init__(
         self,
+        shape: NanoShape,
         books: NDArray[np.float32],
         fingerprint: str | None,
         network: Callable[[], Network],
         engine: Engine,
     ) -> None:
-        super().__init__(SPEC, fingerprint, engine)
+        super().__init__(shape.spec, fingerprint, engine)
+        self.shape = shape
+        # The decoder's blocks see so far back, and a frame overlaps with the one before it.
+        self.preroll = (shape.decoder[1] * MEMORY + 8) / shape.spec.frame_rate
         self._books = books
         self._network = network
         self._prepare = engine.prepare
         self._in_numpy = engine.name == "openvino"  # which is slower at quantising than numpy
-        self.functions = Functions(network, engine, f"nano {fingerprint}")
+        self.functions = Functions(shape, network, engine, f"nano {fingerprint}")
         self.quantiser = once(self._quantiser)
 
     @property
@@ -132,20 +184,26 @@ class Functions:
     precision, and so does the encoder's (in bf16 it costs up to 2 % of the SI-SDR).
     """
 
-    def __init__(self, network: Callable[[], Network], engine: Engine, key: str) -> None:
-        def prepare(name: str, *widths: int, depth: int = 0, precise: bool = False) -> Runner:
+    def __init__(
+        self, shape: NanoShape, network: Callable[[], Network], engine: Engine, key: str
+    ) -> None:
+        def prepare(
+            name: str, *widths: int, blocks: tuple[int, int] = (0, 0), precise: bool = False
+        ) -> Runner:
             inputs = [Input((1, EXAMPLE, width), free=(0, 1)) for width in widths]
-            state = [Input((1, MEMORY, WIDTH), free=(0,))] * depth
+            inputs += [Input((1, MEMORY, blocks[0]), free=(0,))] * blocks[1]
             build = partial(_step, network, name)
-            return engine.prepare(build, inputs + state, f"{key} {name}", precise=precise)
+            return engine.prepare(build, inputs, f"{key} {name}", precise=precise)
 
-        self.analyse = prepare("analyse", WINDOW, precise=True)
+        self.analyse = prepare("analyse", 2 * shape.hop, precise=True)
         """Frames of samples to features and sine lines."""
-        self.encode = prepare("encode", FEATURES, HOP, depth=ENCODER_DEPTH, precise=True)
+        self.encode = prepare(
+            "encode", shape.features, shape.hop, blocks=shape.encoder, precise=True
+        )
         """Features, sine lines and state to latents and state."""
-        self.decode = prepare("decode", LATENT, depth=DECODER_DEPTH)
+        self.decode = prepare("decode", shape.latent, blocks=shape.decoder)
         """Latents and state to features and state."""
-        self.synthesise = prepare("synthesise", FEATURES, precise=True)
+        self.synthesise = prepare("synthesise", shape.features, precise=True)
         """Features to windowed frames of samples."""
 
 
@@ -162,24 +220,25 @@ class NanoEncoder:
         self._run = codec.functions
         self._quantise = codec.quantiser(info.codebooks)
         self._info = info
-        self._state = _start(info.streams, ENCODER_DEPTH)
-        self._buffer = np.zeros((info.streams, HOP), np.float32)
+        self._hop = codec.shape.hop
+        self._state = _start(info.streams, *codec.shape.encoder)
+        self._buffer = np.zeros((info.streams, self._hop), np.float32)
 
     def push(self, samples: Samples) -> Block:
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
-        blocks = []
-        while (hops := min(self._buffer.shape[1] // HOP, BLOCK_FRAMES + 1)) >= 2:
-            blocks.append(self._code(self._buffer[:, : hops * HOP]))
-            self._buffer = self._buffer[:, (hops - 1) * HOP :]
+        blocks, hop = [], self._hop
+        while (hops := min(self._buffer.shape[1] // hop, BLOCK_FRAMES + 1)) >= 2:
+            blocks.append(self._code(self._buffer[:, : hops * hop]))
+            self._buffer = self._buffer[:, (hops - 1) * hop :]
         return join(self._info, blocks)
 
     def finish(self) -> Block:
         # Silence up to a whole hop, and one hop more for the last frame's second half.
-        missing = -self._buffer.shape[1] % HOP + HOP
+        missing = -self._buffer.shape[1] % self._hop + self._hop
         return self.push(np.zeros((self._info.streams, missing), np.float32))
 
     def _code(self, samples: Samples) -> Block:
-        frames = sliding_window_view(samples, WINDOW, axis=1)[:, ::HOP]
+        frames = sliding_window_view(samples, 2 * self._hop, axis=1)[:, :: self._hop]
         features, sines = self._run.analyse(frames)
         latents, *self._state = self._run.encode(features, sines, *self._state)
         (codes,) = self._quantise(latents)
@@ -192,8 +251,9 @@ class NanoDecoder:
     def __init__(self, codec: Nano, info: CodesInfo) -> None:
         self._run = codec.functions
         self._books = codec.codebooks()
-        self._state = _start(info.streams, DECODER_DEPTH)
-        self._last = np.zeros((info.streams, 0, WINDOW), np.float32)
+        self._hop = codec.shape.hop
+        self._state = _start(info.streams, *codec.shape.decoder)
+        self._last = np.zeros((info.streams, 0, 2 * self._hop), np.float32)
         self._streams = info.streams
 
     def push(self, block: Block) -> Samples:
@@ -211,13 +271,13 @@ class NanoDecoder:
         frames = np.concatenate([self._last, frames], axis=1)
         self._last = frames[:, -1:]
         # Overlap-add: each frame's second half onto the next one's first.
-        samples: Samples = frames[:, 1:, :HOP] + frames[:, :-1, HOP:]
+        samples: Samples = frames[:, 1:, : self._hop] + frames[:, :-1, self._hop :]
         return samples.reshape(self._streams, -1)
 
 
-def _start(streams: int, depth: int) -> list[Array]:
+def _start(streams: int, width: int, depth: int) -> list[Array]:
     """The state before the first frame."""
-    return [np.zeros((streams, MEMORY, WIDTH), np.float32)] * depth
+    return [np.zeros((streams, MEMORY, width), np.float32)] * depth
 
 
 class NumpySearch:

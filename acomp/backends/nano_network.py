@@ -19,28 +19,19 @@ Residual vector quantisation: SoundStream, https://arxiv.org/abs/2107.03312.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.checkpoint import load_weights
-from acomp.backends.nano import (
-    DECODER_DEPTH,
-    ENCODER_DEPTH,
-    FEATURES,
-    HOP,
-    LATENT,
-    MEMORY,
-    SPEC,
-    WIDTH,
-    WINDOW,
-)
+from acomp.backends.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.nano import FIRST, MEMORY, SCALE, NanoShape
 from acomp.engines.apart import apart_to_load
 from acomp.engines.torch import SteadyLinear, steady_linear
+from acomp.errors import WeightsError
 
-BANDS = FEATURES - HOP
 KERNEL = MEMORY + 1
 LEVELLING = 0.5
 """How far the bands' energies are evened out before coding; 1 would be entirely."""
@@ -54,13 +45,13 @@ State = list[Tensor]
 class CausalBlock(nn.Module):
     """ConvNeXt block on `[batch, time, width]` that sees the past only."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(WIDTH, WIDTH, KERNEL, groups=WIDTH)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.expand = SteadyLinear(WIDTH, 4 * WIDTH)
-        self.contract = SteadyLinear(4 * WIDTH, WIDTH)
-        self.scale = nn.Parameter(torch.full((WIDTH,), 0.3))
+        self.depthwise = nn.Conv1d(width, width, KERNEL, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand = SteadyLinear(width, expansion * width)
+        self.contract = SteadyLinear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the output, and the last inputs, which are the next call's `past`."""
@@ -73,19 +64,21 @@ class CausalBlock(nn.Module):
 class Refiner(nn.Module):
     """Causal blocks between two linear maps; it begins by adding nothing."""
 
-    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
+    def __init__(self, inputs: int, outputs: int, blocks: tuple[int, int], expansion: int) -> None:
+        """`blocks` tells their width and number."""
         super().__init__()
-        self.first = SteadyLinear(inputs, WIDTH)
-        self.blocks = nn.ModuleList(CausalBlock() for _ in range(depth))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.last = SteadyLinear(WIDTH, outputs)
+        self.width, depth = blocks
+        self.first = SteadyLinear(inputs, self.width)
+        self.blocks = nn.ModuleList(CausalBlock(self.width, expansion) for _ in range(depth))
+        self.norm = nn.LayerNorm(self.width)
+        self.last = SteadyLinear(self.width, outputs)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def start(self, batch: int) -> State:
         """The state before the first frame."""
         weight = self.last.weight
-        return [weight.new_zeros(batch, MEMORY, WIDTH) for _ in self.blocks]
+        return [weight.new_zeros(batch, MEMORY, self.width) for _ in self.blocks]
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         x = self.first(x)
@@ -97,9 +90,9 @@ class Refiner(nn.Module):
 
 
 class Network(nn.Module):
-    """The network of nano, on frames of 640 samples that overlap by half.
+    """The network of a nano, on frames of two hops that overlap by half.
 
-    Shapes: frames `[batch, time, 640]`, latents `[batch, time, 128]`.
+    Shapes: frames `[batch, time, 2 * hop]`, latents `[batch, time, 128]`.
     """
 
     codebooks: Tensor
@@ -108,21 +101,24 @@ class Network(nn.Module):
     to_bands: Tensor
     to_lines: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, shape: NanoShape = FIRST) -> None:
         super().__init__()
-        self.analysis = SteadyLinear(FEATURES, LATENT)
-        self.encoder = Refiner(FEATURES + HOP, LATENT, ENCODER_DEPTH)
-        self.register_buffer("codebooks", torch.zeros(SPEC.codebooks, 1024, LATENT))
-        self.synthesis = SteadyLinear(LATENT, FEATURES)
-        self.decoder = Refiner(LATENT, FEATURES, DECODER_DEPTH)
+        self.hop = shape.hop
+        features, latent, wider = shape.features, shape.latent, shape.expansion
+        self.analysis = SteadyLinear(features, latent)
+        self.encoder = Refiner(features + shape.hop, latent, shape.encoder, wider)
+        books = torch.zeros(shape.spec.codebooks, shape.spec.codebook_size, latent)
+        self.register_buffer("codebooks", books)
+        self.synthesis = SteadyLinear(latent, features)
+        self.decoder = Refiner(latent, features, shape.decoder, wider)
         with torch.device("cpu"):  # whatever device the weights are made on
-            constants = _constants()
+            constants = _constants(shape.hop, shape.bands)
         for name, constant in constants.items():
             self.register_buffer(name, constant, persistent=False)
 
     def features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """What is coded, levelled lines and weighted log energies `[batch, time, 340]`; and the
-        levelled sine lines `[batch, time, 320]`, which tell the encoder about phase.
+        """What is coded, levelled lines and weighted log energies, together `[batch, time,
+        features]`; and the levelled sine lines, which tell the encoder about phase.
         """
         lines, sines = _times(frames, self.cosines), _times(frames, self.sines)
         powers = 0.5 * (lines.square() + sines.square())
@@ -143,9 +139,9 @@ class Network(nn.Module):
     def frames(self, features: Tensor) -> Tensor:
         """Features to windowed frames, which `overlap_add` makes samples of."""
         # Beyond these no recording lies, and the exponential would overflow.
-        energies = (features[..., HOP:] / BAND_WEIGHT).clamp(-20, 8)
+        energies = (features[..., self.hop :] / BAND_WEIGHT).clamp(-20, 8)
         gain = torch.exp(LEVELLING / 2 * _times(energies, self.to_lines))
-        return _times(features[..., :HOP] * gain, self.cosines.T)
+        return _times(features[..., : self.hop] * gain, self.cosines.T)
 
 
 def _times(x: Tensor, matrix: Tensor) -> Tensor:
@@ -154,19 +150,21 @@ def _times(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def overlap_add(frames: Tensor) -> Tensor:
-    """Frames `[batch, time, 640]` to samples `[batch, (time - 1) * 320]`."""
-    return (frames[:, 1:, :HOP] + frames[:, :-1, HOP:]).flatten(1)
+    """Frames `[batch, time, 2 * hop]` to samples `[batch, (time - 1) * hop]`."""
+    hop = frames.shape[-1] // 2
+    return (frames[:, 1:, :hop] + frames[:, :-1, hop:]).flatten(1)
 
 
-def _constants() -> dict[str, Tensor]:
+def _constants(hop: int, bands: int) -> dict[str, Tensor]:
     """The MDCT and its sine twin with a sine window, and the bands, triangles along the lines."""
-    time = torch.arange(WINDOW, dtype=torch.float64)[:, None] + 0.5
-    line = torch.arange(HOP, dtype=torch.float64)
-    phase = math.pi / HOP * (time + HOP / 2) * (line + 0.5)
-    window = torch.sin(math.pi / WINDOW * time) * math.sqrt(2 / HOP)
+    time = torch.arange(2 * hop, dtype=torch.float64)[:, None] + 0.5
+    line = torch.arange(hop, dtype=torch.float64)
+    phase = math.pi / hop * (time + hop / 2) * (line + 0.5)
+    window = torch.sin(math.pi / (2 * hop) * time) * math.sqrt(2 / hop)
     # Half of the bands below 2.6 kHz, evenly spaced; the others evenly up to 12 kHz.
-    low_edges = torch.linspace(0, 70, BANDS // 2 + 1, dtype=torch.float32)
-    high_edges = torch.linspace(70, HOP, 12, dtype=torch.float32)
+    knee, half = hop * 70 // 320, bands // 2
+    low_edges = torch.linspace(0, knee, half + 1, dtype=torch.float32)
+    high_edges = torch.linspace(knee, hop, half + 2, dtype=torch.float32)
     edges = torch.cat([low_edges, high_edges[1:]]).to(torch.float64)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     x = line[:, None]
@@ -205,16 +203,37 @@ class Step(nn.Module):
 
 
 @apart_to_load()
-def load_network(weights: Path) -> tuple[Network, str]:
-    """The network with the weights of a file, and their fingerprint.
+def load_network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
+    """The network with the weights of a file, float16 or whole numbers with a scale for each row,
+    and their fingerprint.
 
     Raises:
-        WeightsError: the file cannot be read or holds other weights than nano's.
+        WeightsError: the file cannot be read or holds other weights than this nano's.
     """
     with torch.device("meta"):  # so that no weights are drawn, which takes random numbers
-        network = Network().float()
+        network = Network(shape).float()
     network.to_empty(device="cpu")
-    for constant, value in _constants().items():
+    for constant, value in _constants(shape.hop, shape.bands).items():
         network.register_buffer(constant, value, persistent=False)
-    fingerprint = load_weights(network, weights, SPEC.name)  # float16 there, float32 in here
-    return network.eval(), fingerprint
+    state = load_checkpoint(weights).state
+    try:
+        network.load_state_dict(_scaled(state))
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{weights} does not hold weights of {shape.spec.name}") from error
+    return network.eval(), fingerprint(state)
+
+
+def _scaled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with their scales, where they have any.
+
+    Raises:
+        ValueError: a scale is not one number for each row.
+    """
+    found = {}
+    for name, value in state.items():
+        scale = state.get(name + SCALE)
+        if scale is not None and scale.shape != (*value.shape[:-1], 1):
+            raise ValueError(name)
+        if not name.endswith(SCALE):
+            found[name] = value if scale is None else value.float() * scale
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acomp.backends.base import CodecSpec
-from acomp.backends.nano import SPEC as NANO
+from acomp.backends.nano import SPEC as NANO, SPEC_2 as NANO_2
 from acomp.backends.shapes import SHAPES
 
 # DAC's models are published for one bandwidth each; the others are what its quantiser dropout was
@@ -43,6 +43,7 @@ def _snac(
 
 _ALL = (
     NANO,
+    NANO_2,
     *(SHAPES[name].spec(name, bandwidths) for name, bandwidths in _SHAPED.items()),
     _snac("snac-24khz", 24_000, 2048, 3, {0.14: 1, 0.42: 3, 0.98: 7}, held=340),
     _snac("snac-32khz", 32_000, 3072, 4, {0.13: 1, 0.38: 3, 0.88: 7, 1.9: 15}, held=474),

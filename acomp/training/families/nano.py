@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from acomp.backends.nano import CHOICES, HOP, PATHS, SPEC, WINDOW
+from acomp.backends.nano import CHOICES, PATHS, SPEC
 from acomp.backends.nano_network import Network, overlap_add
 from acomp.backends.rvq import Search
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.losses import relative_error
 from acomp.training.quantiser import LearningQuantiser
+
+HOP = SPEC.hop_length
 
 
 class NanoTrainee(Trainee):
@@ -87,4 +89,4 @@ class NanoTrainee(Trainee):
 def windows(samples: Tensor) -> Tensor:
     """Samples `[batch, time]` to frames `[batch, frames, 640]`, silence around them."""
     missing = -samples.shape[-1] % HOP
-    return nn.functional.pad(samples, (HOP, HOP + missing)).unfold(-1, WINDOW, HOP)
+    return nn.functional.pad(samples, (HOP, HOP + missing)).unfold(-1, 2 * HOP, HOP)

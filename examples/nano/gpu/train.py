@@ -1,0 +1,307 @@
+"""Trains the second generation of nano on one GPU, by the clock.
+
+    PYTHONPATH=. python examples/nano/gpu/train.py AUDIO RUN [--minutes 12 28]
+
+AUDIO is what `pack.py` writes; files that arrive later are taken in. First everything learns from
+spectral distances, then the decoder alone, against discriminators, while the codes stay. RUN gets
+the averaged weights, the optimisers' state and the discriminators every minute, and a run that was
+interrupted goes on from there. `export.py` makes a file of weights of it.
+
+A whole step is one CUDA graph: the kernels are small, and launching them one by one takes several
+times as long as running them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from audio import SAMPLE_RATE, Store
+from losses import Discriminators, Distances, feature_distance, taken_for_real, told_apart
+from network import Network
+from torch import Tensor, nn
+
+OFFERED = (2, 3, 3, 6, 6, 6, 12, 12, 12, 24, 24)
+"""Codebooks that an example is coded with; one in seven with any number."""
+SECONDS = 1.28
+BATCHES = {"reconstruct": 64, "adversarial": 32}
+SPEECH = 0.65
+RATES = {"reconstruct": 8e-4, "adversarial": 4e-4}
+ENCODER = 0.4
+"""Of the decoder's learning rate: codebooks follow slowly, and the encoder must not run away."""
+BETAS, WEIGHT_DECAY, CLIP = (0.8, 0.99), 0.01, 5.0
+WEIGHTS = {"mel": 2.0, "complex": 0.5, "bands": 1.0, "lines": 3.0, "commitment": 5.0}
+LINES, RECONSTRUCTION, FEATURES = 0.5, 6.0, 2.0
+"""In the adversarial phase: weight of the lines, of all distances together, and of features."""
+AVERAGE = 0.999
+SAVE, TELL = 60.0, 10.0
+"""Seconds from one to the next."""
+
+
+class Trainer:
+    """All that learns, and a step of each phase."""
+
+    def __init__(self, store: Store, device: str) -> None:
+        torch.manual_seed(0)
+        self.store, self.device = store, device
+        self.network, self.average = Network().to(device), Network().to(device)
+        self.average.requires_grad_(False)
+        self.judges = Discriminators().to(device)
+        self.distances = Distances().to(device)
+        if device == "cuda":
+            self.judges.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = self._optimiser([self.network.decoding(), self.network.encoding()])
+        self.judging = self._optimiser([list(self.judges.parameters())])
+        hop = self.network.shape.hop
+        self.length = round(SECONDS * SAMPLE_RATE / hop) * hop
+        self.offered = torch.tensor(OFFERED, device=device)
+        self.keep = torch.tensor(0.0, device=device)
+        self.told = torch.zeros(5, device=device)
+        self._graphs: dict[str, torch.cuda.CUDAGraph] = {}
+
+    def _optimiser(self, groups: list[list[nn.Parameter]]) -> torch.optim.AdamW:
+        on_gpu = self.device == "cuda"
+        return torch.optim.AdamW(
+            [{"params": group, "lr": torch.tensor(0.0, device=self.device)} for group in groups],
+            betas=BETAS,
+            weight_decay=WEIGHT_DECAY,
+            capturable=on_gpu,
+            foreach=on_gpu or None,
+        )
+
+    def rates(self, decoder: float, judges: float) -> None:
+        """Set the learning rates."""
+        for group, rate in zip(
+            self.optimiser.param_groups, (decoder, decoder * ENCODER), strict=True
+        ):
+            group["lr"].fill_(rate)
+        self.judging.param_groups[0]["lr"].fill_(judges)
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Begin as a transform codec."""
+        batch = BATCHES["reconstruct"]
+        parts = [self.store.segments(batch, self.length, SPEECH) for _ in range(8)]
+        self.network.start(torch.cat(parts))
+        self.average.load_state_dict(self.network.state_dict())
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Go on from the averaged weights."""
+        for weight, mean in zip(self.network.parameters(), self.average.parameters(), strict=True):
+            weight.copy_(mean)
+
+    def step(self, phase: str) -> None:
+        """One step: replayed from a graph on a GPU, which the first one records."""
+        function: Callable[[], None] = getattr(self, f"_{phase}")
+        if self.device != "cuda":
+            function()
+            return
+        if phase not in self._graphs:
+            self._graphs[phase] = self._record(function)
+        self._graphs[phase].replay()
+
+    def _record(self, function: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(4):
+                function()
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.judging.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            function()
+        return graph
+
+    def _reconstruct(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        _, _, losses = self._code(frozen=False)
+        loss = (
+            self._weighed(losses, WEIGHTS["lines"]) + WEIGHTS["commitment"] * losses["commitment"]
+        )
+        self._descend(loss, [*self.network.decoding(), *self.network.encoding()])
+        self.told.copy_(torch.stack([losses["mel"].mean().detach(), *[loss.detach() * 0] * 4]))
+
+    def _adversarial(self) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        self.judging.zero_grad(set_to_none=True)
+        x, y, losses = self._code(frozen=True)
+        with self._autocast():
+            both = self.judges(torch.cat([x, y.detach()]))
+        apart = told_apart(both, len(x))
+        apart.backward()
+        nn.utils.clip_grad_norm_(self.judges.parameters(), CLIP)
+        self.judging.step()
+        self.judges.requires_grad_(False)
+        with self._autocast():
+            with torch.no_grad():
+                real = self.judges(x)
+            judged = self.judges(y)
+        taken, features = taken_for_real(judged), feature_distance(judged, real)
+        distance = self._weighed(losses, LINES)
+        self._descend(
+            RECONSTRUCTION * distance + taken + FEATURES * features, self.network.decoding()
+        )
+        self.judges.requires_grad_(True)
+        told = [losses["mel"].mean(), distance, apart, taken, features]
+        self.told.copy_(torch.stack([value.detach() for value in told]))
+
+    def _autocast(self) -> torch.autocast:
+        # What autocast keeps from one call to the next does not outlive a recording.
+        return torch.autocast(self.device, dtype=torch.bfloat16, cache_enabled=False)
+
+    def _code(self, *, frozen: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        batch = BATCHES["adversarial" if frozen else "reconstruct"]
+        x = self.store.segments(batch, self.length, SPEECH)
+        offered = self.offered[torch.randint(len(OFFERED), (batch,), device=self.device)]
+        anyhow = torch.randint(1, self.network.levels + 1, (batch,), device=self.device)
+        any_number = torch.rand(batch, device=self.device) < 1 / 7
+        codebooks = torch.where(any_number, anyhow, offered)
+        with self._autocast():
+            y, _, losses = self.network(x, codebooks, learn=not frozen, frozen=frozen)
+        losses["mel"] = self.distances.mel(x, y)
+        losses["complex"] = self.distances.complex(x, y)
+        if frozen:  # few codebooks cannot tell waveforms, and the mean of all of them is a blur
+            weight = (codebooks.float() / 8).clamp(0.25, 1.0)
+            losses["complex"], losses["lines"] = (
+                losses["complex"] * weight,
+                losses["lines"] * weight,
+            )
+        return x, y, losses
+
+    def _weighed(self, losses: dict[str, Tensor], lines: float) -> Tensor:
+        weights = {**WEIGHTS, "lines": lines}
+        names = ("mel", "complex", "bands", "lines")
+        return torch.stack([weights[name] * losses[name].mean() for name in names]).sum()
+
+    def _descend(self, loss: Tensor, parameters: list[nn.Parameter]) -> None:
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        self.optimiser.step()
+        with torch.no_grad():
+            means = list(self.average.parameters())
+            change = torch._foreach_sub([p.detach() for p in self.network.parameters()], means)
+            torch._foreach_mul_(change, 1 - self.keep)
+            torch._foreach_add_(means, change)
+
+    @torch.no_grad()
+    def validate(self, clips: Tensor) -> dict[int, tuple[float, float]]:
+        """Mel distance and SI-SDR in dB of the averaged weights, by number of codebooks."""
+        self.average.codebooks.copy_(self.network.codebooks)
+        found = {}
+        for codebooks in sorted({*OFFERED}):
+            with self._autocast():
+                y, _, _ = self.average(clips, torch.full((len(clips),), codebooks).to(self.device))
+            scale = (clips * y).sum(1, keepdim=True) / y.square().sum(1, keepdim=True).clamp(1e-9)
+            noise = (clips - scale * y).square().sum(1).clamp(1e-9)
+            ratio = 10 * (clips.square().sum(1) / noise + 1e-9).log10().mean()
+            found[codebooks] = (
+                round(self.distances.mel(clips, y).mean().item(), 3),
+                round(ratio.item(), 2),
+            )
+        return found
+
+    def save(self, run: Path, progress: dict[str, float]) -> None:
+        self.average.codebooks.copy_(self.network.codebooks)
+        parts = {
+            "average": self.average.state_dict(),
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "judges": self.judges.state_dict(),
+            "judging": self.judging.state_dict(),
+        }
+        for name, state in parts.items():
+            torch.save(state, run / f"{name}.part")
+        for name in parts:  # together, as nearly as can be
+            (run / f"{name}.part").replace(run / f"{name}.pt")
+        (run / "progress.json").write_text(json.dumps(progress))
+
+    def load(self, run: Path) -> dict[str, float]:
+        for name in ("average", "network", "optimiser", "judges", "judging"):
+            getattr(self, name).load_state_dict(
+                torch.load(run / f"{name}.pt", map_location=self.device)
+            )
+        progress: dict[str, float] = json.loads((run / "progress.json").read_text())
+        return progress
+
+
+def cooled(part: float, flat: float, floor: float) -> float:
+    """A learning rate that stays for a while and then falls as a cosine; `part` of the phase."""
+    fall = 0.5 * (1 + math.cos(math.pi * max(0.0, (part - flat) / (1 - flat))))
+    return floor + (1 - floor) * fall
+
+
+def train(trainer: Trainer, run: Path, minutes: dict[str, float], clips: Tensor) -> None:
+    """Each phase for so many minutes, less what an earlier run did of it."""
+    done = trainer.load(run) if (run / "progress.json").exists() else dict.fromkeys(minutes, 0.0)
+    begun = time.monotonic()
+
+    def say(*words: object) -> None:
+        print(f"[{time.monotonic() - begun:6.1f}]", *words, flush=True)
+
+    if not any(done.values()):
+        trainer.start()
+    say("validation", trainer.validate(clips))
+    for phase, length in minutes.items():
+        steps, last, told, saved = 0, time.monotonic(), time.monotonic(), time.monotonic()
+        if phase == "adversarial" and not done[phase]:
+            trainer.settle()
+        while done[phase] < 60 * length:
+            warm = min(1.0, (steps + 1) / 300)
+            cool = cooled(done[phase] / (60 * length), 0.4, 0.04)
+            rate = RATES[phase] * cool
+            trainer.rates(rate * warm, rate)
+            trainer.keep.fill_(min(AVERAGE, 1 - 5 / (steps + 10)))
+            trainer.step(phase)
+            steps += 1
+            if steps % 10 == 0:
+                if trainer.device == "cuda":
+                    torch.cuda.synchronize()
+                trainer.store.poll()
+            now = time.monotonic()
+            done[phase], last = done[phase] + now - last, now
+            if now - told > TELL:
+                told = now
+                say(phase, steps, [round(value, 3) for value in trainer.told.tolist()])
+            if now - saved > SAVE:
+                trainer.save(run, done)
+                say("validation", trainer.validate(clips))
+                saved = last = time.monotonic()
+        trainer.save(run, done)
+        say("validation", trainer.validate(clips))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("audio", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--minutes", type=float, nargs=2, default=(12, 28), help="of each phase")
+    parser.add_argument("--hours", type=float, nargs=2, default=(40, 20), help="of speech, music")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    arguments = parser.parse_args()
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    hours = dict(zip(("speech", "music"), arguments.hours, strict=True))
+    store = Store(arguments.audio, device, hours, arguments.workers)
+    while not all(store.filled.values()):
+        store.poll()
+        time.sleep(0.1)
+    clips = torch.from_numpy(np.load(arguments.audio / "held-out.npy")).to(device).float() / 32768
+    minutes = dict(zip(("reconstruct", "adversarial"), arguments.minutes, strict=True))
+    try:
+        train(Trainer(store, device), arguments.run, minutes, clips)
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main()
