@@ -2,8 +2,9 @@
 
 `scan` reads the headers of all files and parts them into audio to train on and audio that is held
 out; `Segments` draws from the first, `held_out` takes fixed segments of the second. Only the
-stretch that a segment needs is ever decoded, by libsndfile: what that cannot read must be converted
-beforehand. Of a WAV or Ogg file that was cut short, what is there is used.
+stretch that a segment needs is decoded of what libsndfile can seek in exactly; other files, MP3
+among them, are decoded from their beginning each time. Of a WAV or Ogg file that was cut short,
+what is there is used.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ import soundfile
 import torch
 from torch import Tensor
 
-from acomp.audio import Audio, is_audio_name, resample, to_channels
+from acomp.audio import Audio, AudioReader, is_audio_name, open_audio, resample, to_channels
 from acomp.audio.samples import Samples, check_layout
 from acomp.batch.processes import as_error
 from acomp.batch.walk import Unusable, walk
 from acomp.errors import AudioError, TrainingError
 from acomp.files import Closing, reason_of
+from acomp.quiet import quiet
 
 SHORTEST = 0.1
 """Seconds; shorter files are left out."""
@@ -47,6 +49,9 @@ AHEAD = 4
 _MARGIN = 128
 """What soxr's `HQ` filter sees to either side, in samples of the lower rate."""
 _UNKNOWN_FRAMES = 1 << 62
+_PIECE = 1 << 16
+_NOT_SOUGHT = "MP3"
+"""What libsndfile calls the form in which samples depend on where it begins to decode."""
 
 
 # What the user names
@@ -102,6 +107,8 @@ class AudioFile:
     channels: int
     frames: int
     """Samples per channel."""
+    is_sought: bool = True
+    """Whether libsndfile finds its place in it; else it is decoded from its beginning."""
 
     @property
     def seconds(self) -> float:
@@ -253,7 +260,7 @@ class _Listing:
         """Put a file among the usable or the unusable ones."""
         path = self.paths[name]
         try:
-            self.files[name] = _look(path)
+            self.files[name] = look(path)
         except Exception as error:
             self.unusable.append(Unusable(path, str(as_error(error))))
 
@@ -300,15 +307,25 @@ def _walk(top: Path) -> tuple[dict[str, Path], list[Unusable]]:
     return dict(sorted(paths.items())), list(folder.unusable)
 
 
-def _look(path: Path) -> AudioFile:
+def look(path: Path) -> AudioFile:
     """What the header says.
 
     Raises:
         AudioError: the file cannot be used; the message says why and leaves out the name.
     """
-    with _opened(path) as sound:
-        check_layout("it", sound.samplerate, sound.channels)
-        file = AudioFile(path, sound.samplerate, sound.channels, sound.frames)
+    _check_file(path)
+    try:
+        with _opened(path) as sound:
+            check_layout("it", sound.samplerate, sound.channels)
+            layout = (sound.samplerate, sound.channels, sound.frames)
+            is_sought = sound.format != _NOT_SOUGHT
+    except soundfile.LibsndfileError:
+        is_sought = False
+    if not is_sought:
+        with _streamed(path) as reader:
+            frames = reader.length or sum(block.shape[1] for block in reader.blocks(_PIECE))
+            layout = (reader.sample_rate, reader.channels, frames)
+    file = AudioFile(path, *layout, is_sought)
     if file.frames >= _UNKNOWN_FRAMES:
         raise AudioError("its header does not say how long it is; write it anew")
     if file.frames <= 0:
@@ -376,30 +393,54 @@ def _shares(sources: Sequence[Source], seconds: Sequence[float]) -> list[float]:
 # Reading
 
 
+def _check_file(path: Path) -> None:
+    """See whether a path is that of a file with something in it.
+
+    Raises:
+        AudioError: it is not; the message leaves out the name.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise AudioError(reason_of(error)) from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise AudioError("it is no file")
+    if not status.st_size:
+        raise AudioError("it is empty")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A file as soundfile opens it.
 
     Raises:
-        AudioError: it cannot be opened or decoded; the message says why and leaves out the name.
+        AudioError: it cannot be opened; the message leaves out the name.
+        soundfile.LibsndfileError: it cannot be decoded by libsndfile.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise AudioError("it is no file")
-        if not status.st_size:
-            raise AudioError("it is empty")
         # Not by its name, which libsndfile would take for a sign of what is in the file.
         with (
             path.open("rb", buffering=0) as file,
             soundfile.SoundFile(file.fileno(), closefd=False) as sound,
         ):
             yield sound
-    except soundfile.LibsndfileError as error:
-        reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
-        raise AudioError(f"libsndfile cannot read it ({reason}); convert or replace it") from error
     except OSError as error:
         raise AudioError(reason_of(error)) from error
+
+
+@contextmanager
+def _streamed(path: Path) -> Iterator[AudioReader]:
+    """A file that is decoded from its beginning.
+
+    Raises:
+        AudioError: it cannot be read, or is damaged; the message leaves out the name.
+    """
+    try:
+        with quiet(), open_audio(path) as reader:
+            yield reader
+    except AudioError as error:
+        text = str(error).removeprefix(f"cannot read {path}: ")
+        raise AudioError(text.replace(str(path), "it")) from error
 
 
 def _decode(file: AudioFile, start: int, stop: int) -> Samples:
@@ -408,11 +449,39 @@ def _decode(file: AudioFile, start: int, stop: int) -> Samples:
     Raises:
         AudioError: they are damaged or not there; the message leaves out the name.
     """
-    with _opened(file.path) as sound:
-        if (sound.samplerate, sound.channels) != (file.sample_rate, file.channels):
+    _check_file(file.path)
+    return (_sought if file.is_sought else _passed)(file, start, stop)
+
+
+def _passed(file: AudioFile, start: int, stop: int) -> Samples:
+    """Samples behind those that are decoded and dropped.
+
+    What a container says of its length may be some milliseconds too much: those become silence.
+    """
+    parts, position = [], 0
+    with _streamed(file.path) as reader:
+        if (reader.sample_rate, reader.channels) != (file.sample_rate, file.channels):
             raise AudioError("it has changed since its header was read")
-        sound.seek(start)
-        block = sound.read(stop - start, dtype="float32", always_2d=True)
+        for block in reader.blocks(_PIECE):
+            parts.append(block[:, max(0, start - position) : stop - position])
+            position += block.shape[1]
+            if position >= stop:
+                break
+    missing = min(stop - position, stop - start)
+    samples = np.concatenate(parts, axis=1) if parts else np.zeros((file.channels, 0), np.float32)
+    return np.pad(samples, ((0, 0), (0, max(0, missing))))
+
+
+def _sought(file: AudioFile, start: int, stop: int) -> Samples:
+    try:
+        with _opened(file.path) as sound:
+            if (sound.samplerate, sound.channels) != (file.sample_rate, file.channels):
+                raise AudioError("it has changed since its header was read")
+            sound.seek(start)
+            block = sound.read(stop - start, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
+        raise AudioError(f"libsndfile cannot read it ({reason}); convert or replace it") from error
     if len(block) < stop - start:
         end = (start + len(block)) / file.sample_rate
         raise AudioError(f"it should last {file.seconds:.1f} s, and ends before {end + 0.05:.1f} s")
