@@ -412,7 +412,7 @@ def test_one_run_at_a_time(cli: Cli, audio: Path, tmp_path: Path) -> None:
 
 def line(**changes: object) -> dict[str, str]:
     """A row of results.csv."""
-    cells = dict.fromkeys(COLUMNS, "1") | {"file": "a.wav", "setting": "pcm"}
+    cells = dict.fromkeys(COLUMNS, "1") | {"file": "a.wav", "setting": "pcm", "left_out": ""}
     return cells | {name: str(value) for name, value in changes.items()}
 
 

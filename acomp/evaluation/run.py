@@ -246,8 +246,9 @@ def run(
         if isinstance(outcome, Row):
             _append(results.table, outcome)
         done(task, outcome if isinstance(outcome, AcompError) else None)
-    settings = _positions([row.setting for row in known] + [task.setting.label for task in tasks])
-    files = _positions([row.file for row in known] + [task.file for task in tasks])
+    others = [row for row in known if (row.setting, row.file) not in due]
+    settings = _positions([row.setting for row in others] + [task.setting.label for task in tasks])
+    files = _positions([row.file for row in others] + [task.file for task in tasks])
     rows = read_rows(results.table)
     ordered = sorted(rows, key=lambda row: (settings[row.setting], files[row.file]))
     write_rows(results.table, ordered)
