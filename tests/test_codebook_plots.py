@@ -182,22 +182,28 @@ def test_a_codec_that_is_not_there(refused: Cli, encoded: Path) -> None:
     assert_refused(run, "error: there is no codec 'nope'")
 
 
-def test_codes_of_another_codec(refused: Cli, tmp_path: Path, encoded: Path) -> None:
+def test_codes_of_another_codec_are_told_and_not_counted(
+    cli: Cli, tmp_path: Path, encoded: Path
+) -> None:
     shutil.copy(encoded / "speech.nac", tmp_path / "a.nac")
     write_codes(tmp_path / "b.nac", encodec_24khz())
     for arguments in (("a.nac", "b.nac"), (".",), ("b.nac", "a.nac", *NANO)):
-        run = refused("codebooks", *arguments, "--plot", "a.png", "-o", "a.npy")
-        assert_refused(run, "b.nac: these are codes of encodec-24khz, not of nano")
+        run = cli("codebooks", *arguments, "--plot", "a.png", "-o", "a.npy", "--overwrite")
+        assert run.code == 1 and "b.nac: these are codes of encodec-24khz, not of nano" in run.err
+        assert "1 of 2 inputs failed" in run.err and " 1 file" in run.out
 
 
-def test_files_that_cannot_be_read(refused: Cli, tmp_path: Path, encoded: Path) -> None:
+def test_files_that_cannot_be_read_are_told_and_not_counted(
+    cli: Cli, tmp_path: Path, encoded: Path
+) -> None:
     content = (encoded / "speech.nac").read_bytes()
     (tmp_path / "short.nac").write_bytes(content[: len(content) // 2])
     (tmp_path / "other.nac").write_bytes(b"no codes")
     (tmp_path / "empty").mkdir()
     for name in ("short.nac", "other.nac", "not-there.nac", "empty"):
-        run = refused("codebooks", encoded, name, "--plot", "a.png", "-o", "a.npy", *NANO)
-        assert_refused(run, name)
+        to = ("--plot", "a.png", "-o", "a.npy", "--overwrite")
+        run = cli("codebooks", encoded, name, *to, *NANO)
+        assert run.code == 1 and name in run.err and "inputs failed" in run.err
 
 
 def test_without_matplotlib(refused: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,11 +275,11 @@ class Mute(TinyEncoder):
         return Block(np.zeros_like(super().push(samples).data))
 
 
-class Wide(TinyEncoder):
-    """Codes of another type."""
+class Narrow(TinyEncoder):
+    """Codes of a codebook less."""
 
     def push(self, samples: Samples) -> Block:
-        return Block(super().push(samples).data.astype(np.int64))
+        return Block(super().push(samples).data[:, :-1])
 
 
 class Mixing(TinyEncoder):
@@ -420,7 +420,7 @@ BROKEN: list[tuple[Callable[[], Codec], str]] = [
     (Nameless, "codes_say_what_the_spec_says"),
     (partial(Custom, fingerprint="weights"), "the_fingerprint_names_the_weights"),
     (Bookless, "the_codebooks_are_what_the_spec_says"),
-    (partial(Custom, Wide), "every_bandwidth_has_its_codebooks"),
+    (partial(Custom, Narrow), "every_bandwidth_has_its_codebooks"),
     (partial(Custom, Short), "any_number_of_codebooks_is_taken"),
     (Lenient, "settings_that_it_does_not_have_are_refused"),
     (Blunt, "settings_that_it_does_not_have_are_refused"),

@@ -432,7 +432,7 @@ def test_bits_after_the_last_code_are_detected() -> None:
     ("changes", "message"),
     [
         ({"m": "encodec_96khz"}, "'encodec_96khz'; there are encodec_24khz and"),
-        ({"m": "x" * 9999}, r"\.\.\.$"),
+        ({"m": "x" * 9999}, r"'x+\.\.\.x+'; there are"),
         ({"m": ["encodec_24khz"]}, "of the model"),
         ({"m": None}, "of the model None"),
         ({"al": 0}, "al is 0"),
@@ -571,9 +571,9 @@ def test_a_language_model_of_no_numbers_is_refused(
     state["transformer.norm_in.weight"].fill_(torch.nan)
     torch.save(state, path)
     codes, data = coded["encodec-24khz"]
-    with pytest.raises(WeightsError, match="no probabilities"):
+    with pytest.raises(WeightsError, match="weights that are no numbers"):
         read_codes(Pipe(data), language_model=path)
-    with pytest.raises(WeightsError, match="no probabilities"):
+    with pytest.raises(WeightsError, match="weights that are no numbers"):
         written(codes, "lm", path)
 
 

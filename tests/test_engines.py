@@ -580,6 +580,9 @@ def test_auto_is_torch_where_openvino_is_not(torch_nano: Codec) -> None:
 
 def test_auto_is_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("acomp.engines._has_driver", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for device in ("cuda", "cuda:0", "auto"):
         engine = pick_engine(device=device)
         assert isinstance(engine, TorchEngine)

@@ -206,13 +206,16 @@ def test_ratings_are_read(tmp_path: Path) -> None:
         (GOOD.replace("10.5", "inf"), "line 2: seconds is 'inf'"),
         (GOOD.replace("t1,1,", "t1,x,"), "line 2: trial is 'x'"),
         (GOOD.replace("Ada", "", 1), "line 2: assessor is empty"),
-        (GOOD.replace("t1", "t2", 1), "line 3: it is of the test t1"),
-        (GOOD + GOOD.splitlines()[1] + "\n", "line 4: Ada rated reference of this trial before"),
+        (GOOD.replace("t1", "t2", 1), "line 3: it is of the test 't1'"),
+        (
+            GOOD + GOOD.splitlines()[1] + "\n",
+            "line 4: 'Ada' rated 'reference' of this trial before",
+        ),
         (
             GOOD + GOOD.splitlines()[2].replace("t1,1,", "t1,2,") + "\n",
-            "line 4: Ada rated nano@6 of this trial before",
+            "line 4: 'Ada' rated 'nano@6' of this trial before",
         ),
-        (lines(("nano@6", 60)), "nobody rated the hidden reference of talk.wav"),
+        (lines(("nano@6", 60)), "nobody rated the hidden reference of 'talk.wav'"),
         (GOOD.replace("talk.wav", '"talk'), "line "),
     ],
 )
@@ -240,13 +243,13 @@ def test_files_that_are_no_text_or_too_big(tmp_path: Path) -> None:
 def test_files_must_fit_together(tmp_path: Path) -> None:
     one, other = tmp_path / "one.csv", tmp_path / "other.csv"
     one.write_text(GOOD, "utf-8")
-    with pytest.raises(AcompError, match=r"one\.csv, line 2: Ada rated .* in .*one\.csv, line 2"):
+    with pytest.raises(AcompError, match=r"one\.csv, line 2: 'Ada' rated .* in .*one\.csv, line 2"):
         read_ratings([one, one])
     other.write_text(GOOD.replace("t1", "t2").replace("Ada", "Ben"), "utf-8")
-    with pytest.raises(AcompError, match=r"other\.csv, line 2: it is of the test t2"):
+    with pytest.raises(AcompError, match=r"other\.csv, line 2: it is of the test 't2'"):
         read_ratings([one, other])
     other.write_text(lines(("reference", 100)).replace("Ada", "Ben"), "utf-8")
-    with pytest.raises(AcompError, match=r"Ben did not rate nano@6 of talk\.wav"):
+    with pytest.raises(AcompError, match=r"'?Ben'? did not rate '?nano@6'? of '?talk\.wav"):
         read_ratings([one, other])
 
 

@@ -300,7 +300,7 @@ def test_weights_of_encodecs_model_that_are_no_numbers_are_refused(tmp_path: Pat
     state["emb.0.weight"][:] = np.nan
     torch.save(state, tmp_path / "nan.th")
     info = CodesInfo("example", 8000, 1, 1, 1, 1024, 320, 8000)
-    with pytest.raises(WeightsError, match=r"nan\.th holds weights that are no numbers"):
+    with pytest.raises(WeightsError, match=r"nan\.th is no good: .* no numbers"):
         coded(Codes(info, np.zeros((1, 1, 3), np.uint16), 1), tmp_path / "nan.th")
 
 
@@ -590,7 +590,7 @@ def test_many_short_segments_take_little_memory(models: Models, recover: bool) -
 def test_metadata_that_names_no_language_model_is_refused(value: object) -> None:
     data = file_of((Header(LAST, 0, 0, 0, 0), NONE), language_model=value)
     for recover in (False, True):
-        with pytest.raises(FormatError, match="lacks language_model"):
+        with pytest.raises(FormatError, match="language_model"):
             read_codes(io.BytesIO(data), recover=recover)
 
 

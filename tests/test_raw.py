@@ -160,7 +160,7 @@ def test_an_end_within_a_frame_of_a_pipe_is_found_when_it_comes() -> None:
         with open_audio(stream, raw=parse_pcm("24000:2:s16le")) as reader:
             assert reader.length is None
             with pytest.raises(
-                AudioError, match="the stream ends 3 bytes into a sample frame of 4"
+                AudioError, match=r"the stream .* ends 3 bytes into a sample frame of 4"
             ):
                 for block in reader.blocks(300):
                     given += block.shape[1]

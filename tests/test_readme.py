@@ -114,6 +114,7 @@ def test_the_python_works_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names = {
         "clips": [audio, replace(audio, samples=audio.samples[:, :4000])],
         "samples": audio.samples,
+        "tokens": np.zeros((8, 5), np.int64),
         "info": nano.info(audio, bandwidth=6),
     }
     exec(program, names)

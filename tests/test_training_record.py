@@ -342,7 +342,7 @@ def test_samples_that_cannot_be_written(tmp_path: Path) -> None:
     originals = clips(1)
     write_samples(folder, RATE, originals, {"nano@6": originals})
     before = files_of(folder)
-    with pytest.raises(AcompError, match=r"1-nano@6\.wav: samples that are not finite"):
+    with pytest.raises(AcompError, match="samples are not finite numbers"):
         write_samples(folder, RATE, originals, {"nano@6": [originals[0] * np.float32(np.nan)]})
     with limited_file_size(100), pytest.raises(AcompError, match=r"cannot write .*1-original\.wav"):
         write_samples(folder, RATE, originals, {"nano@6": originals})

@@ -28,6 +28,7 @@ from acomp.backends.checkpoint import load_module
 from acomp.backends.rvq import Quantiser
 from acomp.backends.seanet import AsConvolutions, AsProducts, Stack, stack_of
 from acomp.backends.shapes import SHAPES, EncodecShape, Shape
+from acomp.backends.side_by_side import alone, decoders_side_by_side, encoders_side_by_side
 from acomp.backends.specs import SPECS
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines import Array, Engine, Input, Runner
@@ -123,13 +124,24 @@ class Encodec(Codec):
 
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
         if isinstance(self.encoder, SegmentHalf):
+            self._check_streams(info)
             return SegmentEncoder(self, self.encoder, info)
-        return CausalEncoder(self, self.encoder, info)
+        half, one = self.encoder, alone(info)
+        return encoders_side_by_side([CausalEncoder(self, half, one) for _ in range(info.streams)])
 
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         if isinstance(self.decoder, SegmentHalf):
+            self._check_streams(info)
             return SegmentDecoder(self, self.decoder, info)
-        return CausalDecoder(self, self.decoder, info)
+        half, one = self.decoder, alone(info)
+        return decoders_side_by_side([CausalDecoder(self, half, one) for _ in range(info.streams)])
+
+    def _check_streams(self, info: CodesInfo) -> None:
+        if info.streams > 1:
+            raise CodecError(
+                f"{self.spec.name} keeps a level for each segment, of one stream alone: "
+                "code the channels one by one"
+            )
 
     def seek(self, sample: int) -> tuple[int, int]:
         if self.shape.causal:

@@ -428,8 +428,22 @@ def _decoder_parts(layers: Any, shape: SnacShape, prepare: Prepare) -> list[_Par
     return parts
 
 
-def _attention(layer: nn.Module, name: str, width: int, window: int, prepare: Prepare) -> _Part:
+class _Positions(nn.Module):
+    """Rotations of `snac`'s attention, whose scale it makes of the caller's default type."""
+
+    def __init__(self, positions: nn.Module) -> None:
+        super().__init__()
+        self._positions = positions
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        rotations, scale = self._positions(x)
+        return rotations, scale.to(rotations.dtype)
+
+
+def _attention(layer: Any, name: str, width: int, window: int, prepare: Prepare) -> _Part:
     """Attention, a window at a time: of a fixed length, as its converted form needs it."""
+    if layer.rel_pos is not None:
+        layer.rel_pos = _Positions(layer.rel_pos)
     run = prepare(layer, f"{name} attention", width, window, False)
     return _Part(run, window, window, 0, 1)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TextIO, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -149,12 +149,21 @@ def only_our_warnings() -> Iterator[None]:
     """Show acomp's own warnings as a line each, and those of other packages with --debug alone."""
 
     def show(
-        message: Warning | str, category: type[Warning], file: str, line: int, *_: object
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,  # noqa: ARG001 - where Python would print it
+        line: str | None = None,
     ) -> None:
         if issubclass(category, AcompWarning):
             print(one_line(f"warning: {message}"), file=sys.stderr)
         elif settings.debug:
-            print(warnings.formatwarning(message, category, file, line), file=sys.stderr, end="")
+            print(
+                warnings.formatwarning(message, category, filename, lineno, line),
+                file=sys.stderr,
+                end="",
+            )
 
     with warnings.catch_warnings():
         warnings.showwarning = show

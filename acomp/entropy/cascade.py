@@ -58,7 +58,8 @@ class CascadeShape:
             or max(self.dilations, default=1) > 1024
             or self.codebooks * self.codebook_size * (2 * self.width + self.narrow) > MAX_WEIGHTS
         ):
-            raise WeightsError(f"no language model has the shape {brief(vars(self))}")
+            shape = ", ".join(f"{name}={brief(value)}" for name, value in vars(self).items())
+            raise WeightsError(f"no language model has the shape {shape}")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON and YAML can hold it."""

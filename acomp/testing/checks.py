@@ -155,9 +155,7 @@ def strangers_to(spec: CodecSpec, info: CodesInfo) -> dict[str, CodesInfo]:
         "other codebooks": replace(
             info, codebook_size=size + 1 if size < MAX_CODEBOOK_SIZE else size - 1
         ),
-        "more channels than streams": replace(
-            info, channels=3, streams=1 if spec.channels == 2 else 2
-        ),
+        "three channels in one stream": replace(info, channels=3, streams=1),
     }
     if spec.codebooks < MAX_CODEBOOKS:
         strangers["more codebooks"] = replace(info, codebooks=spec.codebooks + 1)
