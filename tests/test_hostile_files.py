@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from codes_samples import Pipe, encodec_24khz, encodec_48khz, to_bytes
 from commands import Cli, assert_refused
 from fuzzing import Target, fault_of, small_language_model, some_codes, table_rows
 from safetensors.torch import save_file
 
+from acomp.audio import read_audio
 from acomp.backends.checkpoint import load_arrays, load_checkpoint
 from acomp.entropy import loading
 from acomp.errors import AcompError, FormatError, WeightsError
@@ -114,6 +116,21 @@ def test_weights_that_never_end(cli: Cli, speech: Path, path: str) -> None:
         loading.load_language_model("x", 1, Path(path))
     if path == "/dev/zero":
         assert_refused(cli("eval", speech, "-c", f"nano@6:{path}", "-o", "out"), "it is not a file")
+
+
+def test_an_aiff_of_more_channels_than_it_has_bytes(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.aiff", np.zeros(2000, np.float32), 16_000)
+    content = (tmp_path / "a.aiff").read_bytes()
+    assert content[12:16] == b"COMM"
+    with pytest.raises(AcompError, match="damaged or truncated"):
+        read_audio(io.BytesIO(content[:20] + b"\x7f\x01" + content[22:]))
+
+
+def test_weights_of_a_type_that_numpy_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"w": torch.ones(4).to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(WeightsError):
+        load_arrays(path)
 
 
 def test_tensors_that_share_their_memory_a_thousand_times(tmp_path: Path) -> None:

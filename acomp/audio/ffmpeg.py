@@ -377,8 +377,9 @@ class FfmpegReader(AudioReader):
         return f"{self._before + self._taken / rate:.2f}"
 
     def _stated(self) -> int | None:
-        """Samples per channel, as the file states them."""
-        assert self._layout is not None
+        """Samples per channel, as the file states them; None before any are decoded."""
+        if self._layout is None:
+            return None
         rate, _ = self._layout
         if self._stream.duration is None or (self._demuxer in _SYNCS and self._counted is None):
             return None  # or what there is is a guess from the bit rate

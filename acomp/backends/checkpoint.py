@@ -354,7 +354,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         arrays = dict(load_file(path))
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
-    except (SafetensorError, ValueError, KeyError) as error:
+    # AttributeError is of types that numpy lacks, such as those of eight bits.
+    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
         raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
