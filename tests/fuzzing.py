@@ -41,7 +41,7 @@ import numpy as np
 from acomp.audio import open_audio
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.errors import AcompError
-from acomp.formats import read_codes, write_codes
+from acomp.formats import CodecFacts, read_codes, write_codes
 
 CPU_SECONDS = 4.0
 """That an input may take; a worker that takes five times as many is ended."""
@@ -290,9 +290,11 @@ class Pipe(io.BytesIO):
         raise io.UnsupportedOperation
 
 
-def read_both_ways(data: bytes, language_model: Path | None = None) -> None:
+def read_both_ways(
+    data: bytes, language_model: Path | None = None, codec: CodecFacts | None = None
+) -> None:
     """A file of codes, which a pipe must give alike; and what recovery makes of it."""
-    found = [_codes(stream(data), language_model) for stream in (io.BytesIO, Pipe)]
+    found = [_codes(stream(data), language_model, codec) for stream in (io.BytesIO, Pipe)]
     if type(found[0]) is not type(found[1]):
         raise AssertionError(
             f"from a file and from a pipe: {found[0]!s:.300} and {found[1]!s:.300}"
@@ -310,9 +312,11 @@ def read_both_ways(data: bytes, language_model: Path | None = None) -> None:
         raise found[0]
 
 
-def _codes(stream: io.BytesIO, language_model: Path | None) -> Codes | AcompError:
+def _codes(
+    stream: io.BytesIO, language_model: Path | None, codec: CodecFacts | None
+) -> Codes | AcompError:
     try:
-        return read_codes(stream, language_model=language_model)
+        return read_codes(stream, language_model=language_model, codec=codec)
     except AcompError as error:
         return error
 
@@ -397,6 +401,25 @@ def small_language_model(folder: Path) -> Path:
     return path
 
 
+def bare_codes(folder: Path) -> dict[str, bytes]:
+    """Bare codes as numpy and torch leave them, by the suffix of their files."""
+    import torch
+
+    tokens = np.random.default_rng(0).integers(0, 1024, (2, 9))
+    made = {}
+    for suffix in ("npy", "npz", "pt", "old pt"):
+        path = folder / f"tokens.{suffix}"
+        if suffix == "npy":
+            np.save(path, tokens)
+        elif suffix == "npz":
+            np.savez(path, codes=tokens, more=tokens)
+        else:
+            held = {"codes": torch.from_numpy(tokens)}
+            torch.save(held, path, _use_new_zipfile_serialization=suffix == "pt")
+        made[suffix] = path.read_bytes()
+    return made
+
+
 def checkpoints(folder: Path) -> Iterator[tuple[str, bytes]]:
     import torch
     from safetensors.torch import save_file
@@ -445,6 +468,7 @@ def table_rows() -> bytes:
 def targets(folder: Path) -> dict[str, Target]:
     """Every reader by its name."""
     from acomp.backends.checkpoint import load_checkpoint
+    from acomp.backends.specs import SPECS
     from acomp.evaluation.mushra import COLUMNS, read_ratings
     from acomp.formats.base import info_to_dict
     from acomp.plain import parse_json
@@ -504,6 +528,11 @@ def targets(folder: Path) -> dict[str, Target]:
             partial(crafted_words, separator=b" "),
         ),
     }
+    for suffix, data in bare_codes(folder).items():
+        craft = crafted_zip if suffix in ("npz", "pt") else None
+        found[f"bare codes {suffix}"] = Target(
+            partial(read_both_ways, codec=SPECS["nano"]), [data], craft
+        )
     for name, data in checkpoints(folder):
         craft = {"safetensors": crafted_safetensors, "old": None}.get(name, crafted_zip)
         found[f"weights {name}"] = Target(by_path(load_checkpoint, ".pth"), [data], craft)

@@ -46,6 +46,7 @@ def spec_of(shape: SnacShape) -> CodecSpec:
         stereo_streams=True,
         delay=shape.held * shape.latent_hop / shape.sample_rate,
         levels=(1, 2, 4),
+        unit=shape.unit,
     )
 
 

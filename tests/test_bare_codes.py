@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from checkpoints import asking_for_memory
 from commands import Cli, assert_done, assert_refused
 from numpy.typing import NDArray
 
 from acomp.audio import read_audio
 from acomp.backends.specs import SPECS
-from acomp.errors import FormatError
+from acomp.bare import codes_from, parts_of
+from acomp.errors import CodecError, FormatError
 from acomp.formats import read_codes
 
 TOKENS = np.random.default_rng(0).integers(0, 1024, (8, 100))
@@ -35,12 +38,15 @@ def saved(folder: Path, form: str, tokens: NDArray[Any]) -> Path:
             )
         case "pt":
             torch.save(torch.from_numpy(tokens), path)
+        case "pt-old":
+            tensor = torch.from_numpy(tokens)
+            torch.save(tensor, path, _use_new_zipfile_serialization=False)
         case "pt-dictionary":
             torch.save({"text": "hello", "audio_codes": torch.from_numpy(tokens)}, path)
     return path
 
 
-FORMS = ("npy", "npy-fortran", "npz", "npz-bark", "pt", "pt-dictionary")
+FORMS = ("npy", "npy-fortran", "npz", "npz-bark", "pt", "pt-old", "pt-dictionary")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -74,17 +80,47 @@ def test_encodec_48khz_has_segments(tmp_path: Path) -> None:
     assert (codes.info.channels, codes.info.streams) == (2, 1)
 
 
+def test_a_codec_of_ones_own_has_segments_too(tmp_path: Path) -> None:
+    spec = replace(SPECS["encodec-48khz"], name="custom", segment_frames=40)
+    codes = read_codes(saved(tmp_path, "npy", TOKENS), codec=spec)
+    assert codes.segments is not None
+    assert codes.segments.frames.tolist() == [40, 40, 20]
+
+
+@pytest.mark.parametrize("form", ["npy", "pt"])
+def test_files_and_arrays_are_told_the_same(tmp_path: Path, form: str) -> None:
+    """Of SNAC whole levels, and whole windows of frames."""
+    spec = SPECS["snac-32khz"]
+    for tokens, words in (
+        (TOKENS[:2, :8], "1, 3, 7 or 15 codebooks, not 2"),
+        (TOKENS[:3, :10], "multiple of 4 frames, not 10"),
+    ):
+        with pytest.raises(FormatError, match=words):
+            read_codes(saved(tmp_path, form, tokens), codec=spec)
+        with pytest.raises(CodecError, match=words):
+            codes_from(spec, parts_of(tokens))
+
+
+@pytest.mark.parametrize("made", ["bytearray", "set"])
+def test_a_tensor_that_asks_torch_for_memory(tmp_path: Path, made: str) -> None:
+    """Torch's own reader would make 64 GiB of a few hundred bytes."""
+    path = tmp_path / "x.pt"
+    path.write_bytes(asking_for_memory(made))
+    with pytest.raises(FormatError, match=f"it asks for builtins.{made}"):
+        read_codes(path, codec=NANO)
+
+
 @pytest.mark.parametrize("form", ["npy", "npz", "pt"])
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [
-        (TOKENS.T, "100 x 8 codes"),
+        (TOKENS.T, "transpose"),
         (TOKENS + 1024, "0 to 1023"),
-        (TOKENS - 1024, "from -"),
+        (TOKENS - 1024, "code -"),
         (TOKENS.astype(np.float32), "integers"),
-        (TOKENS[0], "is due"),
-        (TOKENS[:, :0], "is due"),
-        (np.tile(TOKENS, (3, 1, 1)), "batch of 3"),
+        (TOKENS[0], "1 axes"),
+        (TOKENS[:, :0], "not one code"),
+        (np.tile(TOKENS, (3, 1, 1)), "first axis is 3"),
     ],
 )
 def test_what_cannot_be_codes(tmp_path: Path, form: str, tokens: NDArray[Any], words: str) -> None:

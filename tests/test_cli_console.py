@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from codes_samples import encodec_24khz
@@ -19,8 +20,9 @@ from test_imports import imported
 
 from acomp import pipeline
 from acomp.batch.outputs import Job
+from acomp.cli import app, models
 from acomp.cli.common import what_was_done
-from acomp.cli.console import one_line, only_our_warnings, printable, settings
+from acomp.cli.console import one_line, only_our_warnings, printable, settings, with_settings
 from acomp.engines.base import preparing
 from acomp.errors import AcompWarning
 
@@ -236,3 +238,32 @@ def test_the_clock_leaves_out_the_preparing_of_networks() -> None:
 
     clock(compiles)
     assert clock.preparing >= 0.05 > clock.seconds
+
+
+def a_fault() -> None:
+    raise KeyError("two\nlines")
+
+
+EVERY_COMMAND = [
+    ([*group, str(command.name or getattr(command.callback, "__name__", ""))], command)
+    for group, commands in (
+        ([], app.registered_commands),
+        (["models"], models.app.registered_commands),
+    )
+    for command in commands
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), EVERY_COMMAND, ids=[" ".join(words) for words, _ in EVERY_COMMAND]
+)
+def test_a_fault_of_ours_is_one_line_too(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str], command: Any
+) -> None:
+    monkeypatch.setattr(command, "callback", with_settings(a_fault, quiet=False))
+    said = "a fault of acomp, please report it (KeyError: "
+    assert_refused(cli(*words), said)
+    run = cli(*words, "--debug")
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith("Traceback") and "in a_fault" in run.err
+    assert said in run.err.splitlines()[-1]

@@ -13,7 +13,7 @@ from fuzzing import Target, fault_of, fuzz
 
 from acomp.errors import FormatError
 
-SLOW = ("sound", "weights")
+SLOW = ("sound", "weights", "bare codes pt", "bare codes old pt")
 """Readers of which fewer are tried: each takes milliseconds."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from checkpoints import asking_for_memory
 from codes_samples import Pipe, encodec_24khz, encodec_48khz, to_bytes
 from commands import Cli, assert_refused
 from fuzzing import Target, fault_of, small_language_model, some_codes, table_rows
@@ -81,14 +82,7 @@ def test_a_checkpoint_whose_metadata_is_not_plain(tmp_path: Path, value: object)
 def test_a_checkpoint_that_asks_torch_for_memory(tmp_path: Path, made: str) -> None:
     """Torch's own reader would make 64 GiB of a few hundred bytes."""
     path = tmp_path / "x.pth"
-    torch.save({"a": torch.zeros(2)}, path)
-    pickled = b"\x80\x02}X\x01\x00\x00\x00acbuiltins\n%s\n\x8a\x05%s\x85Rs." % (
-        made.encode(),
-        (1 << 36).to_bytes(5, "little"),
-    )
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x/data.pkl", pickled)
-        archive.writestr("x/padding", b" " * 999)
+    path.write_bytes(asking_for_memory(made))
     with pytest.raises(WeightsError, match=f"it asks for builtins.{made}"):
         load_checkpoint(path)
 

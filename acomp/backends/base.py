@@ -72,6 +72,10 @@ class CodecSpec:
     levels: tuple[int, ...] = ()
     """Where its levels run at several rates, the codes that each has in a frame; together they are
     `codebooks`, and only whole levels can be taken. Otherwise empty."""
+    unit: int = 1
+    """Frames that codes hold a multiple of: the encoder pads the end to that."""
+    segment_frames: int | None = None
+    """Frames of a whole segment, for codecs that code in segments with a gain each."""
 
     @property
     def frame_rate(self) -> float:
@@ -220,10 +224,6 @@ class Codec(ABC):
 
     preroll = 1.0
     """Seconds of codes to decode before a point in the middle for the sound there to be right."""
-    unit = 1
-    """Frames that codes hold a multiple of: the encoder pads the end to that."""
-    segment_frames: int | None = None
-    """Frames of a whole segment, for codecs that code in segments with a gain each."""
     decodes_chunks = False
     """Whether it decodes what was coded in chunks of their own; see `CodesInfo.chunk`."""
 
@@ -698,7 +698,7 @@ class Decoder(_Stream):
         if measure or info.loudness is not None:
             self._meter = LoudnessMeter(info.sample_rate, info.channels)
         # The last frame, or chunk, is padded, and only the end tells by how much.
-        padded = info.hop_length * (info.chunk or codec.unit)
+        padded = info.hop_length * (info.chunk or codec.spec.unit)
         hold = -(-padded * self.sample_rate // info.sample_rate)
         self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
         self._stream = codec.stream_decoder(info)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickletools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +20,15 @@ from numpy.typing import NDArray
 from acomp.backends.shapes import Shape, shape_from
 from acomp.errors import CodecError, WeightsError
 from acomp.files import atomic_write, reason_of
-from acomp.plain import MAX_DIRECTORY, NotPlainError, brief, check, open_zip, parse_json
-from acomp.quiet import quiet
+from acomp.plain import NotPlainError, brief, check, parse_json
+from acomp.tensors import load_tensors
 
 if TYPE_CHECKING:
     import torch
 
 MAX_SIZE = 8 << 30
 """Bytes that no weights file exceeds: 8 GiB."""
-MAX_PICKLE, MAX_OPCODES = 1 << 24, 1 << 20
-"""Bytes and instructions of the pickles in a checkpoint, beside its tensors: many times what the
-published ones have."""
 SHAPE_KEY = "acomp"
-
-_LEGACY_PICKLES = 5
-"""What torch's older layout begins with: a number, a version, sizes, the contents, their keys."""
-_TENSOR_NAMES = re.compile(
-    r"collections OrderedDict|torch \w+Storage|torch (Size|device|bool|bfloat16|u?int\d+|float\d+)|"
-    r"torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?)|"
-    r"torch\.storage (Untyped|Typed)Storage|torch\.nn\.parameter Parameter|"
-    r"torch\.serialization _get_layout"
-)
-"""What the pickles of tensors name; torch itself lets more through, of which some take as much
-memory as they are told to."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if _is_safetensors(path):
             state, shape = _load_safetensors(path)
             return Checkpoint(_check_state(path, state, size), shape=shape)
-        contents = _load_torch(path)
+        with path.open("rb") as file:
+            contents = load_tensors(file)
+    except NotPlainError as error:
+        raise WeightsError(f"{path} {error}") from error
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     if not isinstance(contents, dict):
@@ -224,76 +210,6 @@ def _shape_in(path: Path, text: str) -> Shape:
         raise WeightsError(f"{path}: the shape that it names {error}") from error
     except CodecError as error:
         raise WeightsError(f"{path}: in the shape that it names {error}") from error
-
-
-def _load_torch(path: Path) -> object:
-    import torch
-
-    with path.open("rb") as file:
-        _check_pickles(path, file)
-    try:
-        with quiet():  # torch warns of what the error below says
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    # A damaged or hostile pickle can make the unpickler raise anything at all.
-    except Exception as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted:
-            raise _refusal(path, wanted[1]) from error
-        raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
-
-
-def _check_pickles(path: Path, file: IO[bytes]) -> None:
-    """Refuse what is no checkpoint, or one whose pickles ask for anything but tensors."""
-    is_zip = file.read(4) == b"PK\x03\x04"
-    file.seek(0)
-    try:
-        pickles = _pickle_in_zip(path, file) if is_zip else file.read(MAX_PICKLE)
-        _check_instructions(path, pickles, 1 if is_zip else _LEGACY_PICKLES)
-    except (WeightsError, OSError):
-        raise
-    # zipfile and pickletools raise a dozen kinds of exception over what hostile bytes make of them.
-    except Exception as error:
-        raise WeightsError(f"{path} is not a torch checkpoint, or it is damaged") from error
-
-
-def _pickle_in_zip(path: Path, file: IO[bytes]) -> bytes:
-    """The pickle in torch's newer layout, an archive that stores tensors unpacked."""
-    with open_zip(file) as archive:
-        members = archive.infolist()
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > path.stat().st_size:
-            raise WeightsError(f"{path} is no weights file: it unpacks to {unpacked} bytes")
-        found = [member for member in members if member.filename.endswith("/data.pkl")]
-        if len(found) != 1 or found[0].compress_type or found[0].file_size > MAX_PICKLE:
-            raise ValueError("it has no pickle, several, or one that is packed or too large")
-        with archive.open(found[0]) as member:
-            return b"".join(iter(lambda: member.read(MAX_DIRECTORY), b""))
-
-
-def _check_instructions(path: Path, pickles: bytes, count: int) -> None:
-    """Refuse pickles of too many instructions, and ones that name something else than tensors do.
-
-    Raises:
-        ValueError: they are damaged.
-    """
-    stream, left = BytesIO(pickles), MAX_OPCODES
-    for _ in range(count):
-        for opcode, argument, _ in pickletools.genops(stream):
-            left -= 1
-            if left < 0:
-                raise WeightsError(f"{path} is no weights file: its pickle is too long")
-            wanted = str(argument) if opcode.name in ("GLOBAL", "INST") else None
-            if wanted is not None and not _TENSOR_NAMES.fullmatch(wanted):
-                raise _refusal(path, wanted.replace(" ", "."))
-
-
-def _refusal(path: Path, wanted: str) -> WeightsError:
-    return WeightsError(
-        f"{path} is refused and nothing in it was run: it asks for {brief(wanted)[1:-1]}, "
-        "and weights hold tensors alone"
-    )
 
 
 def _check_state(path: Path, contents: object, size: int) -> dict[str, torch.Tensor]:

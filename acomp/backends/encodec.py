@@ -105,7 +105,7 @@ class Encodec(Codec):
             )
         else:
             without_transposed(network)
-            self.segment_frames = frames = shape.segment_length // shape.hop_length
+            frames = shape.segment_length // shape.hop_length
             inputs = (1, shape.channels, shape.segment_length), (1, shape.dimension, frames)
             self.encoder, self.decoder = (
                 SegmentHalf(layers, whole, frames, engine, self._torch, key)
@@ -148,8 +148,8 @@ class Encodec(Codec):
             return super().seek(sample)
         # One segment earlier, for the cross-fade.
         segment = max(0, sample // self._network.segment_stride - 1)
-        assert self.segment_frames is not None
-        return segment * self.segment_frames, segment * self._network.segment_stride
+        assert self.spec.segment_frames is not None
+        return segment * self.spec.segment_frames, segment * self._network.segment_stride
 
     def quantise(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
         """Latents `[1, frames, dimension]` to codes `[1, codebooks, frames]`."""

@@ -277,6 +277,7 @@ class EncodecShape(Shape):
             codebook_dim=self.dimension,
             bandwidths=bandwidths or self._bandwidths(),
             delay=held / self.sample_rate,
+            segment_frames=None if self.causal else self.segment_length // self.hop_length,
         )
 
 

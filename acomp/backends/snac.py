@@ -253,7 +253,6 @@ class Snac(Codec):
         self._network = network
         self._official = official
         self.shape = shape
-        self.unit = shape.unit  # frames that codes hold a multiple of
         seen = sum(shape.reach[2:]) + (2 * shape.window if shape.window else 0)
         self.preroll = max(Codec.preroll, seen * shape.latent_hop / spec.sample_rate)
         prepare = partial(_prepare, engine, f"{shape} {fingerprint}")

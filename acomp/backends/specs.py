@@ -19,11 +19,18 @@ _SHAPED: dict[str, dict[float, int]] = {
 
 
 def _snac(
-    name: str, rate: int, hop: int, levels: int, bandwidths: dict[float, int], held: int
+    name: str,
+    rate: int,
+    hop: int,
+    levels: int,
+    bandwidths: dict[float, int],
+    held: int,
+    unit: int = 1,
 ) -> CodecSpec:
     """A SNAC (https://arxiv.org/abs/2410.14411), each level at twice the rate of the one before.
 
     `held` is how many latents, the finest level's steps, a stream holds back: `SnacShape.held`.
+    `unit` is that of `SnacShape`.
     """
     rates = tuple(1 << level for level in range(levels))
     return CodecSpec(
@@ -38,6 +45,7 @@ def _snac(
         stereo_streams=True,
         delay=held * hop / rates[-1] / rate,
         levels=rates,
+        unit=unit,
     )
 
 
@@ -46,8 +54,8 @@ _ALL = (
     NANO_2,
     *(SHAPES[name].spec(name, bandwidths) for name, bandwidths in _SHAPED.items()),
     _snac("snac-24khz", 24_000, 2048, 3, {0.14: 1, 0.42: 3, 0.98: 7}, held=340),
-    _snac("snac-32khz", 32_000, 3072, 4, {0.13: 1, 0.38: 3, 0.88: 7, 1.9: 15}, held=474),
-    _snac("snac-44khz", 44_100, 3072, 4, {0.17: 1, 0.52: 3, 1.2: 7, 2.6: 15}, held=474),
+    _snac("snac-32khz", 32_000, 3072, 4, {0.13: 1, 0.38: 3, 0.88: 7, 1.9: 15}, held=474, unit=4),
+    _snac("snac-44khz", 44_100, 3072, 4, {0.17: 1, 0.52: 3, 1.2: 7, 2.6: 15}, held=474, unit=4),
     CodecSpec(
         name="soundstream",
         sample_rate=16_000,

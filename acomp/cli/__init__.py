@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from acomp import __version__
+from acomp.batch.processes import as_error
 from acomp.cli import (
     bench,
     codebooks,
@@ -127,6 +128,9 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):  # a reader that has left needs no message
             name = error.filename or "standard output"
             show_error(AcompError(f"cannot use {name}: {reason_of(error)}"))
+        sys.exit(1)
+    except Exception as error:
+        show_error(as_error(error))
         sys.exit(1)
 
 

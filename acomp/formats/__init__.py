@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from acomp.bare import CodecFacts
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.files import atomic_write, reason_of
 from acomp.formats.base import (
-    CodecFacts,
     CodesReader,
     CodesWriter,
     Reading,

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Protocol
+from typing import BinaryIO, ClassVar
 
+from acomp.bare import CodecFacts
 from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
 from acomp.errors import FormatError
 from acomp.files import Closing
@@ -25,28 +26,6 @@ _LONGEST_MESSAGE = 300
 # Fields of CodesInfo that most codes lack: left out of the metadata, as they were before they were
 # thought of.
 _OPTIONAL = ("loudness", "chunk")
-
-
-class CodecFacts(Protocol):
-    """As much of a codec as a reader needs for codes that do not say it; a `CodecSpec` is one."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    @property
-    def channels(self) -> int: ...
-
-    @property
-    def codebooks(self) -> int: ...
-
-    @property
-    def codebook_size(self) -> int: ...
-
-    @property
-    def hop_length(self) -> int: ...
 
 
 @dataclass(frozen=True)

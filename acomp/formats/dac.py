@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from acomp.bare import CodecFacts
 from acomp.codes import Block, Codes, CodesInfo, join
 from acomp.errors import FormatError
 from acomp.formats.base import (
-    CodecFacts,
     CodesWriter,
     Reading,
     WholeReader,

@@ -39,7 +39,7 @@ MAGIC_BYTES = 8
 FORMS = (
     Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter, ENTROPIES),
     Form("txt", (".txt",), re.compile(rb"[0-9]{1,2}[ \t]*\r?\n"), open_txt, TxtWriter),
-    Form("npz", (".npz",), re.compile(rb"PK\x03\x04"), open_archive, NpzWriter),
+    Form("npz", (".npz",), re.compile(rb"PK\x03\x04|\x80\x02\x8a\nl\xfc"), open_archive, NpzWriter),
     Form("dac", (".dac",), re.compile(rb"\x93NUMPY"), open_numpy, DacWriter),
     Form("ecdc", (".ecdc",), re.compile(rb"ECDC"), EcdcReader, EcdcWriter, ENTROPIES),
 )

@@ -11,10 +11,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.bare import CodecFacts
 from acomp.codes import Block, Codes, CodesInfo, Segments
 from acomp.errors import FormatError
 from acomp.formats.base import (
-    CodecFacts,
     CodesWriter,
     Reading,
     WholeReader,

@@ -1,0 +1,195 @@
+"""Bare codes: arrays that nothing is beside, as language models of audio and other packages have
+them, made into `Codes` of a codec that is named.
+
+Arrays and tensors (`Codec.codes`) and files (`.npy`, `.npz`, `.pt`) come through here alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acomp.codes import Codes, CodesInfo, Segments, as_codes
+from acomp.errors import CodecError
+from acomp.lengths import natural_length
+
+Array = NDArray[Any]
+
+
+class CodecFacts(Protocol):
+    """As much of a codec as codes need that do not say it; a `CodecSpec` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def codebooks(self) -> int: ...
+
+    @property
+    def codebook_size(self) -> int: ...
+
+    @property
+    def hop_length(self) -> int: ...
+
+    @property
+    def stereo_streams(self) -> bool: ...
+
+    @property
+    def unit(self) -> int: ...
+
+    @property
+    def segment_frames(self) -> int | None: ...
+
+    @property
+    def levels(self) -> tuple[int, ...]: ...
+
+    def codebooks_for(self, bandwidth: float | None, codebooks: int | None) -> int: ...
+
+
+def parts_of(array: Array) -> list[Array]:
+    """The segments of an array of codes, or all of it as one, each `[streams, codebooks, frames]`.
+
+    Four axes are those of transformers' EnCodec: `[segments, batch, codebooks, frames]`.
+
+    Raises:
+        CodecError: it has other axes than codes have.
+    """
+    if array.ndim == 4:
+        return list(array)
+    return [three_axes(array)]
+
+
+def three_axes(array: Array) -> Array:
+    """One segment as `[streams, codebooks, frames]`; two axes are those of one stream.
+
+    Raises:
+        CodecError: it has other axes than codes have.
+    """
+    if array.ndim == 2:
+        return array[np.newaxis]
+    if array.ndim == 3:
+        return array
+    raise CodecError(
+        f"codes have {array.ndim} axes; [codebooks, frames] or [streams, codebooks, frames] are due"
+    )
+
+
+def codes_from(
+    codec: CodecFacts,
+    parts: Sequence[Array],
+    *,
+    gains: Array | None = None,
+    source_rate: int | None = None,
+    fingerprint: str | None = None,
+) -> Codes:
+    """The codes of `codec` in `parts`, of the length that so many frames stand for.
+
+    Args:
+        codec: the codec whose codes they are.
+        parts: `[streams, codebooks, frames]` each: the segments, or all as one, which is cut into
+            segments where the codec has some.
+        gains: one number a segment; without them it is at the loudness that the codec normalises
+            to.
+        source_rate: sample rate in Hz that decoding returns to; the codec's own unless given.
+        fingerprint: that of the weights, where it is known.
+
+    Raises:
+        CodecError: they have not the shape, the type or the range of the codec's codes.
+    """
+    segment = codec.segment_frames
+    if gains is not None and segment is None:
+        raise CodecError(f"{codec.name} has no scales: leave them out")
+    if len(parts) > 1 and segment is None:
+        raise CodecError(
+            f"{len(parts)} segments, but {codec.name} codes a recording as one: give each alone"
+        )
+    if len({part.shape[:2] for part in parts}) > 1:
+        raise CodecError("the segments differ in their number of codebooks")
+    data = _checked(codec, np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0])
+    info = CodesInfo(
+        codec=codec.name,
+        sample_rate=codec.sample_rate,
+        channels=2 if codec.channels == 2 else len(data),
+        streams=len(data),
+        codebooks=data.shape[1],
+        codebook_size=codec.codebook_size,
+        hop_length=codec.hop_length,
+        source_rate=codec.sample_rate if source_rate is None else source_rate,
+        fingerprint=fingerprint,
+    )
+    frames = data.shape[2]
+    if segment is None:
+        return Codes(info, data, natural_length(info, frames))
+    counts = [part.shape[2] for part in parts] if len(parts) > 1 else _cut(frames, segment)
+    segments = _segments(codec, counts, gains)
+    length = natural_length(info, frames, len(counts), max(counts), counts[-1])
+    return Codes(info, data, length, segments)
+
+
+def _checked(codec: CodecFacts, array: Array) -> NDArray[np.uint16]:
+    """`[streams, codebooks, frames]`, seen to be what the codec's own codes could be."""
+    streams, codebooks, frames = array.shape
+    most = 2 if codec.stereo_streams else 1
+    if not array.size:
+        raise CodecError(f"codes of {array.shape} hold not one code: there is nothing to decode")
+    if streams > most:
+        raise CodecError(
+            f"the first axis is {streams}, and {codec.name} has {most} stream{'s' * (most > 1)} at "
+            "most: of a batch, give each recording alone"
+        )
+    _check_codebooks(codec, codebooks, frames)
+    if frames % codec.unit:
+        raise CodecError(
+            f"{codec.name} codes a multiple of {codec.unit} frames, not {frames}: cut the codes, "
+            "or fill them up"
+        )
+    if array.dtype.kind not in "iu":
+        raise CodecError(f"codes are {array.dtype}; whole numbers of any integer type are due")
+    if int(array.min()) < 0 or int(array.max()) >= codec.codebook_size:
+        wrong = (array < 0) | (array >= codec.codebook_size)
+        stream, book, frame = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        raise CodecError(
+            f"code {array[stream, book, frame]} in codebook {book}, frame {frame} is out of range: "
+            f"{codec.name} has 0 to {codec.codebook_size - 1}; take tokens out that mean something "
+            "else (a beginning, an end, padding)"
+        )
+    return np.ascontiguousarray(as_codes(array))
+
+
+def _check_codebooks(codec: CodecFacts, codebooks: int, frames: int) -> None:
+    offered = list(accumulate(codec.levels)) or list(range(1, codec.codebooks + 1))
+    if codebooks in offered:
+        return
+    if frames in offered:
+        raise CodecError(
+            f"{codebooks} codebooks of {frames} frames: the last two axes are [codebooks, frames]; "
+            "transpose them"
+        )
+    codec.codebooks_for(None, codebooks)
+
+
+def _cut(frames: int, segment: int) -> list[int]:
+    whole, last = divmod(frames, segment)
+    return [segment] * whole + [last] * (last > 0)
+
+
+def _segments(codec: CodecFacts, counts: list[int], gains: Array | None) -> Segments:
+    scales = np.ones(len(counts), np.float32) if gains is None else gains.astype(np.float32)
+    scales = scales.reshape(-1)
+    if len(scales) != len(counts):
+        raise CodecError(f"{len(scales)} scales for {len(counts)} segments of {codec.name}")
+    if not np.isfinite(scales).all():
+        raise CodecError("a scale is not a finite number")
+    if codec.segment_frames is not None and max(counts) > codec.segment_frames:
+        raise CodecError(f"a segment of {codec.name} has at most {codec.segment_frames} frames")
+    return Segments(np.array(counts, np.int64), scales)
