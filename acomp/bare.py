@@ -19,6 +19,9 @@ from acomp.lengths import natural_length
 
 Array = NDArray[Any]
 
+MAX_SEGMENTS = 1 << 20
+"""Segments in an array, each of which becomes an object of its own: twelve days at 1 s each."""
+
 
 class CodecFacts(Protocol):
     """As much of a codec as codes need that do not say it; a `CodecSpec` is one."""
@@ -62,9 +65,15 @@ def parts_of(array: Array) -> list[Array]:
     Four axes are those of transformers' EnCodec: `[segments, batch, codebooks, frames]`.
 
     Raises:
-        CodecError: it has other axes than codes have.
+        CodecError: it has other axes than codes have, no code, or too many segments.
     """
     if array.ndim == 4:
+        if not array.size:
+            raise _no_codes(array.shape)
+        if len(array) > MAX_SEGMENTS:
+            raise CodecError(
+                f"the first of 4 axes is {len(array)}, where segments are at most {MAX_SEGMENTS}"
+            )
         return list(array)
     return [three_axes(array)]
 
@@ -136,12 +145,16 @@ def codes_from(
     return Codes(info, data, length, segments)
 
 
+def _no_codes(shape: tuple[int, ...]) -> CodecError:
+    return CodecError(f"codes of {shape} hold not one code: there is nothing to decode")
+
+
 def _checked(codec: CodecFacts, array: Array) -> NDArray[np.uint16]:
     """`[streams, codebooks, frames]`, seen to be what the codec's own codes could be."""
     streams, codebooks, frames = array.shape
     most = 2 if codec.stereo_streams else 1
     if not array.size:
-        raise CodecError(f"codes of {array.shape} hold not one code: there is nothing to decode")
+        raise _no_codes(array.shape)
     if streams > most:
         raise CodecError(
             f"the first axis is {streams}, and {codec.name} has {most} stream{'s' * (most > 1)} at "

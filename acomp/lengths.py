@@ -3,7 +3,7 @@
 A sound of n samples at the codec's rate has ceil(n / hop) frames, and
 
 - nano one more, as each of its frames is the overlap of two windows;
-- SNAC at 32 and 44.1 kHz as many more as fill its windows of attention (`Codec.unit`);
+- SNAC at 32 and 44.1 kHz as many more as fill its windows of attention (`CodecSpec.unit`);
 - EnCodec 48 kHz as many as its segments of 1 s have, which begin every 0.99 s.
 """
 

@@ -121,6 +121,9 @@ def test_a_tensor_that_asks_torch_for_memory(tmp_path: Path, made: str) -> None:
         (TOKENS[0], "1 axes"),
         (TOKENS[:, :0], "not one code"),
         (np.tile(TOKENS, (3, 1, 1)), "first axis is 3"),
+        (np.zeros((0, 1, 8, 100), np.int64), "not one code"),
+        (np.zeros((1 << 40, 1, 0, 100), np.int64), "not one code"),
+        (np.zeros(((1 << 20) + 1, 1, 1, 1), np.uint8), "first of 4 axes"),
     ],
 )
 def test_what_cannot_be_codes(tmp_path: Path, form: str, tokens: NDArray[Any], words: str) -> None:
