@@ -209,6 +209,7 @@ def test_shapes_and_specs_are_the_published_ones(
     assert spec.hop_length == shape.latent_hop * shape.level_strides[0]
     assert spec.levels == tuple(shape.level_strides[0] // stride for stride in shape.level_strides)
     assert spec.delay == pytest.approx(shape.held * shape.latent_hop / shape.sample_rate)
+    assert spec.unit == shape.unit
     for kbps, codebooks in spec.bandwidths.items():
         assert kbps == pytest.approx(codebooks * 12 * spec.frame_rate / 1000, rel=0.05)
 
