@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from commands import Cli, assert_done, assert_refused, files_in, make
 
 from acomp.audio import Audio, read_audio, write_audio
+from acomp.backends import load
 from acomp.formats import read_codes
 
 CHANNELS = 3
@@ -45,3 +47,15 @@ def test_every_channel_comes_back_in_its_place(
         assert_refused(cli("convert", "many.nac", f"many.{form}"), f"many.{form}")
     assert_refused(cli(*encode, "-o", "x.nac"), "3 channels", "--channels each")
     assert files_in(tmp_path) == before
+
+
+def test_the_loudness_of_every_channel_is_restored(encodec_24khz: Path) -> None:
+    codec = load("encodec-24khz", weights=encodec_24khz, engine="torch")
+    sound = np.random.default_rng(0).standard_normal((CHANNELS, 24_000)) * 0.1
+    codes = codec.encode(Audio(sound.astype(np.float32), 24_000), channels="each")
+    plain = codec.decode(codes).samples
+    due = (-30.0, -20.0, -25.0)
+    found = codec.decode(replace(codes, info=replace(codes.info, loudness=due))).samples
+    factors = np.abs(found).max(axis=1) / np.abs(plain).max(axis=1)
+    np.testing.assert_allclose(found, plain * factors[:, None], atol=1e-5)
+    assert len({round(float(factor), 6) for factor in factors}) == CHANNELS

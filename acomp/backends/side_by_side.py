@@ -13,7 +13,8 @@ from acomp.codes import Block, CodesInfo
 
 def alone(info: CodesInfo) -> CodesInfo:
     """What holds of the codes of one of the streams."""
-    return replace(info, streams=1, channels=info.channels // info.streams)
+    # The loudness is of all channels, and is restored where they are together again.
+    return replace(info, streams=1, channels=info.channels // info.streams, loudness=None)
 
 
 def encoders_side_by_side(encoders: Sequence[StreamEncoder]) -> StreamEncoder:
