@@ -216,6 +216,8 @@ def decode_file(
             raise AudioError(
                 f"{_name(source)} ends before {span.start:g} s: there is nothing to decode"
             )
+        if stretch.written == 0 and reader.damage:
+            raise AudioError(f"nothing of {_name(source)} can be recovered: {reader.damage[0]}")
     seconds = stretch.written / decoder.sample_rate
     return Result(
         reader.info, seconds, clock.seconds, tuple(reader.damage), preparing_seconds=clock.preparing

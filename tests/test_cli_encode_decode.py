@@ -343,6 +343,14 @@ DAMAGED = {
 }
 
 
+def test_recovering_nothing_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 0.5)
+    assert_done(cli("encode", "a.wav", *NANO))
+    (tmp_path / "a.nac").write_bytes((tmp_path / "a.nac").read_bytes()[:350])
+    assert_refused(cli("decode", "a.nac", "-o", "b.wav", "--recover"), "nothing of a.nac")
+    assert not (tmp_path / "b.wav").exists()
+
+
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_audio_is_refused_or_recovered_and_told(
     cli: Cli, tmp_path: Path, name: str

@@ -133,7 +133,10 @@ def test_a_frame_in_the_middle_that_is_no_sound(tmp_path: Path) -> None:
     assert 40_000 < found.shape[1] < 48_000
 
 
-@pytest.mark.parametrize("name", ["flac", "flac in mkv", "flac in ogg", "tta", "wv"])
+WITH_CHECKSUMS = ("flac", "flac in mkv", "flac in ogg", "opus", "tta", "vorbis", "wv")
+
+
+@pytest.mark.parametrize("name", WITH_CHECKSUMS)
 def test_a_wrong_bit_of_what_has_checksums_is_told(name: str) -> None:
     data = bytearray(sound(name, 2))
     data[len(data) // 2] ^= 16

@@ -7,6 +7,7 @@ only what has to be known of it for that is read here, in steps from header to h
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Literal
 
@@ -16,6 +17,9 @@ from acomp.audio.wav import UNKNOWN_SIZE
 
 _OGG_HEADER = 27
 _MAX_OGG_PAGE = _OGG_HEADER + 255 + 255 * 255
+_MAX_OGG_STREAMS = 64
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in the other order."""
 _MAX_STEPS = 1_000_000
 _EBML_HEADER, _EBML_SEGMENT, _EBML_CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _EBML_PARTS = (
@@ -222,23 +226,48 @@ def _last_page(window: Window) -> bytes:
     return tail[max(tail.rfind(b"OggS"), 0) :]
 
 
-def ogg_links(file: IO[bytes], size: int) -> list[tuple[int, int]]:
+def ogg_links(file: IO[bytes], size: int, findings: Findings) -> list[tuple[int, int]]:
     """The files that an Ogg file was joined of, where each begins and ends (RFC 3533, section 4).
 
     The streams of one begin on its first pages; a page that begins one later begins another file.
+    What its decoder would pass over without a word is found here: pages that do not fit their
+    checksums, and ones that are missing where bytes that are no page stand.
     """
     begins, position, is_among_first = [0], 0, True
+    due: dict[bytes, int] = {}
+    """Numbers of the pages that are next, by streams."""
+    has_strays = False
     while position < size:
-        page = _at(file, position, _OGG_HEADER + 255)
+        page = _at(file, position, _MAX_OGG_PAGE)
         if not page.startswith(b"OggS") or len(page) < _OGG_HEADER:
             position = _next_page(file, position + 1, size)
+            has_strays = True
             continue
+        page = page[: _page_bytes(page)]
         is_first = bool(page[5] & 2)
         if is_first and not is_among_first:
             begins.append(position)
         is_among_first = is_first
+        stream, number = page[14:18], int.from_bytes(page[18:22], "little")
+        if has_strays and not is_first and due.get(stream, number) != number:
+            findings.lost(f"damaged: pages are missing before byte {position}")
+        elif len(page) == _page_bytes(page) and _ogg_checksum(page) != page[22:26]:
+            findings.lost(f"damaged: the page at byte {position} does not fit its checksum")
+        if len(due) < _MAX_OGG_STREAMS or stream in due:
+            due[stream] = number + 1
+        has_strays = False
         position += _page_bytes(page)
     return list(zip(begins, [*begins[1:], size], strict=True))
+
+
+def _ogg_checksum(page: bytes) -> bytes:
+    """The CRC-32 of a page without its own, most significant bit first, as RFC 3533 has it.
+
+    zlib's begins with ones, takes the least significant bit first, and is inverted.
+    """
+    content = page[:22] + bytes(4) + page[26:]
+    found = zlib.crc32(content.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return found.to_bytes(4, "big").translate(_REVERSED)
 
 
 def _page_bytes(page: bytes) -> int:

@@ -144,7 +144,7 @@ def _open_file(file: IO[bytes], findings: Findings) -> AudioReader:
     size = end_of_sound(head, os.fstat(file.fileno()).st_size)
     if not head.startswith(_OGG):
         return _open_part(Window(file, 0, size), head, findings)
-    links = ogg_links(file, size)
+    links = ogg_links(file, size, findings)
     if len(links) == 1:
         return _open_part(Window(file, 0, size), head, findings)
     parts = [partial(_open_part, Window(file, *link), head, findings) for link in links]

@@ -79,6 +79,8 @@ def resolve(name: str, channels: int = 1) -> str:
     Raises:
         CodecError: there is no such codec.
     """
+    if not isinstance(name, str):
+        raise CodecError(f"a codec is named by a text, such as 'nano', not {type(name).__name__}")
     if name == ENCODEC:
         return "encodec-48khz" if channels == 2 else "encodec-24khz"
     name = ALIASES.get(name, name)
