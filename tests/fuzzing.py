@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def flipped(rng: random.Random, data: bytes, other: bytes) -> bytes:
                 changed[at:at] = changed[at : at + size] * rng.choice((1, 2, 9))
             case 4:
                 number = rng.choice((0, 1, -1, 0x7F, 0x80, 0x7FFF, 0x8000, 1 << 31, 1 << 63))
-                order = rng.choice(("little", "big"))
+                order: Literal["little", "big"] = rng.choice(("little", "big"))
                 width = rng.choice((2, 4, 8))
                 changed[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, order)
             case 5:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def loops(_: bytes) -> None:
 
 def test_what_a_reader_does_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzzing, "CPU_SECONDS", 0.2)
-    before = fuzzing.signal.signal(fuzzing.signal.SIGPROF, fuzzing.too_slow)
+    before = signal.signal(signal.SIGPROF, fuzzing.too_slow)
     try:
         assert fault_of(refuses("it is damaged"), b"") is None
         assert "two" in (fault_of(refuses("in\ntwo lines"), b"") or "")
@@ -56,7 +57,7 @@ def test_what_a_reader_does_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         assert "RecursionError" in (fault_of(Target(recurses, [b""]), b"") or "")
         assert "took more than 0.2 s" in (fault_of(Target(loops, [b""]), b"") or "")
     finally:
-        fuzzing.signal.signal(fuzzing.signal.SIGPROF, before)
+        signal.signal(signal.SIGPROF, before)
 
 
 def test_a_reader_that_ends_its_process_is_noticed(tmp_path: Path) -> None:
