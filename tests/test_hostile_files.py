@@ -120,6 +120,16 @@ def test_an_aiff_of_more_channels_than_it_has_bytes(tmp_path: Path) -> None:
         read_audio(io.BytesIO(content[:20] + b"\x7f\x01" + content[22:]))
 
 
+def test_an_mp3_that_ends_within_what_it_tells_of_itself() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000, np.float32), 16_000, format="MP3")
+    content = file.getvalue()
+    mark = max(content.find(b"Xing"), content.find(b"Info"))
+    for end in range(mark + 4, mark + 12):
+        with pytest.raises(AcompError):
+            read_audio(io.BytesIO(content[:end]))
+
+
 def test_weights_of_a_type_that_numpy_lacks(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"w": torch.ones(4).to(torch.float8_e4m3fn)}, path)

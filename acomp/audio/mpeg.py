@@ -89,6 +89,7 @@ def _counted(frame: bytes) -> int | None:
     """The number of frames that the first one tells, without itself."""
     for mark, at, flags in ((b"Xing", 8, True), (b"Info", 8, True), (b"VBRI", 14, False)):
         found = frame.find(mark)
-        if found >= 0 and (not flags or frame[found + 7] & 1):
+        whole = found >= 0 and len(frame) >= found + at + 4
+        if whole and (not flags or frame[found + 7] & 1):
             return int.from_bytes(frame[found + at : found + at + 4])
     return None
