@@ -171,7 +171,8 @@ _ALL = (
         "1.0.0/weights_44khz_16kbps.pth",
         size=256_984_809,
     ),
-    # Revisions and sums of Hugging Face's files as several projects that pin them have them.
+    # Revisions and sums of Hugging Face's files as projects that pin them have them: several, but
+    # for SNAC 32 kHz, whose sum is from one.
     _hugging_face(
         "snac-24khz",
         "pytorch_model.bin",
