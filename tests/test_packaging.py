@@ -26,7 +26,7 @@ def test_an_editable_install_is_found_from_the_folder_above_a_clone(tmp_path: Pa
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     look = "import site, sys; site.addsitedir(sys.argv[1]); import acomp; print(acomp.__file__)"
-    found = _python("-c", look, str(site), folder=tmp_path)
+    found = _python("-S", "-c", look, str(site), folder=tmp_path)  # -S: not the tests' own acomp
     assert found.strip() == str(clone / "acomp" / "__init__.py")
 
 
