@@ -22,7 +22,7 @@ check: $(VENV)/ready
 # Hostile files for every reader, from another beginning each time; what fails is kept in build/fuzz.
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzzing.py --seconds $(FUZZ_SECONDS) --seed $$(date +%s)000
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/fuzzing.py --seconds $(FUZZ_SECONDS) --seed $$(date +%s)000
 
 CODECS := nano@1.5 nano@3 nano@6 nano@12 opus@6 opus@8 opus@12 opus@16
 

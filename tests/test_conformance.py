@@ -29,7 +29,7 @@ from acomp.engines import Engine, pick_engine
 from acomp.testing import CodecConformance
 
 # Only while it is imported: its entry points would be everybody's.
-sys.path.append(str(Path(__file__).parent / "third_party"))
+sys.path.append(str(Path(__file__).parent / "support" / "third_party"))
 from tiny_codec import HOP, SPEC, Tiny, TinyDecoder, TinyEncoder
 
 sys.path.pop()

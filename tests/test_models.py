@@ -139,7 +139,7 @@ def test_damage_is_listed_with_its_reason(cli: Cli, home: Path) -> None:
 def test_codecs_of_other_packages_are_listed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "tiny" not in facts(cli)
     monkeypatch.delitem(sys.modules, "tiny_codec", raising=False)  # of other tests
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "third_party"))
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "support" / "third_party"))
     assert listed(cli)["tiny"] == ["tiny-codec 1.0"]
     assert facts(cli)["tiny"] == {
         "kind": "codec of another package",

@@ -18,7 +18,7 @@ from acomp.formats import read_codes
 from acomp.metrics import si_sdr
 from acomp.testing import CodecConformance
 
-INSTALLED = Path(__file__).parent / "third_party"
+INSTALLED = Path(__file__).parent / "support" / "third_party"
 
 
 def acomp(folder: Path, *arguments: object) -> Run:

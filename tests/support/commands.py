@@ -17,7 +17,7 @@ import numpy as np
 
 from acomp.audio import Audio, read_audio, write_audio
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 Process = subprocess.Popen[bytes]
 
 

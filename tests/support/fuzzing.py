@@ -1,4 +1,4 @@
-"""Damaged and hostile files for every reader: `make fuzz`, or `python tests/fuzzing.py --help`.
+"""Damaged and hostile files for every reader: `make fuzz`, or this file itself (see `--help`).
 
 Each input is read within limits of time and memory, and must be read, or refused in one line by an
 `AcompError`; a file of codes alike from a file and from a pipe. What fails is kept in a folder,
