@@ -15,14 +15,12 @@ from scipy.spatial.distance import cdist
 from scipy.stats import entropy as scipy_entropy
 
 import acomp
-from acomp.analysis import (
+from acomp.analysis.codebooks import codebook_statistics, nearest_distances, projection
+from acomp.analysis.usage import (
     code_counts,
-    codebook_statistics,
     count_codes,
     entropy,
-    nearest_distances,
     perplexity,
-    projection,
     usage_statistics,
     utilisation,
 )

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 import acomp
 from acomp import demo, doctor
-from acomp.analysis import codebook_statistics
+from acomp.analysis.codebooks import codebook_statistics
 from acomp.audio import read_audio
 from acomp.formats import read_codes, write_codes
 

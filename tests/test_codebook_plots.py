@@ -21,11 +21,11 @@ from commands import ROOT, Cli, Run, assert_done, assert_refused, assert_wrong_u
 from numpy.typing import NDArray
 
 import acomp
-from acomp.analysis import Usage, code_counts, perplexity, utilisation
+from acomp.analysis.plots import plot_codebooks
+from acomp.analysis.usage import Usage, code_counts, perplexity, utilisation
 from acomp.audio import read_audio
 from acomp.errors import AcompError
 from acomp.formats import read_codes, write_codes
-from acomp.plots import plot_codebooks
 
 NANO = ("-b", "nano")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -272,7 +272,7 @@ def test_collapsed_codebooks(tmp_path: Path) -> None:
 DRAW = """
 from pathlib import Path
 import numpy as np
-from acomp.plots import plot_codebooks
+from acomp.analysis.plots import plot_codebooks
 
 plot_codebooks(Path("books.png"), "own", None, np.eye(8, 4, dtype=np.float32)[None])
 """

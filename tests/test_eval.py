@@ -28,7 +28,7 @@ from commands import (
 from hypothesis import given, strategies as st
 from results_folder import make_results
 
-from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.analysis.usage import code_counts, perplexity, utilisation
 from acomp.audio import read_audio
 from acomp.errors import AcompError
 from acomp.evaluation.results import (

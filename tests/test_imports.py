@@ -88,18 +88,24 @@ ROOMS = {
     },
     "packages": {"errors"},
     "metrics": {"errors", "audio", "engines"},
-    "analysis": {"errors", "files", "codes", "formats", "backends", "batch"},
+    "drawing": {"errors"},
+    "analysis": {
+        *{"errors", "files", "packages", "codes", "formats", "backends", "batch", "drawing"},
+    },
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
         *{"metrics", "analysis", "batch", "quiet"},
     },
     "pages": {
         *{"errors", "files", "packages", "audio", "analysis"},
-        *{"evaluation", "plots", "quiet"},
+        *{"evaluation", "drawing", "quiet"},
+    },
+    "listening": {
+        *{"errors", "files", "plain", "packages", "audio", "evaluation", "pages"},
     },
     "training": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "engines", "backends"},
-        *{"entropy", "metrics", "plots", "batch", "quiet", "signals"},
+        *{"entropy", "metrics", "drawing", "batch", "quiet", "signals"},
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""

@@ -21,10 +21,10 @@ from results_folder import FILES, make_results
 
 from acomp.audio import Audio, write_audio
 from acomp.errors import AcompError
-from acomp.evaluation.mushra import Rating, read_ratings
 from acomp.evaluation.results import Results, Row
-from acomp.pages.anchors import anchor, can_be_anchored, low_pass
-from acomp.pages.listen import write_listening_test
+from acomp.listening.anchors import anchor, can_be_anchored, low_pass
+from acomp.listening.page import write_listening_test
+from acomp.listening.ratings import Rating, read_ratings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -191,7 +191,7 @@ def test_files_are_spread_over_speech_and_other(
         read.append(file)
         return {}
 
-    monkeypatch.setattr("acomp.pages.listen._trial", trial)
+    monkeypatch.setattr("acomp.listening.page._trial", trial)
     write_listening_test(Results(results.folder, rows), results.folder / "other.html")
     assert read == ["s1", "o0", "s2", "o1", "s3", "o2"]
 

@@ -15,16 +15,8 @@ from commands import Cli, assert_done, assert_refused, assert_wrong_usage
 from scipy import stats
 
 from acomp.errors import AcompError
-from acomp.evaluation.mushra import (
-    COLUMNS,
-    Rating,
-    Score,
-    outcome,
-    read_ratings,
-    screen,
-    summarise,
-    write_scores,
-)
+from acomp.listening.ratings import COLUMNS, Rating, read_ratings
+from acomp.listening.scores import Score, outcome, screen, summarise, write_scores
 
 HEADER = ",".join(COLUMNS)
 ROW = "Ada,t1,1,talk.wav,{position},{condition},{score},10.5,2025-01-01T00:00:00.000Z"

@@ -69,12 +69,13 @@ def codebooks(
 
         acomp codebooks codes/ --plot nano.png
     """
-    from acomp.analysis import codebook_report, count_codes, save_codebooks
+    from acomp.analysis.codebooks import codebook_report, save_codebooks
+    from acomp.analysis.plots import check_plot, plot_codebooks
+    from acomp.analysis.usage import count_codes
     from acomp.backends.base import Codec
     from acomp.batch.inputs import Kind, gather
     from acomp.cli.common import codec_loader
     from acomp.formats import is_codes_name
-    from acomp.plots import check_plot, plot_codebooks
 
     if inputs and plot is None and not as_json:
         raise typer.BadParameter("files of codes are counted for --plot or --json: give one")

@@ -16,7 +16,7 @@ from acomp.cli.console import one_line, printable, say
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from acomp.evaluation.mushra import Outcome, Score
+    from acomp.listening.scores import Outcome, Score
 
 PAGE = "listen.html"
 
@@ -80,7 +80,7 @@ def listen(
         raise typer.BadParameter("--json goes with --score")
     if len(paths) != 1:
         raise typer.BadParameter("give one folder of results, or --score and files of ratings")
-    from acomp.pages.listen import write_listening_test
+    from acomp.listening.page import write_listening_test
 
     page = output or paths[0] / PAGE
     guard(page, overwrite)
@@ -98,7 +98,8 @@ def listen(
 
 
 def _score(paths: Sequence[Path], output: Path | None, as_json: bool, overwrite: bool) -> None:
-    from acomp.evaluation.mushra import outcome, read_ratings, write_scores
+    from acomp.listening.ratings import read_ratings
+    from acomp.listening.scores import outcome, write_scores
 
     found = outcome(read_ratings(paths))
     if output is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from acomp import __version__
-from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.analysis.usage import code_counts, perplexity, utilisation
 from acomp.audio import Audio, is_audio_name, open_audio, read_audio, write_audio
 from acomp.backends import load, resolve
 from acomp.backends.checkpoint import weights_size

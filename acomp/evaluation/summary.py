@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp import __version__
-from acomp.analysis import code_counts, perplexity, utilisation
+from acomp.analysis.usage import code_counts, perplexity, utilisation
 from acomp.errors import AcompError
 from acomp.evaluation.results import METRICS, Results, Row
 from acomp.formats import read_codes

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.analysis import perplexity, utilisation
+from acomp.analysis.usage import perplexity, utilisation
 from acomp.audio import Audio
-from acomp.plots import style
+from acomp.drawing import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+STYLE = FOLDER / "style.css"
+"""What all pages look like."""
+PLAYER = FOLDER / "player.js"
+"""What plays several versions of a sound in step."""
 
 
-def render(template: str, styles: Sequence[str], scripts: Sequence[str], **values: object) -> bytes:
-    """A page of UTF-8 from a template of this folder.
+def render(
+    template: Path, styles: Sequence[Path], scripts: Sequence[Path], **values: object
+) -> bytes:
+    """A page of UTF-8 from a template.
 
-    Beside `values`, which are escaped, the template has `style` and `script`, the files of this
-    folder that `styles` and `scripts` name, one after the other, and `policy`, a Content Security
-    Policy which lets nothing but these run and nothing come from a network. They belong into
+    Beside `values`, which are escaped, the template has `style` and `script`, the files that
+    `styles` and `scripts` name, one after the other, and `policy`, a Content Security Policy which
+    lets nothing but these run and nothing come from a network. They belong into
     `<meta http-equiv="Content-Security-Policy" content="{{ policy }}">`,
     `<style>{{ style }}</style>` and `<script>{{ script }}</script>` with nothing between the tags,
     because the policy holds the script's hash.
@@ -24,21 +30,21 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **value
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader(template.parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     script = _joined(scripts)
-    page = environment.get_template(template).render(
+    page = environment.get_template(template.name).render(
         style=Markup(_joined(styles)), script=Markup(script), policy=_policy(script), **values
     )
     return page.encode("utf-8")
 
 
-def _joined(names: Sequence[str]) -> str:
-    return "\n".join((FOLDER / name).read_text("utf-8") for name in names)
+def _joined(files: Sequence[Path]) -> str:
+    return "\n".join(file.read_text("utf-8") for file in files)
 
 
 def _policy(script: str) -> str:

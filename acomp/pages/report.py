@@ -19,7 +19,7 @@ from acomp.packages import PAGES, require_packages
 from acomp.pages import charts
 from acomp.pages.charts import Point
 from acomp.pages.clips import Clip, excerpt, level_matched
-from acomp.pages.rendering import render
+from acomp.pages.rendering import FOLDER, PLAYER, STYLE, render
 
 REFERENCE = "reference"
 FILES = 4
@@ -72,9 +72,9 @@ def write_report(
     usage = count_usage(results)
     summaries = summarise(results, usage)
     content = render(
-        "report.html",
-        ["style.css", "report.css"],
-        ["player.js", "report.js"],
+        FOLDER / "report.html",
+        [STYLE, FOLDER / "report.css"],
+        [PLAYER, FOLDER / "report.js"],
         name=results.folder.resolve().name,
         version=__version__,
         counts=_counts(results, results.files),

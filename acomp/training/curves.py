@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.drawing import BLUE, COLOURS, GREY, SKY, VERMILION, rendered
 from acomp.errors import TrainingError
 from acomp.files import atomic_write
-from acomp.plots import (
-    BLUE,
-    COLOURS,
-    DOTS_PER_INCH,
-    GREY,
-    SKY,
-    VERMILION,
-    house_style,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,12 +142,10 @@ def _best(metrics: Metrics) -> tuple[int, float] | None:
 
 
 def _save(picture: _Picture, path: Path) -> None:
-    content = io.BytesIO()
     metadata = {"Title": picture.title, "Description": picture.subtitle}
-    with house_style():
-        picture.draw().savefig(content, format="png", dpi=DOTS_PER_INCH, metadata=metadata)
+    content = rendered(picture.draw, "png", metadata)
     with atomic_write(path, TrainingError) as file:
-        file.write(content.getbuffer())
+        file.write(content)
 
 
 @dataclass(frozen=True)

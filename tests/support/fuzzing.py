@@ -469,8 +469,8 @@ def targets(folder: Path) -> dict[str, Target]:
     """Every reader by its name."""
     from acomp.backends.checkpoint import load_checkpoint
     from acomp.backends.specs import SPECS
-    from acomp.evaluation.mushra import COLUMNS, read_ratings
     from acomp.formats.base import info_to_dict
+    from acomp.listening.ratings import COLUMNS, read_ratings
     from acomp.plain import parse_json
 
     nano, loud = (

@@ -11,21 +11,20 @@ from typing import Any
 
 from acomp.audio import Audio
 from acomp.errors import AcompError
-from acomp.evaluation.mushra import ANCHORS, REFERENCE
 from acomp.evaluation.results import Results, spread
 from acomp.evaluation.settings import PCM
 from acomp.files import atomic_write
+from acomp.listening.anchors import anchor, can_be_anchored
+from acomp.listening.ratings import ANCHORS, REFERENCE
 from acomp.packages import PAGES, require_packages
-from acomp.pages.anchors import anchor, can_be_anchored
 from acomp.pages.clips import excerpt, level_matched
-from acomp.pages.rendering import render
+from acomp.pages.rendering import PLAYER, STYLE, render
 
 MOST_SETTINGS = 9
 """With the hidden reference and two anchors these are the 12 signals that a trial may have."""
 MOST_SECONDS = 12
 DEFAULT_FILES = 6
-STYLES = ("style.css", "listen.css")
-SCRIPTS = ("player.js", "listen.js")
+FOLDER = Path(__file__).parent
 
 
 def write_listening_test(
@@ -66,7 +65,13 @@ def write_listening_test(
     trials = [_trial(results, file, conditions, start, seconds, notes) for file in chosen]
     test = hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16]
     data = {"test": test, "trials": trials}
-    html = render("listen.html", STYLES, SCRIPTS, data=data, notes=notes)
+    html = render(
+        FOLDER / "listen.html",
+        [STYLE, FOLDER / "listen.css"],
+        [PLAYER, FOLDER / "listen.js"],
+        data=data,
+        notes=notes,
+    )
     with atomic_write(page, AcompError, replace=replace) as file_:
         file_.write(html)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, log2, log10
 from pathlib import Path
@@ -14,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.analysis import Usage, entropy, nearest_distances, perplexity, projection
+from acomp.analysis.codebooks import nearest_distances, projection
+from acomp.analysis.usage import Usage, entropy, perplexity
+from acomp.drawing import BLUE, COLOURS, GREY, LIGHTEST, ORANGE, SKY, VERMILION, rendered
 from acomp.errors import AcompError
 from acomp.files import atomic_write
 from acomp.packages import require_packages
@@ -25,14 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMS = {".png": "png", ".svg": "svg"}
-DOTS_PER_INCH = 150
 
-# Of the palette of M. Okabe and K. Ito, "Color Universal Design" (2008), which all can tell apart.
-BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#9CD0F0", "#D55E00", "#E69F00"
-GREY = "#8A8A8A"
-COLOURS, LIGHTEST = "viridis_r", 0.15
-"""From rarely to often used, ordered in lightness too; without the yellows, too near to white and
-to vermilion."""
 
 # Inches.
 WIDTH = 16.0
@@ -85,60 +77,9 @@ def plot_codebooks(
     if not np.isfinite(codebooks).all():
         raise AcompError(f"the codebooks of {codec} hold values that are not finite numbers")
     picture = _Picture(codec, fingerprint, codebooks.astype(np.float64), usage)
-    content, form = io.BytesIO(), FORMS[path.suffix.lower()]
-    metadata = {"Title": picture.title, **({"Date": None} if form == "svg" else {})}
-    with house_style():
-        figure = picture.draw()
-        figure.savefig(content, format=form, dpi=DOTS_PER_INCH, metadata=metadata)
+    content = rendered(picture.draw, FORMS[path.suffix.lower()], {"Title": picture.title})
     with atomic_write(path, AcompError, replace=replace) as file:
-        file.write(content.getbuffer())
-
-
-@contextmanager
-def style(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Matplotlib's own settings and these, whatever a matplotlibrc of the user or of the current
-    folder says.
-
-    Raises:
-        AcompError: there is one that cannot be read.
-    """
-    matplotlib = _import_matplotlib()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        # A codec's name may hold a $; the salt makes the same bytes each time.
-        matplotlib.rcParams.update(
-            {"svg.hashsalt": "acomp", "text.parse_math": False, **settings},
-        )
-        yield
-
-
-def house_style() -> AbstractContextManager[None]:
-    """The look of plots."""
-    return style(
-        {
-            "axes.axisbelow": True,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titlesize": 11,
-            "font.size": 9,
-            "legend.frameon": False,
-        }
-    )
-
-
-def _import_matplotlib() -> Any:
-    log = logging.getLogger("matplotlib")
-    before, log.disabled = log.disabled, True  # of a matplotlibrc, and where it keeps its fonts
-    try:
-        import matplotlib.figure
-    except (UnicodeDecodeError, OSError) as error:
-        raise AcompError(
-            f"matplotlib cannot read its settings, a file named matplotlibrc: mend it ({error})"
-        ) from error
-    finally:
-        log.disabled = before
-    return matplotlib
+        file.write(content)
 
 
 @dataclass(frozen=True)
