@@ -1,10 +1,11 @@
 # `make demo` and `make test` set up what they need in .venv, from the tested set of versions.
-PYTHON ?= python3.11
+# The first of these that runs here and that torch is built for; `make PYTHON=python3.12` names one.
+PYTHON ?= python3.14 python3.13 python3.12 python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check fuzz bench figures nano nano-gpu nano-lm torch-versions clean
+.PHONY: demo test check docs docs-serve fuzz bench figures nano nano-gpu nano-lm torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo --overwrite
@@ -12,12 +13,19 @@ demo: $(VENV)/small
 # Two at a time, each on one thread, whatever the machine: a worker takes up to 4 GB.
 WORKERS ?= 2
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site of docs/ and of the Python interface, into build/docs; `docs-serve` shows it as it is written.
+docs: $(VENV)/ready
+	$(BIN)/mkdocs build --quiet --strict
+
+docs-serve: $(VENV)/ready
+	$(BIN)/mkdocs serve
 
 # Hostile files for every reader, from another beginning each time; what fails is kept in build/fuzz.
 FUZZ_SECONDS ?= 600
@@ -77,26 +85,37 @@ bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/bench_entropy.py
 
 # torch first: its exact version brings the CPU build where a registry offers one.
-$(VENV)/small: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch
+TORCH_FIRST = $(BIN)/pip install --quiet -c constraints.txt --only-binary torch torch
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	    $$python -c "import ensurepip, venv" 2>/dev/null || continue; \
+	    echo "$$python -m venv $(VENV)"; \
+	    $$python -m venv --clear $(VENV) && $(TORCH_FIRST) && exit 0; \
+	    rm -rf $(VENV); \
+	done; \
+	echo "none of these makes a virtual environment with torch: $(PYTHON)" >&2; exit 1
+
+$(VENV)/small: pyproject.toml constraints.txt | $(BIN)/python
+	$(TORCH_FIRST)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[fast]"
 	touch $@
 
 # One of the packages of [eval], pesq, is built from source: this needs a C compiler.
 $(VENV)/ready: $(VENV)/small
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dac,dev,eval,fast,mimi,snac,soundstream,train]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[all,dev,docs]"
 	touch $@
 
 # The same tests beside other versions of torch: gigabytes of download, so not part of `test`.
 TORCH ?= 2.6.0 2.11.0 2.13.0 2.15.0
-torch-versions:
+torch-versions: $(BIN)/python
 	for version in $(TORCH); do \
-	    $(PYTHON) -m venv build/torch-$$version && \
+	    $(BIN)/python -m venv build/torch-$$version && \
 	    build/torch-$$version/bin/pip install --quiet torch==$$version && \
-	    build/torch-$$version/bin/pip install --quiet -e ".[dac,dev,eval,fast,mimi,snac,soundstream,train]" && \
+	    build/torch-$$version/bin/pip install --quiet -e ".[all,dev]" && \
 	    build/torch-$$version/bin/python -m pytest || exit 1; \
 	done
 
+# All but what was trained and what fuzzing found: build/nano, build/nano-gpu, build/fuzz.
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) demo dist *.egg-info
+	rm -rf build/bdist.* build/ci build/docs build/lib build/music build/speech build/torch-*

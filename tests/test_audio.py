@@ -23,6 +23,7 @@ import pytest
 import soundfile
 from commands import limited_file_size
 from hypothesis import given, settings, strategies as st
+from material import material
 
 from acomp.audio import (
     Audio,
@@ -40,7 +41,6 @@ from acomp.audio.samples import Samples
 from acomp.audio.wav import build_header
 from acomp.errors import AcompError, AudioError
 
-SHARED = Path(__file__).parents[2] / "shared" / "audio"
 WAV_SUBTYPES = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]
 OTHER_FORMS = ["FLAC", "AIFF", "CAF", "W64", "AU", "RF64", "WAVEX"]
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
@@ -155,9 +155,7 @@ def test_no_samples_and_one(tmp_path: Path, form: str, length: int) -> None:
 
 @pytest.mark.parametrize("name", ["speech_48k_mono", "speech_16k_mono", "music_48k_stereo"])
 def test_real_recordings(name: str) -> None:
-    path = SHARED / f"{name}.wav"
-    if not path.exists():
-        pytest.skip("no shared audio here")
+    path = material(f"audio/{name}.wav")
     np.testing.assert_array_equal(read_audio(path).samples, reference(path))
     with path.open("rb") as file:
         np.testing.assert_array_equal(read_audio(file).samples, reference(path))

@@ -19,7 +19,7 @@ from checkpoints import (
     lively,
     save_encodec,
 )
-from commands import ROOT
+from material import LYRA, material
 
 import acomp
 from acomp.backends.base import Codec, CodecSpec, Samples
@@ -62,10 +62,7 @@ def custom(name: str, folder: Path) -> Codec:
 
 
 def soundstream(_: Path) -> Codec:
-    weights = ROOT.parent / "shared" / "models" / "lyra-1.3.2"
-    if not weights.exists():
-        pytest.skip("Lyra's weights are not here")
-    return acomp.load("soundstream", weights=weights)
+    return acomp.load("soundstream", weights=material(LYRA))
 
 
 def snac(name: str, folder: Path) -> Codec:

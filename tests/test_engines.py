@@ -24,6 +24,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from checkpoints import SMALL, encodec_model, lively, save_encodec
 from commands import ROOT, Cli, assert_refused, environment, files_in, sound
 from hypothesis import given, settings, strategies as st
+from material import material
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -40,7 +41,6 @@ from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.metrics import log_mel_distance, si_sdr
 
 SAMPLES = ROOT / "acomp" / "samples"
-SHARED = ROOT.parent / "shared" / "audio"
 
 # Not `importorskip`, which would import OpenVINO with its telemetry.
 needs_openvino = pytest.mark.skipif(
@@ -72,12 +72,13 @@ def torch_nano() -> Codec:
 def recordings(folder: Path) -> list[acomp.Audio]:
     """What lies in a folder of real recordings."""
     files = sorted(file for file in folder.glob("*.*") if file.suffix in (".flac", ".wav"))
-    if not files:
-        pytest.skip(f"there are no recordings in {folder}")
+    assert files
     return [acomp.read_audio(file) for file in files]
 
 
-FOLDERS = pytest.mark.parametrize("folder", [SAMPLES, SHARED], ids=["samples", "shared"])
+@pytest.fixture(params=["samples", "material"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    return SAMPLES if request.param == "samples" else material("audio")
 
 
 # OpenVINO against torch, in fp32. Sums are added up in another order there, so the last bits of a
@@ -86,7 +87,6 @@ FOLDERS = pytest.mark.parametrize("folder", [SAMPLES, SHARED], ids=["samples", "
 
 
 @needs_openvino
-@FOLDERS
 def test_nano_gives_the_codes_of_torch(nano: Codec, torch_nano: Codec, folder: Path) -> None:
     agreeing = total = 0
     for audio in recordings(folder):
@@ -98,7 +98,6 @@ def test_nano_gives_the_codes_of_torch(nano: Codec, torch_nano: Codec, folder: P
 
 
 @needs_openvino
-@FOLDERS
 def test_nano_gives_the_samples_of_torch(nano: Codec, torch_nano: Codec, folder: Path) -> None:
     for audio in recordings(folder):
         codes = torch_nano.encode(audio, codebooks=16)
@@ -234,7 +233,6 @@ def skip_without_bf16(engine: str) -> None:
         pytest.skip(f"{engine} finds no bf16 on this CPU")
 
 
-@FOLDERS
 @pytest.mark.parametrize("engine", ENGINES)
 def test_bf16_sounds_like_fp32(engine: str, folder: Path) -> None:
     skip_without_bf16(engine)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from commands import ROOT
+from commands import ROOT, files_in
 
 
 def test_an_editable_install_is_found_from_the_folder_above_a_clone(tmp_path: Path) -> None:
@@ -36,3 +36,12 @@ def _python(*arguments: str, folder: Path) -> str:
     return subprocess.run(
         command, cwd=folder, env={}, check=True, capture_output=True, text=True
     ).stdout
+
+
+def test_cleaning_leaves_what_was_trained(tmp_path: Path) -> None:
+    for name in ("build/nano/run/best.safetensors", "build/ci/venv/pyvenv.cfg", "demo/a.nac"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    make = shutil.which("make") or pytest.skip("make is not installed")
+    subprocess.run([make, "-s", "-f", ROOT / "Makefile", "clean"], cwd=tmp_path, check=True)
+    assert list(files_in(tmp_path)) == ["build/nano/run/best.safetensors"]

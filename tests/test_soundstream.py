@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, Cli, assert_done, assert_refused, finish, make, sound, start
+from commands import Cli, assert_done, assert_refused, finish, make, sound, start
+from material import LYRA, material
 from numpy.typing import NDArray
 
 import acomp
@@ -21,18 +22,11 @@ from acomp.evaluation.alignment import find_delay
 
 pytest.importorskip("ai_edge_litert", reason="the extra acomp[soundstream] is not installed")
 
-SHARED = ROOT.parent / "shared"
-WEIGHTS = SHARED / "models" / "lyra-1.3.2"
-SPEECH = SHARED / "audio" / "speech_16k_mono.wav"
+WEIGHTS = material(LYRA)
 FILES = ("soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite")
 HOP = 320
 ALL = 46
 PESQ_FLOOR, STOI_FLOOR = 3.2, 0.9
-
-pytestmark = pytest.mark.skipif(
-    not all((WEIGHTS / name).is_file() for name in FILES),
-    reason="the weights of Lyra 1.3.2 are not beside the repository",
-)
 
 
 @pytest.fixture(scope="module")
@@ -166,17 +160,17 @@ def test_there_is_no_module(codec: Codec) -> None:
         _ = codec.module
 
 
-@pytest.mark.skipif(not SPEECH.is_file(), reason="shared/audio is not beside the repository")
 def test_speech_through_the_command_line(cli: Cli) -> None:
     """At 6 kbps: understood, good, and neither late nor early."""
     pytest.importorskip("pesq", reason="the extra acomp[eval] is not installed")
     pytest.importorskip("pystoi", reason="the extra acomp[eval] is not installed")
     from acomp.evaluation.metrics import pesq, stoi
 
+    speech = material("audio/speech_16k_mono.wav")
     coding = ("-b", "soundstream", "-k", 6, "--weights", WEIGHTS)
-    assert_done(cli("encode", SPEECH, *coding, "-o", "speech.nac"))
+    assert_done(cli("encode", speech, *coding, "-o", "speech.nac"))
     assert_done(cli("decode", "speech.nac", "--weights", WEIGHTS, "-o", "out.wav"))
-    reference, decoded = acomp.read_audio(SPEECH), acomp.read_audio("out.wav")
+    reference, decoded = acomp.read_audio(speech), acomp.read_audio("out.wav")
     assert (decoded.length, decoded.sample_rate) == (reference.length, reference.sample_rate)
     assert find_delay(reference, decoded) == 0
     assert pesq(reference, decoded) > PESQ_FLOOR
