@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Literal
 
 from acomp.backends import names
-from acomp.backends.catalogue import CATALOGUE, FOLDERS
+from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, PAGES, TRAINING
@@ -96,7 +96,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _torchaudio() -> str:
-    from acomp.engines.torchaudio import ensure_torchaudio
+    from acomp.torchaudio import ensure_torchaudio
 
     compiled = ensure_torchaudio()
     how = "with its compiled part" if compiled else "without its compiled part, which is not needed"
@@ -104,7 +104,7 @@ def _torchaudio() -> str:
 
 
 def _encodec() -> str:
-    from acomp.engines.torchaudio import ensure_torchaudio
+    from acomp.torchaudio import ensure_torchaudio
 
     ensure_torchaudio()
     importlib.import_module("encodec")
@@ -112,7 +112,7 @@ def _encodec() -> str:
 
 
 def _dac() -> str:
-    from acomp.engines.torchaudio import ensure_torchaudio
+    from acomp.torchaudio import ensure_torchaudio
 
     ensure_torchaudio()
     importlib.import_module("dac.model")
@@ -175,7 +175,7 @@ def _engine() -> str:
 
 
 def _weights(name: str) -> str:
-    from acomp.backends.weights import find
+    from acomp.backends.weights.cache import find
 
     path = find(name)
     if path is None:

@@ -55,7 +55,7 @@ def _check(reference: Audio, estimate: Audio) -> None:
 def _log_mel(audio: Audio) -> np.ndarray:
     import torch
 
-    from acomp.engines.torchaudio import ensure_torchaudio
+    from acomp.torchaudio import ensure_torchaudio
 
     ensure_torchaudio()
     from torchaudio.transforms import MelSpectrogram

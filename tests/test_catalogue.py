@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from acomp.backends import BUILT_IN, CUSTOM
-from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
+from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.errors import WeightsError
 
 PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
@@ -67,7 +67,7 @@ def test_unknown_name_lists_those_like_it_or_all() -> None:
 
 def test_neither_catalogue_nor_cache_import_torch_or_requests() -> None:
     code = (
-        "import sys, acomp.backends.catalogue, acomp.backends.weights\n"
+        "import sys, acomp.backends.weights.catalogue, acomp.backends.weights.cache\n"
         "assert not {'torch', 'requests', 'safetensors'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,7 +23,7 @@ from material import LYRA, material
 
 import acomp
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.checkpoint import save_weights
+from acomp.backends.weights.checkpoint import save_weights
 from acomp.codes import Block, Codes, CodesInfo, empty_block
 from acomp.engines import Engine, pick_engine
 from acomp.testing import CodecConformance
@@ -68,7 +68,7 @@ def soundstream(_: Path) -> Codec:
 def snac(name: str, folder: Path) -> Codec:
     from snac_models import SMALL as SNACS, lively as lively_snac, spec_of
 
-    from acomp.backends.snac import load_shape
+    from acomp.backends.snac.codec import load_shape
 
     path = folder / "pytorch_model.bin"
     torch.save(lively_snac(SNACS[name]).state_dict(), path)
@@ -86,20 +86,22 @@ def tiny(_: Path | None = None) -> Codec:
     return Tiny(SPEC, None)
 
 
-ENCODEC_BLOCKS = {"encodec.BLOCK_FRAMES": 10, "encodec.LSTM_FRAMES": 25}
+ENCODEC_BLOCKS = {"encodec.codec.BLOCK_FRAMES": 10, "encodec.codec.LSTM_FRAMES": 25}
 CASES = {
-    "nano": Case(lambda _: acomp.load("nano", engine="torch"), 60, {"nano.BLOCK_FRAMES": 25}),
+    "nano": Case(lambda _: acomp.load("nano", engine="torch"), 60, {"nano.codec.BLOCK_FRAMES": 25}),
     "nano on openvino": Case(
         lambda _: acomp.load("nano", engine="openvino"),
         60,
-        {"nano.BLOCK_FRAMES": 25},
+        {"nano.codec.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
-    "nano-2": Case(lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.BLOCK_FRAMES": 25}),
+    "nano-2": Case(
+        lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.codec.BLOCK_FRAMES": 25}
+    ),
     "nano-2 on openvino": Case(
         lambda _: acomp.load("nano-2", engine="openvino"),
         60,
-        {"nano.BLOCK_FRAMES": 25},
+        {"nano.codec.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
     "encodec-24khz": Case(partial(encodec, "encodec-24khz"), 60, ENCODEC_BLOCKS),

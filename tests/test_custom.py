@@ -21,11 +21,11 @@ from safetensors.torch import save_file
 import acomp
 from acomp.audio import read_audio
 from acomp.backends.base import Codec, Decoder
-from acomp.backends.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape, shape_from
 from acomp.backends.specs import SPECS
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.codes import Codes, split
-from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()
 HAS_DAC = find_spec("dac") is not None
@@ -78,10 +78,10 @@ def codec(request: pytest.FixtureRequest, file: Path) -> Codec:
 @pytest.fixture(autouse=True)
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a short sound has several."""
-    monkeypatch.setattr("acomp.backends.dac.SAMPLE_BLOCK", 7)
-    monkeypatch.setattr("acomp.backends.dac.LATENT_BLOCK", 20)
-    monkeypatch.setattr("acomp.backends.encodec.BLOCK_FRAMES", 25)
-    monkeypatch.setattr("acomp.backends.encodec.LSTM_FRAMES", 40)
+    monkeypatch.setattr("acomp.backends.dac.codec.SAMPLE_BLOCK", 7)
+    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.encodec.codec.BLOCK_FRAMES", 25)
+    monkeypatch.setattr("acomp.backends.encodec.codec.LSTM_FRAMES", 40)
 
 
 def noise(codec: Codec, length: int) -> acomp.Audio:

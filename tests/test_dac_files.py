@@ -31,17 +31,17 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import acomp
 from acomp.audio.loudness import LoudnessMeter
 from acomp.backends.base import Codec
-from acomp.backends.dac import Dac, Unpadded
+from acomp.backends.dac.codec import Dac, Unpadded
 from acomp.backends.shapes import DacShape
 from acomp.backends.specs import SPECS
 from acomp.codes import Block, Codes, CodesInfo
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import AudioError, CodecError, FormatError
 from acomp.formats import Reading, create_codes, read_codes, write_codes
 from acomp.formats.dac import _MODELS
 from acomp.formats.pickled import MAX_OPCODES
 from acomp.lengths import CHUNK_MARGINS, natural_length
 from acomp.pipeline import Span, decode_file, encode_file
+from acomp.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()
 pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
@@ -177,7 +177,7 @@ def test_odd_strides(tmp_path: Path) -> None:
 def test_long_chunks_are_decoded_in_blocks(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acomp.backends.dac.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 20)
     path, expected = pair.file(0.7, 2, 0.5)
     assert (read_codes(path, codec=pair.codec.spec).info.chunk or 0) > 100
     out = tmp_path / "out.wav"

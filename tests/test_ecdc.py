@@ -34,10 +34,10 @@ from torch import nn
 import acomp
 from acomp.backends.base import Codec
 from acomp.codes import Block, Codes, CodesInfo, Segments
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.entropy import official
 from acomp.errors import FormatError, WeightsError
 from acomp.formats import create_codes, ecdc, open_codes, read_codes, write_codes
+from acomp.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()
 compress_module = import_module("encodec.compress")

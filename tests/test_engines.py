@@ -30,15 +30,15 @@ from torch import nn
 
 import acomp
 from acomp.backends.base import Codec, Decoder, Encoder
-from acomp.backends.checkpoint import save_weights
-from acomp.backends.nano import BUILT_IN
-from acomp.backends.seanet import Upsampler
+from acomp.backends.nano.codec import BUILT_IN
+from acomp.backends.shared.seanet import Upsampler
+from acomp.backends.weights.checkpoint import save_weights
 from acomp.codes import Codes, join, split
 from acomp.engines import Engine, Input, pick_engine
 from acomp.engines.rewriting import SplitNorm, TransposedConv, fold_weight_norm, without_transposed
 from acomp.engines.torch import TorchEngine, steady_linear
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.metrics import log_mel_distance, si_sdr
+from acomp.torchaudio import ensure_torchaudio
 
 SAMPLES = ROOT / "acomp" / "samples"
 
@@ -133,9 +133,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a short sound has several."""
-    monkeypatch.setattr("acomp.backends.dac.SAMPLE_BLOCK", 7)
-    monkeypatch.setattr("acomp.backends.dac.LATENT_BLOCK", 20)
-    monkeypatch.setattr("acomp.backends.encodec.BLOCK_FRAMES", 25)
+    monkeypatch.setattr("acomp.backends.dac.codec.SAMPLE_BLOCK", 7)
+    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.encodec.codec.BLOCK_FRAMES", 25)
 
 
 def noise(codec: Codec, length: int) -> acomp.Audio:

@@ -295,7 +295,7 @@ def test_what_ails_a_setting_is_said_once(cli: Cli, audio: Path, tmp_path: Path)
 
 
 def test_a_checkpoint_is_a_setting(cli: Cli, audio: Path, tmp_path: Path) -> None:
-    weights = Path(str(files("acomp") / "backends" / "nano.safetensors"))
+    weights = Path(str(files("acomp") / "backends" / "nano" / "nano.safetensors"))
     (tmp_path / "runs").mkdir()
     shutil.copy(weights, tmp_path / "runs" / "best.safetensors")
     settings = ("-c", "nano@6", "-c", "nano@6:runs/best.safetensors")

@@ -17,7 +17,7 @@ from commands import ROOT, limited_file_size, sound
 
 from acomp import files
 from acomp.audio import read_audio, write_audio
-from acomp.backends import weights
+from acomp.backends.weights import cache as weights
 from acomp.errors import AcompError, AudioError, ExistsError, FormatError
 from acomp.files import atomic_write, cache_folder, remove_leftovers
 

@@ -59,7 +59,7 @@ def test_documented_commands_with_encodec(
 def published(monkeypatch: pytest.MonkeyPatch, encodec_24khz: Path, encodec_48khz: Path) -> None:
     """Random weights in the place of EnCodec's published ones."""
     files = {"encodec-24khz": encodec_24khz, "encodec-48khz": encodec_48khz}
-    monkeypatch.setattr("acomp.backends.weights.fetch", lambda name, *_: files[name])
+    monkeypatch.setattr("acomp.backends.weights.cache.fetch", lambda name, *_: files[name])
 
 
 @pytest.mark.usefixtures("published")

@@ -20,7 +20,7 @@ from fuzzing import Target, fault_of, small_language_model, some_codes, table_ro
 from safetensors.torch import save_file
 
 from acomp.audio import read_audio
-from acomp.backends.checkpoint import load_arrays, load_checkpoint
+from acomp.backends.weights.checkpoint import load_arrays, load_checkpoint
 from acomp.entropy import loading
 from acomp.errors import AcompError, FormatError, WeightsError
 from acomp.evaluation.results import read_rows

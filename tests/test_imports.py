@@ -79,15 +79,16 @@ ROOMS = {
     "signals": set(),
     "batch": {"errors", "files"},
     "quiet": set(),
+    "torchaudio": set(),
     "engines": {"errors", "files", "quiet"},
     "formats": {"errors", "files", "plain", "codes", "lengths", "entropy", "bare", "tensors"},
-    "entropy": {"errors", "files", "plain", "codes", "engines", "backends"},
+    "entropy": {"errors", "files", "plain", "codes", "engines", "backends", "torchaudio"},
     "backends": {
         *{"errors", "plain", "values", "files", "codes", "lengths", "audio", "engines"},
-        *{"bare", "tensors", "quiet"},
+        *{"bare", "tensors", "quiet", "torchaudio"},
     },
     "packages": {"errors"},
-    "metrics": {"errors", "audio", "engines"},
+    "metrics": {"errors", "audio", "torchaudio"},
     "drawing": {"errors"},
     "analysis": {
         *{"errors", "files", "packages", "codes", "formats", "backends", "batch", "drawing"},
@@ -105,7 +106,7 @@ ROOMS = {
     },
     "training": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "engines", "backends"},
-        *{"entropy", "metrics", "drawing", "batch", "quiet", "signals"},
+        *{"entropy", "metrics", "drawing", "batch", "quiet", "signals", "torchaudio"},
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""

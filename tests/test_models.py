@@ -18,10 +18,11 @@ from commands import ROOT, Cli, assert_done, assert_refused, make_home
 from weights_server import WeightsServer, serving
 
 import acomp
-from acomp.backends import ALIASES, BUILT_IN, CUSTOM, weights
+from acomp.backends import ALIASES, BUILT_IN, CUSTOM
 from acomp.backends.base import CodecSpec
-from acomp.backends.catalogue import CATALOGUE, FOLDERS, lookup
 from acomp.backends.specs import SPECS
+from acomp.backends.weights import cache as weights
+from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, lookup
 from acomp.errors import CodecError, WeightsError
 
 BODY = b"weights" * 100

@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 
 import acomp
 from acomp.backends.base import Codec
-from acomp.backends.catalogue import lookup
-from acomp.backends.nano import SHAPES, NanoShape
-from acomp.backends.nano_network import Network, overlap_add
+from acomp.backends.nano.codec import SHAPES, NanoShape
+from acomp.backends.nano.network import Network, overlap_add
+from acomp.backends.weights.catalogue import lookup
 from acomp.metrics import log_mel_distance, si_sdr
 
 SAMPLES = Path(acomp.__file__).parent / "samples"
-WEIGHTS = Path(acomp.__file__).parent / "backends" / "nano.safetensors"
+WEIGHTS = Path(acomp.__file__).parent / "backends" / "nano" / "nano.safetensors"
 
 
 @pytest.fixture(scope="module", params=SHAPES)

@@ -70,7 +70,7 @@ def prepare(folder: Path) -> None:
     damaged[len(damaged) // 2] ^= 1
     (folder / "damaged.nac").write_bytes(damaged)
     (folder / "runs" / "voice").mkdir(parents=True)
-    weights = Path(acomp.__file__).parent / "backends" / "nano.safetensors"
+    weights = Path(acomp.__file__).parent / "backends" / "nano" / "nano.safetensors"
     shutil.copy(weights, folder / "runs" / "voice" / "best.safetensors")
     make_results(folder / "results", 0.5)
 

@@ -25,7 +25,7 @@ from torch.nn.functional import avg_pool1d, normalize
 import acomp
 from acomp.backends.base import Decoder, Encoder
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK
-from acomp.backends.snac import SHAPES, Snac, load_shape, unfold
+from acomp.backends.snac.codec import SHAPES, Snac, load_shape, unfold
 from acomp.backends.specs import SPECS
 from acomp.backends.tokens import fold
 from acomp.codes import Block, split
@@ -44,8 +44,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model = lively(shape)
     torch.save(model.state_dict(), path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("acomp.backends.snac.SAMPLE_BLOCK", 8)
-        patch.setattr("acomp.backends.snac.LATENT_BLOCK", 16)
+        patch.setattr("acomp.backends.snac.codec.SAMPLE_BLOCK", 8)
+        patch.setattr("acomp.backends.snac.codec.LATENT_BLOCK", 16)
         yield model, load_shape(spec_of(shape), shape, path, pick_engine("torch"))
 
 
@@ -197,8 +197,8 @@ def test_shapes_and_specs_are_the_published_ones(
     name: str, millions: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The numbers of parameters are those of the models' pages."""
-    monkeypatch.setattr("acomp.backends.snac.SAMPLE_BLOCK", SAMPLE_BLOCK)
-    monkeypatch.setattr("acomp.backends.snac.LATENT_BLOCK", LATENT_BLOCK)
+    monkeypatch.setattr("acomp.backends.snac.codec.SAMPLE_BLOCK", SAMPLE_BLOCK)
+    monkeypatch.setattr("acomp.backends.snac.codec.LATENT_BLOCK", LATENT_BLOCK)
     spec, shape = SPECS[name], SHAPES[name]
     with torch.device("meta"):
         model: Any = shape.build()

@@ -10,7 +10,7 @@ import pytest
 
 USE = """
 import torch
-from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.torchaudio import ensure_torchaudio
 compiled = ensure_torchaudio()
 import torchaudio
 assert ensure_torchaudio() == compiled  # a second time changes nothing
@@ -53,7 +53,7 @@ def test_without_the_compiled_part_it_loads_in_its_no_extension_mode(
 ) -> None:
     folder = fake_torchaudio(tmp_path, f"raise {error}('another CUDA')")
     result = python(
-        "from acomp.engines.torchaudio import ensure_torchaudio; print(ensure_torchaudio())", folder
+        "from acomp.torchaudio import ensure_torchaudio; print(ensure_torchaudio())", folder
     )
     assert result.stdout.strip() == "False", result.stderr
 
@@ -63,7 +63,7 @@ def test_one_that_loads_is_left_alone(tmp_path: Path) -> None:
         tmp_path, "_IS_TORCHAUDIO_EXT_AVAILABLE = True\nfail_if_no_align = lambda f: f\nmine = 1"
     )
     result = python(
-        "from acomp.engines.torchaudio import ensure_torchaudio; print(ensure_torchaudio())\n"
+        "from acomp.torchaudio import ensure_torchaudio; print(ensure_torchaudio())\n"
         "import torchaudio._extension; print(torchaudio._extension.mine)",
         folder,
     )
@@ -73,7 +73,7 @@ def test_one_that_loads_is_left_alone(tmp_path: Path) -> None:
 def test_one_that_is_not_installed_is_an_import_error(tmp_path: Path) -> None:
     result = python(
         "sys.modules['torchaudio'] = None\n"
-        "from acomp.engines.torchaudio import ensure_torchaudio; ensure_torchaudio()",
+        "from acomp.torchaudio import ensure_torchaudio; ensure_torchaudio()",
         tmp_path,
     )
     assert "ModuleNotFoundError" in result.stderr

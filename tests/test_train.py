@@ -33,10 +33,10 @@ from safetensors.torch import load_file
 
 import acomp
 from acomp.backends.custom import shape_of
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import AcompError, TrainingError
 from acomp.files import sole_user
 from acomp.metrics import log_mel_distance
+from acomp.torchaudio import ensure_torchaudio
 from acomp.training.config import Config, merge, parse, recipe, write_yaml
 from acomp.training.loop import CodecLoop
 from acomp.training.record import read_metrics, read_rows

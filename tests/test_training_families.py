@@ -102,7 +102,7 @@ def test_nano_codes_as_the_codec() -> None:
 
 
 def test_weights_go_out_as_they_came_in(tmp_path: Path) -> None:
-    from acomp.backends.checkpoint import save_weights
+    from acomp.backends.weights.checkpoint import save_weights
 
     trainee, _ = build(settings())
     path = tmp_path / "same.safetensors"
@@ -112,7 +112,7 @@ def test_weights_go_out_as_they_came_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", IN_TIME)
 def test_encodec_learns_and_its_weights_hold_what_it_learnt(name: str, tmp_path: Path) -> None:
-    from acomp.backends.checkpoint import save_weights
+    from acomp.backends.weights.checkpoint import save_weights
 
     shape = SMALL[name]
     assert isinstance(shape, EncodecShape)

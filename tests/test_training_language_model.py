@@ -13,7 +13,7 @@ from commands import Cli, assert_done, assert_refused, finish, make, start
 from test_train import compared, write
 
 import acomp
-from acomp.backends.checkpoint import save_weights
+from acomp.backends.weights.checkpoint import save_weights
 from acomp.entropy.cascade import CascadeShape
 from acomp.training.language_model import CascadeNetwork
 from acomp.training.record import read_metrics

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import TrainingError
+from acomp.torchaudio import ensure_torchaudio
 from acomp.training.balancer import Balancer
 from acomp.training.discriminators import (
     NAMES,

@@ -26,10 +26,10 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 from weights_server import Fault, WeightsServer, serving
 
-from acomp.backends import catalogue, checkpoint, download, weights
-from acomp.backends.catalogue import Weights
-from acomp.backends.checkpoint import fingerprint, load_checkpoint
-from acomp.backends.download import DownloadError
+from acomp.backends.weights import cache as weights, catalogue, checkpoint, download
+from acomp.backends.weights.catalogue import Weights
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.weights.download import DownloadError
 from acomp.cli.models import app
 from acomp.errors import WeightsError
 from acomp.files import cache_folder
@@ -305,7 +305,7 @@ def test_full_disk_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def other_process(server: WeightsServer) -> subprocess.Popen[str]:
     """A process that fetches `toy`, and is about to take the lock or has it."""
     code = (
-        "from acomp.backends import catalogue, checkpoint, download, weights\n"
+        "from acomp.backends.weights import cache as weights, catalogue, checkpoint, download\n"
         f"toy = catalogue.Weights('toy', 'toy.th', '', '', {server.url!r}, sha256={SUM!r})\n"
         "catalogue.CATALOGUE['toy'] = toy\n"
         "from filelock import FileLock\n"
@@ -512,7 +512,7 @@ def test_damaged_marks_are_as_good_as_none(marks: bytes) -> None:
 
 
 def test_nano_ships_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(weights.__file__).with_name("nano.safetensors")
+    path = Path(weights.__file__).parents[1] / "nano" / "nano.safetensors"
     assert weights.status("nano").path in (path, None)
     entry = replace(catalogue.CATALOGUE["nano"], file="nothing.safetensors")
     monkeypatch.setitem(catalogue.CATALOGUE, "nano", entry)

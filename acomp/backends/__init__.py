@@ -30,27 +30,27 @@ CUSTOM = "custom"
 """A codec of one's own, whose file of weights says what it is; nothing is published of it."""
 
 BUILT_IN = {
-    "encodec-24khz": "acomp.backends.encodec",
-    "encodec-48khz": "acomp.backends.encodec",
-    "dac-16khz": "acomp.backends.dac",
-    "dac-24khz": "acomp.backends.dac",
-    "dac-44khz": "acomp.backends.dac",
-    "dac-44khz-16kbps": "acomp.backends.dac",
-    "mimi": "acomp.backends.mimi",
-    "nano": "acomp.backends.nano",
-    "nano-2": "acomp.backends.nano",
-    "snac-24khz": "acomp.backends.snac",
-    "snac-32khz": "acomp.backends.snac",
-    "snac-44khz": "acomp.backends.snac",
-    "soundstream": "acomp.backends.soundstream",
+    "encodec-24khz": "acomp.backends.encodec.codec",
+    "encodec-48khz": "acomp.backends.encodec.codec",
+    "dac-16khz": "acomp.backends.dac.codec",
+    "dac-24khz": "acomp.backends.dac.codec",
+    "dac-44khz": "acomp.backends.dac.codec",
+    "dac-44khz-16kbps": "acomp.backends.dac.codec",
+    "mimi": "acomp.backends.mimi.codec",
+    "nano": "acomp.backends.nano.codec",
+    "nano-2": "acomp.backends.nano.codec",
+    "snac-24khz": "acomp.backends.snac.codec",
+    "snac-32khz": "acomp.backends.snac.codec",
+    "snac-44khz": "acomp.backends.snac.codec",
+    "soundstream": "acomp.backends.soundstream.codec",
     CUSTOM: "acomp.backends.custom",
 }
 """Each codec's module; its function `load(name, weights, engine)` takes a file of weights."""
 
 PACKAGES = {
-    "acomp.backends.dac": ("dac", "dac"),
-    "acomp.backends.snac": ("snac", "snac"),
-    "acomp.backends.soundstream": ("ai_edge_litert", "soundstream"),
+    "acomp.backends.dac.codec": ("dac", "dac"),
+    "acomp.backends.snac.codec": ("snac", "snac"),
+    "acomp.backends.soundstream.codec": ("ai_edge_litert", "soundstream"),
 }
 """The package that only an extra brings and a codec's module needs, and that extra."""
 
@@ -152,7 +152,7 @@ def check_packages(name: str) -> None:
 
 
 def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine) -> Codec:
-    from acomp.backends.weights import fetch
+    from acomp.backends.weights.cache import fetch
 
     if name == CUSTOM and weights is None:
         raise CodecError(f"{CUSTOM} is a codec of your own: give its file of weights (--weights)")

@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 
 from acomp.backends.base import Codec
-from acomp.backends.checkpoint import load_checkpoint
 from acomp.backends.shapes import DacShape, Shape
+from acomp.backends.weights.checkpoint import load_checkpoint
 from acomp.engines import Engine
 from acomp.errors import CodecError, WeightsError
 
@@ -23,7 +23,7 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
         CodecError: a package is missing.
     """
     shape = shape_of(weights)
-    family = import_module(f"acomp.backends.{shape.family}")
+    family = import_module(f"acomp.backends.{shape.family}.codec")
     codec: Codec = family.load_shape(shape.spec(name), shape, weights, engine)
     return codec
 

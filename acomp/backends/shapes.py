@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from acomp.backends.base import CodecSpec
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError
 from acomp.plain import brief
 from acomp.quiet import quiet
+from acomp.torchaudio import ensure_torchaudio
 
 if TYPE_CHECKING:
     from torch import nn

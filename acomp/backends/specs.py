@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acomp.backends.base import CodecSpec
-from acomp.backends.nano import SPEC as NANO, SPEC_2 as NANO_2
+from acomp.backends.nano.codec import SPEC as NANO, SPEC_2 as NANO_2
 from acomp.backends.shapes import SHAPES
 
 # DAC's models are published for one bandwidth each; the others are what its quantiser dropout was

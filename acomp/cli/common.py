@@ -241,8 +241,8 @@ def fetched(name: str) -> Path | None:
         WeightsError: they are neither here nor to be had.
     """
     from acomp.backends import check_packages
-    from acomp.backends.catalogue import CATALOGUE, FOLDERS
-    from acomp.backends.weights import fetch
+    from acomp.backends.weights.cache import fetch
+    from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS
     from acomp.cli.models import download_bar
 
     if name not in CATALOGUE and name not in FOLDERS:

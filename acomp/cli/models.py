@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.backends import ALIASES, ENCODEC, check_packages, resolve, third_party, weights
-from acomp.backends.catalogue import CATALOGUE, FOLDERS, Weights, lookup
-from acomp.backends.download import Progress
+from acomp.backends import ALIASES, ENCODEC, check_packages, resolve, third_party
+from acomp.backends.weights import cache as weights
+from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, Weights, lookup
+from acomp.backends.weights.download import Progress
 from acomp.cli.console import Command, Group, one_line, printable, say, settings, with_settings
 from acomp.errors import CodecError, WeightsError, did_you_mean
 from acomp.files import cache_folder

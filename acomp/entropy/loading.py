@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from acomp.backends.catalogue import CATALOGUE
-from acomp.backends.checkpoint import (
+from acomp.backends.weights.cache import fetch
+from acomp.backends.weights.catalogue import CATALOGUE
+from acomp.backends.weights.checkpoint import (
     SHAPE_KEY,
     fingerprint,
     load_arrays,
     load_checkpoint,
     weights_size,
 )
-from acomp.backends.weights import fetch
 from acomp.codes import CodesInfo
 from acomp.entropy.base import LanguageModel
 from acomp.entropy.cascade import FAMILY, Cascade, CascadeShape

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.checkpoint import load_weights
 from acomp.backends.specs import SPECS
-from acomp.backends.weights import fetch
-from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.backends.weights.cache import fetch
+from acomp.backends.weights.checkpoint import load_weights
 from acomp.entropy.encodec import CONTEXT_SECONDS, LAYERS, WIDTH
 from acomp.errors import FormatError, WeightsError
+from acomp.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()
 

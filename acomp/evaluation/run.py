@@ -16,7 +16,7 @@ from acomp import __version__
 from acomp.analysis.usage import code_counts, perplexity, utilisation
 from acomp.audio import Audio, is_audio_name, open_audio, read_audio, write_audio
 from acomp.backends import load, resolve
-from acomp.backends.checkpoint import weights_size
+from acomp.backends.weights.checkpoint import weights_size
 from acomp.batch.inputs import Kind, gather
 from acomp.batch.processes import as_error, each
 from acomp.errors import AcompError, AudioError

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import TrainingError
 from acomp.quiet import quiet
+from acomp.torchaudio import ensure_torchaudio
 
 PERIODS = (2, 3, 5, 7, 11)
 ENCODEC_WINDOWS = (2048, 1024, 512, 256, 128)

@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import TrainingError
 from acomp.quiet import quiet
+from acomp.torchaudio import ensure_torchaudio
 
 SCALES = {64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}
 """Window length in samples and number of mel bands, as in DAC (https://arxiv.org/abs/2306.06546),

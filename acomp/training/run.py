@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from acomp.backends.base import CodecSpec
-from acomp.backends.checkpoint import Described, save_weights
+from acomp.backends.weights.checkpoint import Described, save_weights
 from acomp.errors import DivergenceError, TrainingError
 from acomp.files import reason_of, sole_user
 from acomp.training import checkpoints

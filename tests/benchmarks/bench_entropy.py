@@ -26,9 +26,9 @@ import torch
 import acomp
 from acomp.audio import is_audio_name
 from acomp.codes import Codes, CodesInfo
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.entropy.official import OfficialDecoder, OfficialEncoder
 from acomp.formats import read_codes, write_codes
+from acomp.torchaudio import ensure_torchaudio
 
 CODEC, CODEBOOKS, FRAME_RATE = "encodec-24khz", 8, 75
 OFFICIAL_SECONDS, LENGTHS, ROUNDS = 5, (10, 60), 3

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 import acomp
-from acomp.backends import nano
+from acomp.backends.nano import codec as nano
 from acomp.evaluation.metrics import measure
 
 KBPS = 6

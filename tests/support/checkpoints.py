@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from acomp.backends.checkpoint import save_weights
 from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape
-from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.backends.weights.checkpoint import save_weights
 from acomp.entropy.cascade import CascadeShape
+from acomp.torchaudio import ensure_torchaudio
 from acomp.training.language_model import CascadeNetwork
 
 SMALL: dict[str, Shape] = {

@@ -467,8 +467,8 @@ def table_rows() -> bytes:
 
 def targets(folder: Path) -> dict[str, Target]:
     """Every reader by its name."""
-    from acomp.backends.checkpoint import load_checkpoint
     from acomp.backends.specs import SPECS
+    from acomp.backends.weights.checkpoint import load_checkpoint
     from acomp.formats.base import info_to_dict
     from acomp.listening.ratings import COLUMNS, read_ratings
     from acomp.plain import parse_json

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from acomp.engines.torchaudio import ensure_torchaudio
+from acomp.torchaudio import ensure_torchaudio
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,

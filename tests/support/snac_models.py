@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from acomp.backends.base import CodecSpec
-from acomp.backends.snac import SnacShape
+from acomp.backends.snac.codec import SnacShape
 
 SMALL = {
     "plain": SnacShape(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acomp.backends.checkpoint import load_weights
-from acomp.backends.weights import fetch
+from acomp.backends.weights.cache import fetch
+from acomp.backends.weights.checkpoint import load_weights
 
 if TYPE_CHECKING:
     from acomp.backends.shapes import Shape
@@ -33,7 +33,7 @@ def build(config: Config) -> tuple[Trainee, Shape | None]:
 
 
 def _nano(config: Config) -> Trainee:
-    from acomp.backends.nano_network import Network
+    from acomp.backends.nano.network import Network
     from acomp.training.families.nano import NanoTrainee
 
     network = Network()

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from acomp.backends.checkpoint import save_weights
-from acomp.backends.nano import SCALE
+from acomp.backends.nano.codec import SCALE
+from acomp.backends.weights.checkpoint import save_weights
 
 SHORTEST = 16
 """Rows of fewer numbers stay float16, as do vectors."""

@@ -1,4 +1,4 @@
-"""nano's second generation as it is trained: `acomp.backends.nano_network` runs what comes out.
+"""nano's second generation as it is trained: `acomp.backends.nano.network` runs what comes out.
 
 The tensors have the same names there. Here nothing waits for the CPU, so that a whole training step
 can be captured as a CUDA graph, and nothing is done for results not to depend on the batch.
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.nano import MEMORY, SECOND, NanoShape
-from acomp.backends.nano_network import BAND_WEIGHT, LEVELLING, _constants
+from acomp.backends.nano.codec import MEMORY, SECOND, NanoShape
+from acomp.backends.nano.network import BAND_WEIGHT, LEVELLING, _constants
 
 DECAY = 0.99
 """Of the moving averages that codebooks follow by."""

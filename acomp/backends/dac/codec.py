@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder
-from acomp.backends.checkpoint import load_module
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, SHAPES, DacShape, Shape
 from acomp.backends.specs import SPECS
+from acomp.backends.weights.checkpoint import load_module
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.apart import apart, apart_to_load

@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.checkpoint import fingerprint, load_checkpoint
-from acomp.backends.nano import FIRST, MEMORY, SCALE, NanoShape
+from acomp.backends.nano.codec import FIRST, MEMORY, SCALE, NanoShape
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
 from acomp.engines.apart import apart_to_load
 from acomp.engines.torch import SteadyLinear, steady_linear
 from acomp.errors import WeightsError

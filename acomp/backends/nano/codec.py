@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from acomp.backends.base import Codec, CodecSpec, Samples
-from acomp.backends.checkpoint import fingerprint, load_arrays
+from acomp.backends.weights.checkpoint import fingerprint, load_arrays
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.once import once
@@ -27,7 +27,7 @@ from acomp.engines.once import once
 if TYPE_CHECKING:
     from torch import nn
 
-    from acomp.backends.nano_network import Network
+    from acomp.backends.nano.network import Network
 
 BUILT_IN = Path(__file__).with_name("nano.safetensors")
 
@@ -126,7 +126,7 @@ def _codebooks(state: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
 
 
 def _network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
-    from acomp.backends.nano_network import load_network
+    from acomp.backends.nano.network import load_network
 
     return load_network(shape, weights)
 
@@ -163,7 +163,7 @@ class Nano(Codec):
     def _quantiser(self, codebooks: int) -> Runner:
         if self._in_numpy:
             return NumpySearch(self._books[:codebooks])
-        from acomp.backends.rvq import Search
+        from acomp.backends.shared.quantisers import Search
 
         books = self.module.codebooks[:codebooks]
         return self._prepare(
@@ -208,7 +208,7 @@ class Functions:
 
 
 def _step(network: Callable[[], Network], name: str) -> nn.Module:
-    from acomp.backends.nano_network import Step
+    from acomp.backends.nano.network import Step
 
     return Step(network(), name)
 

@@ -21,7 +21,8 @@ class Weights:
     """The codec that the weights belong to, for example `encodec-24khz`, and where they are not
     all of it, or its language model's, what they are of it."""
     file: str
-    """Name of the file in acomp's cache, and in the official package's; may lie in a folder."""
+    """Name of the file in acomp's cache, and in the official package's; may lie in a folder. Of
+    weights that ship with acomp, the place below `acomp/backends`."""
     licence: str
     """With `(code)` behind it where it is that of the code; for the weights see `page`."""
     page: str
@@ -108,7 +109,7 @@ def _lyra(part: str, file: str, *, sha256: str, size: int) -> Weights:
 _ALL = (
     Weights(
         name="nano",
-        file="nano.safetensors",
+        file="nano/nano.safetensors",
         licence="MIT",
         page="ships with acomp",
         size=10_824_672,
@@ -116,7 +117,7 @@ _ALL = (
     ),
     Weights(
         name="nano-lm",
-        file="nano_lm.safetensors",
+        file="nano/nano_lm.safetensors",
         licence="MIT",
         page="ships with acomp",
         size=5_915_376,
@@ -124,7 +125,7 @@ _ALL = (
     ),
     Weights(
         name="nano-2",
-        file="nano_2.safetensors",
+        file="nano/nano_2.safetensors",
         licence="MIT",
         page="ships with acomp",
         size=9_280_600,
@@ -132,7 +133,7 @@ _ALL = (
     ),
     Weights(
         name="nano-2-lm",
-        file="nano_2_lm.safetensors",
+        file="nano/nano_2_lm.safetensors",
         licence="MIT",
         page="ships with acomp",
         size=6_234_864,

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.base import Codec, Samples
-from acomp.backends.checkpoint import fingerprint, load_checkpoint
-from acomp.backends.mimi_network import (
+from acomp.backends.mimi.network import (
     SplitBooks,
     SplitDequantiser,
     SplitQuantiser,
@@ -37,15 +36,16 @@ from acomp.backends.mimi_network import (
     past_of,
     run_end,
 )
-from acomp.backends.mimi_shape import SPEC, STRIDE, MimiShape, read_config
-from acomp.backends.seanet import AsConvolutions, AsProducts, Stack
+from acomp.backends.mimi.shape import SPEC, STRIDE, MimiShape, read_config
+from acomp.backends.shared.seanet import AsConvolutions, AsProducts, Stack
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.apart import apart, apart_to_load
 from acomp.engines.once import once
 from acomp.engines.torch import TorchEngine
-from acomp.engines.torchaudio import ensure_torchaudio
 from acomp.errors import CodecError, WeightsError
+from acomp.torchaudio import ensure_torchaudio
 
 TRANSFORMER_FRAMES = 128
 """Frames that a transformer takes at a time, at most."""

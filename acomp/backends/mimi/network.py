@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends import seanet
-from acomp.backends.mimi_shape import (
+from acomp.backends.mimi.shape import (
     END_KERNEL,
     KERNEL,
     NORM_EPSILON,
@@ -29,8 +28,9 @@ from acomp.backends.mimi_shape import (
     STRIDE,
     MimiShape,
 )
-from acomp.backends.rvq import Quantiser
-from acomp.backends.seanet import Conv, Stack, Upsampler
+from acomp.backends.shared import seanet
+from acomp.backends.shared.quantisers import Quantiser
+from acomp.backends.shared.seanet import Conv, Stack, Upsampler
 from acomp.engines.torch import steady_linear
 from acomp.errors import WeightsError
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from acomp.backends.catalogue import FOLDERS, Weights, lookup
-from acomp.backends.checkpoint import MAX_SIZE, load_checkpoint
-from acomp.backends.download import DownloadError, Progress, download
+from acomp.backends.weights.catalogue import FOLDERS, Weights, lookup
+from acomp.backends.weights.checkpoint import MAX_SIZE, load_checkpoint
+from acomp.backends.weights.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
 from acomp.files import atomic_write, cache_folder, expanded, reason_of
 from acomp.plain import MAX_TEXT, NotPlainError, parse_json, read_small
@@ -164,7 +164,7 @@ def _no_progress(_done: int, _total: int | None) -> None:
 def _own_path(weights: Weights) -> Path:
     """Where acomp itself keeps the file."""
     if weights.url is None:
-        return Path(__file__).with_name(weights.file)
+        return Path(__file__).parents[1] / weights.file
     return cache_folder() / weights.file
 
 

@@ -1,0 +1,1 @@
+"""nano: 16 kHz, built in, with its weights (docs/nano.md)."""

@@ -1,0 +1,1 @@
+"""What several codec families share: streams, quantisers, and layers that run over streams."""
