@@ -13,6 +13,7 @@ import acomp
 from acomp.backends.base import Codec
 from acomp.backends.nano.codec import SHAPES, NanoShape
 from acomp.backends.nano.network import Network, overlap_add
+from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.catalogue import lookup
 from acomp.metrics import log_mel_distance, si_sdr
 
@@ -38,7 +39,8 @@ def speech() -> acomp.Audio:
 def test_weights_ship_with_the_package_and_are_small(shape: NanoShape) -> None:
     weights = lookup(shape.spec.name)
     assert weights.url is None
-    assert WEIGHTS.with_name(weights.file).stat().st_size <= 12_000_000
+    size = fetch(weights.name).stat().st_size
+    assert size <= 12_000_000
 
 
 @pytest.mark.parametrize("bandwidth", [1.5, 3, 6, 12])
@@ -121,7 +123,7 @@ def test_codebooks(codec: Codec) -> None:
 def test_its_own_checkpoint_loads_and_another_is_refused(codec: Codec, tmp_path: Path) -> None:
     path = tmp_path / "copy.safetensors"
     name = codec.spec.name
-    path.write_bytes(WEIGHTS.with_name(lookup(name).file).read_bytes())
+    path.write_bytes(fetch(name).read_bytes())
     assert acomp.load(name, weights=path).fingerprint == codec.fingerprint
     save_file({"encoder.first.weight": torch.zeros(3, 3)}, path)
     with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {name}"):
@@ -139,4 +141,4 @@ def test_scales_are_one_for_each_row(tmp_path: Path) -> None:
 def test_one_generation_refuses_the_weights_of_the_other(codec: Codec) -> None:
     (other,) = SHAPES.keys() - {codec.spec.name}
     with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {other}$"):
-        acomp.load(other, weights=WEIGHTS.with_name(lookup(codec.spec.name).file))
+        acomp.load(other, weights=fetch(codec.spec.name))
