@@ -22,10 +22,10 @@ check: $(VENV)/ready
 
 # The site of docs/ and of the Python interface, into build/docs; `docs-serve` shows it as it is written.
 docs: $(VENV)/ready
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 docs-serve: $(VENV)/ready
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # Hostile files for every reader, from another beginning each time; what fails is kept in build/fuzz.
 FUZZ_SECONDS ?= 600
