@@ -264,6 +264,38 @@ def _place(temporary: Path, path: Path) -> None:
             raise
 
 
+def append(path: Path, data: bytes, error: type[AcompError]) -> None:
+    """Append all of `data` to a file, or nothing, as part of a line would be no line.
+
+    Raises:
+        AcompError: as `error`, the file cannot be written.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            rest = memoryview(data)
+            try:
+                while rest:  # a disk that is nearly full takes a part
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as failure:
+        raise error(f"cannot write {path}: {reason_of(failure)}") from failure
+
+
+def make_folder(folder: Path, error: type[AcompError]) -> None:
+    """Make a folder, and those that it is in, unless it is there.
+
+    Raises:
+        AcompError: as `error`, it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise error(f"cannot make the folder {folder}: {reason_of(failure)}") from failure
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk.
 

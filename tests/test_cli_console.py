@@ -21,7 +21,7 @@ from test_imports import imported
 from acomp import pipeline
 from acomp.batch.outputs import Job
 from acomp.cli import app, models
-from acomp.cli.common import what_was_done
+from acomp.cli.batches import what_was_done
 from acomp.cli.console import one_line, only_our_warnings, printable, settings, with_settings
 from acomp.engines.base import preparing
 from acomp.errors import AcompWarning
@@ -163,7 +163,7 @@ def test_warnings_of_other_packages_are_for_debugging(
         warnings.warn("of acomp\x1b", AcompWarning, stacklevel=1)
         return encode(*arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("acomp.coding_jobs.encode_file", noisy)
+    monkeypatch.setattr("acomp.pipeline.jobs.encode_file", noisy)
     plain = cli("encode", speech, *NANO, "-o", "a.nac").err
     assert "of a package" not in plain
     assert "warning: of acomp\\x1b\n" in plain

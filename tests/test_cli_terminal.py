@@ -13,7 +13,7 @@ from commands import make, start
 
 from acomp.audio.pcm import FORMATS, Pcm
 from acomp.audio.wav import build_header
-from acomp.cli.common import progress_state
+from acomp.cli.progress import progress_state
 
 TORCH = ("--engine", "torch")
 NANO = ("-b", "nano", *TORCH)

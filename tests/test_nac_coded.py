@@ -26,7 +26,7 @@ from acomp.codes import Codes, CodesInfo, Segments, split
 from acomp.entropy.cascade import CascadeShape
 from acomp.errors import FormatError, WeightsError
 from acomp.formats import convert, create_codes, describe, open_codes, read_codes
-from acomp.formats.nac_layout import CODED, CONTINUES, LAST, Header, Index
+from acomp.formats.nac.layout import CODED, CONTINUES, LAST, Header, Index
 
 TINY = {"embedding": 2, "width": 4, "hidden": 4, "narrow": 2, "dilations": (1,)}
 SIZES = (2, 3, 16, 1000, 1024)

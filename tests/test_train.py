@@ -37,11 +37,12 @@ from acomp.errors import AcompError, TrainingError
 from acomp.files import sole_user
 from acomp.metrics import log_mel_distance
 from acomp.torchaudio import ensure_torchaudio
+from acomp.training.codec_loop import CodecLoop
 from acomp.training.config import Config, merge, parse, recipe, write_yaml
-from acomp.training.loop import CodecLoop
+from acomp.training.data.sources import Collection
+from acomp.training.launching import launch, make_fabric
 from acomp.training.record import read_metrics, read_rows
-from acomp.training.run import find_audio, launch, make_fabric, open_session, train
-from acomp.training.segments import Collection
+from acomp.training.run import find_audio, open_session, train
 
 SHORT: dict[str, Any] = {
     "batch": 2,

@@ -22,8 +22,8 @@ from PIL import Image
 from acomp.audio import read_audio
 from acomp.audio.samples import Samples
 from acomp.errors import AcompError, TrainingError
-from acomp.training.curves import plot_losses, plot_metrics
 from acomp.training.record import Record, read_metrics, read_rows, write_samples
+from acomp.training.record.curves import plot_losses, plot_metrics
 
 RATE = 24_000
 ODD = [0.1 + 0.2, math.pi, 1e-300, -0.0, 5e-324, 1.7976931348623157e308, math.nan, math.inf]
@@ -348,7 +348,7 @@ def test_samples_that_cannot_be_written(tmp_path: Path) -> None:
         write_samples(folder, RATE, originals, {"nano@6": originals})
     assert files_of(folder) == before
     with pytest.raises(TrainingError, match="cannot make the folder"):
-        write_samples(tmp_path / "a" / "b", RATE, originals, {})
+        write_samples(folder / "1-original.wav" / "b", RATE, originals, {})
 
 
 # TensorBoard

@@ -20,21 +20,11 @@ from sounds import sound
 import acomp
 from acomp.audio import Audio, read_audio, resample
 from acomp.errors import TrainingError
-from acomp.training.segments import (
-    AHEAD,
-    Collection,
-    Found,
-    Prefetch,
-    Segments,
-    Source,
-    Stretch,
-    cut,
-    held_out,
-    look,
-    parse_source,
-    probe,
-    scan,
-)
+from acomp.training.data.drawing import Segments, held_out
+from acomp.training.data.prefetch import AHEAD, Prefetch
+from acomp.training.data.reading import cut, look, probe
+from acomp.training.data.scan import scan
+from acomp.training.data.sources import Collection, Found, Source, Stretch, parse_source
 
 RATE = 8000
 SAMPLES = Path(acomp.__file__).parent / "samples"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from acomp.batch.inputs import PIPE, Input, Inputs
 from acomp.errors import AcompError, ExistsError
-from acomp.files import is_stream, reason_of
+from acomp.files import is_stream
 
 
 class UsageError(AcompError):
@@ -214,16 +214,3 @@ class Guard:
                     continue
                 self._identities[status.st_dev, status.st_ino] = name
         return self._identities
-
-
-def make_folder_for(target: str) -> None:
-    """Make the folder that an output goes to.
-
-    Raises:
-        AcompError: it cannot be made.
-    """
-    folder = Path(target).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AcompError(f"cannot make the folder {folder}: {reason_of(error)}") from error

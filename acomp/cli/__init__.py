@@ -28,7 +28,6 @@ from acomp.cli import (
     report,
     train,
 )
-from acomp.cli.common import show_error
 from acomp.cli.console import (
     RUNNING,
     Command,
@@ -37,6 +36,7 @@ from acomp.cli.console import (
     Quiet,
     only_our_warnings,
     settings,
+    show_error,
     with_settings,
 )
 from acomp.errors import AcompError

@@ -1,4 +1,4 @@
-"""Work on many files, as the commands show it: its options, progress, errors and the summary."""
+"""Work on many files, as the commands show it: progress, errors and the summary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -16,55 +16,16 @@ from acomp.batch.outputs import Existing, Guard, Job, UsageError
 from acomp.batch.processes import each
 from acomp.batch.walk import counted
 from acomp.batch.watching import Progress, Watching
-from acomp.cli.common import fetched, progress_bar, show_error
-from acomp.cli.console import FILES, RUNNING, say, shows_bars
+from acomp.cli.codecs import fetched
+from acomp.cli.console import say, show_error
+from acomp.cli.progress import files_bar, progress_bar
 from acomp.errors import AcompError, ExistsError
+
+if TYPE_CHECKING:
+    from acomp.pipeline import Result
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="Replace outputs that exist; never an input.", rich_help_panel=FILES
-    ),
-]
-SkipExisting = Annotated[
-    bool,
-    typer.Option(
-        "--skip-existing",
-        help="Leave outputs that exist, and do the others.",
-        rich_help_panel=FILES,
-    ),
-]
-KeepSuffix = Annotated[
-    bool,
-    typer.Option(
-        "--keep-suffix",
-        help="Keep the input's suffix in the name: a.mp3.nac.",
-        rich_help_panel=FILES,
-    ),
-]
-KeepTree = Annotated[
-    bool,
-    typer.Option(
-        "--keep-tree",
-        help="Below --output-dir, keep the folders that the inputs do not have in common.",
-        rich_help_panel=FILES,
-    ),
-]
-Jobs = Annotated[
-    int,
-    typer.Option(
-        "--jobs",
-        "-j",
-        metavar="N",
-        min=1,
-        max=256,
-        help="Processes that work side by side.",
-        rich_help_panel=RUNNING,
-    ),
-]
 
 
 def policy(overwrite: bool, skip_existing: bool = False) -> Existing:
@@ -163,7 +124,10 @@ def _outcomes(
         with closing(each(due, partial(start, _watching(due)))) as outcomes:
             yield outcomes
         return
-    with _bar(len(due)) as advance, closing(each(due, partial(start, None), processes)) as outcomes:
+    with (
+        files_bar(len(due)) as advance,
+        closing(each(due, partial(start, None), processes)) as outcomes,
+    ):
         yield (advance(outcome) for outcome in outcomes)
 
 
@@ -210,24 +174,22 @@ def _watching(due: Sequence[Job]) -> Watching:
     return Watching(fetched, follow)
 
 
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[T], T]]:
-    """A bar of the files done on a terminal; nothing in a pipe."""
-    from rich import progress
-    from rich.console import Console
+WORTH_SAYING = 0.5
+"""Seconds of preparing networks that are told: compiling takes more, reading what an earlier run
+has compiled takes less."""
 
-    console = Console(stderr=True)
-    columns = (
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
+
+def what_was_done(job: Job, result: Result) -> str:
+    """The beginning of the line about a file that was encoded or decoded."""
+    info = result.info
+    rate = f"{info.bandwidth / info.streams:.3g} kbps"
+    if info.streams > 1:
+        rate = f"{info.streams} x {rate}"
+    speed = result.audio_seconds / max(result.codec_seconds, 1e-9)
+    line = (
+        f"{job.source} -> {job.target}: {info.codec}, {rate}, "
+        f"{result.audio_seconds:.2f} s at {speed:.1f} times real time"
     )
-    hidden = not shows_bars()
-    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("", total=total)
-
-        def advance(outcome: T) -> T:
-            bar.advance(task)
-            return outcome
-
-        yield advance
+    if result.preparing_seconds >= WORTH_SAYING:
+        line += f" after {result.preparing_seconds:.1f} s of preparing the networks"
+    return line

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.cli.common import Engine
 from acomp.cli.console import shows_bars
+from acomp.cli.options import Engine
 
 if TYPE_CHECKING:
     from rich.table import Table

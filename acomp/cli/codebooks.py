@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from acomp.batch.inputs import stream_or_path
-from acomp.cli.batches import Failures, Overwrite, guard
-from acomp.cli.common import Device, Weights, codec_names
+from acomp.cli.batches import Failures, guard
 from acomp.cli.console import say
+from acomp.cli.options import Device, Overwrite, Weights, codec_names
 
 
 def codebooks(
@@ -74,7 +74,7 @@ def codebooks(
     from acomp.analysis.usage import count_codes
     from acomp.backends.base import Codec
     from acomp.batch.inputs import Kind, gather
-    from acomp.cli.common import codec_loader
+    from acomp.cli.codecs import codec_loader
     from acomp.formats import is_codes_name
 
     if inputs and plot is None and not as_json:

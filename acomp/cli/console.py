@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Annotated, Any, TextIO, TypeVar, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from acomp.errors import AcompWarning
+from acomp.errors import AcompError, AcompWarning
 
 # The groups of options in the help pages.
 FILES = "Input and output"
@@ -116,6 +117,13 @@ def say(text: str, *, error: bool = False) -> None:
     """A line about what was done, on standard error or output; nothing with --quiet."""
     if not settings.quiet:
         print(one_line(text), file=sys.stderr if error else sys.stdout)
+
+
+def show_error(error: AcompError) -> None:
+    """One line on stderr; with --debug the traceback before it."""
+    if settings.debug:
+        traceback.print_exception(error)
+    print(one_line(f"error: {error}"), file=sys.stderr)
 
 
 def shows_bars() -> bool:

@@ -7,16 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from acomp.batch.inputs import PIPE, stream_or_path
-from acomp.cli.batches import Overwrite, guard
-from acomp.cli.common import (
-    Entropy,
-    LanguageModel,
-    MadeBy,
-    Weights,
-    refuse_terminal,
-    spec_of,
-)
+from acomp.cli.batches import guard
+from acomp.cli.codecs import spec_of
 from acomp.cli.console import FILES
+from acomp.cli.options import Entropy, LanguageModel, MadeBy, Overwrite, Weights, refuse_terminal
 
 
 def convert(

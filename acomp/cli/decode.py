@@ -8,31 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acomp.cli.batches import (
+from acomp.cli.batches import policy, run_all, usage, what_was_done
+from acomp.cli.codecs import spec_of
+from acomp.cli.console import FILES, one_line
+from acomp.cli.options import (
+    Device,
+    Engine,
     Jobs,
     KeepSuffix,
     KeepTree,
-    Overwrite,
-    SkipExisting,
-    policy,
-    run_all,
-    usage,
-)
-from acomp.cli.common import (
-    Device,
-    Engine,
     LanguageModel,
     MadeBy,
     Output,
     OutputDir,
+    Overwrite,
     Precision,
+    SkipExisting,
     Weights,
     refuse_terminal,
-    spec_of,
     usage_of,
-    what_was_done,
 )
-from acomp.cli.console import FILES, one_line
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
@@ -124,9 +119,9 @@ def decode(
     from acomp.audio import is_writable_name, parse_format
     from acomp.batch.inputs import Kind, gather
     from acomp.batch.outputs import Outputs, plan, split_output
-    from acomp.coding_jobs import Decoding, Running
     from acomp.formats import Reading, is_codes_name
     from acomp.pipeline import Sound, Span
+    from acomp.pipeline.jobs import Decoding, Running
 
     names = [*([] if embedding_file is None else [embedding_file]), *(inputs or [])]
     if output_file is not None:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from acomp.cli.batches import Overwrite, guard
+from acomp.cli.batches import guard
 from acomp.cli.console import printable
+from acomp.cli.options import Overwrite
 from acomp.errors import AcompError
+from acomp.files import make_folder
 
 
 def demo(
@@ -27,10 +29,7 @@ def demo(
 
     for path in demonstration.outputs(output_dir):
         guard(path, overwrite)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AcompError(f"cannot make the folder {output_dir}: {error.strerror}") from error
+    make_folder(output_dir, AcompError)
     columns = ("sample", "kbps", ".nac", ".txt", "true", "PCM/", "enc", "dec", "SI-SDR", "mel")
     table = Table(*columns, title="nano, the built-in codec")
     for column in table.columns[1:]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from acomp.cli.common import AsJson
 from acomp.cli.console import one_line
+from acomp.cli.options import AsJson
 from acomp.errors import AcompError
 
 if TYPE_CHECKING:

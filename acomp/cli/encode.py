@@ -9,32 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acomp.batch.inputs import PIPE
-from acomp.cli.batches import (
-    Jobs,
-    KeepSuffix,
-    KeepTree,
-    Overwrite,
-    SkipExisting,
-    guard,
-    policy,
-    run_all,
-    usage,
-)
-from acomp.cli.common import (
+from acomp.cli.batches import guard, policy, run_all, usage, what_was_done
+from acomp.cli.console import CODEC, FILES
+from acomp.cli.options import (
     Backend,
     Device,
     Engine,
     Entropy,
+    Jobs,
+    KeepSuffix,
+    KeepTree,
     LanguageModel,
     Output,
     OutputDir,
+    Overwrite,
     Precision,
+    SkipExisting,
     Weights,
     refuse_terminal,
     usage_of,
-    what_was_done,
 )
-from acomp.cli.console import CODEC, FILES
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
@@ -145,9 +139,9 @@ def encode(
     from acomp.backends import resolve
     from acomp.batch.inputs import Kind, gather
     from acomp.batch.outputs import Outputs, plan, split_output
-    from acomp.coding_jobs import Encoding, Running
     from acomp.formats import Writing, is_codes_name
     from acomp.pipeline import Coding
+    from acomp.pipeline.jobs import Encoding, Running
 
     names = [*([] if input_file is None else [input_file]), *(inputs or [])]
     if embedding_file is not None:

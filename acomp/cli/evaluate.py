@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acomp.cli.common import Device, Engine, Precision, fetched, show_error
-from acomp.cli.console import one_line, settings as asked_of_all, shows_bars
+from acomp.cli.codecs import fetched
+from acomp.cli.console import one_line, settings as asked_of_all, show_error, shows_bars
+from acomp.cli.options import Device, Engine, Precision
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, require_packages
 

@@ -10,8 +10,9 @@ import typer
 
 from acomp.batch.inputs import PIPE, stream_or_path
 from acomp.cli.batches import Failures
-from acomp.cli.common import MadeBy, Weights, spec_of
+from acomp.cli.codecs import spec_of
 from acomp.cli.console import FILES, one_line
+from acomp.cli.options import MadeBy, Weights
 from acomp.errors import AcompError
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.cli.batches import Overwrite, guard
+from acomp.cli.batches import guard
 from acomp.cli.console import one_line, printable, say
+from acomp.cli.options import Overwrite
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from acomp.cli.batches import Overwrite, guard
+from acomp.cli.batches import guard
 from acomp.cli.console import say
+from acomp.cli.options import Overwrite
 
 
 def report(

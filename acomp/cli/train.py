@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import typer
 
-from acomp.cli.common import codec_names
 from acomp.cli.console import one_line, printable, say, settings, shows_bars
+from acomp.cli.options import codec_names
 from acomp.errors import AcompError
 from acomp.packages import TRAINING, require_packages
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from acomp.training.config import Config
-    from acomp.training.run import Outcome
+    from acomp.training.session import Outcome
 
 
 def train(
@@ -121,7 +121,8 @@ def train(
         _check(settled)
         return
     from acomp.training import checkpoints
-    from acomp.training.run import CHECKPOINTS, train as run
+    from acomp.training.run import train as run
+    from acomp.training.session import CHECKPOINTS
 
     try:
         outcome = run(settled, output, resume=resume, make_display=Display)
@@ -142,7 +143,7 @@ def _settled(
     options.
     """
     from acomp.training.config import language_model_recipe, merge, parse, read_yaml, recipe
-    from acomp.training.segments import parse_source
+    from acomp.training.data.sources import parse_source
 
     own = {} if file is None else read_yaml(file)
     name = backend or own.get("backend") or ("custom" if "shape" in own else None)
@@ -198,8 +199,8 @@ def _check(config: Config) -> None:
     """
     from rich.console import Console
 
+    from acomp.training.data.reading import probe
     from acomp.training.run import find_audio
-    from acomp.training.segments import probe
 
     with _counting("looking") as progress:
         collection = find_audio(config.data, progress)
@@ -262,7 +263,7 @@ def _report(folder: Path, outcome: Outcome) -> None:
     Raises:
         Interrupted: before its end.
     """
-    from acomp.training.run import BEST
+    from acomp.training.session import BEST
 
     if outcome.interrupted and not outcome.step:
         print("interrupted before the first step; nothing is kept", file=sys.stderr)

@@ -14,7 +14,7 @@ from acomp.entropy.base import CONTEXT_FRAMES
 from acomp.errors import FormatError
 from acomp.formats.base import block_frames
 from acomp.formats.bits import pack, unpack
-from acomp.formats.nac_layout import CODED, CONTINUES, CRC, PACKED, Header, Layout
+from acomp.formats.nac.layout import CODED, CONTINUES, CRC, PACKED, Header, Layout
 
 if TYPE_CHECKING:
     from acomp.entropy.coding import BlockCoder

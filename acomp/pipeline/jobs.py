@@ -11,10 +11,11 @@ from acomp import backends
 from acomp.audio import Pcm
 from acomp.backends.base import Codec
 from acomp.batch.inputs import PIPE, stream_or_path
-from acomp.batch.outputs import Job, make_folder_for
+from acomp.batch.outputs import Job
 from acomp.batch.watching import Watching
 from acomp.codes import CodesInfo
-from acomp.errors import WeightsError
+from acomp.errors import AcompError, WeightsError
+from acomp.files import make_folder
 from acomp.formats import Reading, Writing
 from acomp.pipeline import Coding, Result, Sound, Span, decode_file, encode_file
 
@@ -64,7 +65,7 @@ class Encoding:
 
         def encode(job: Job) -> Result:
             if job.makes_folder:
-                make_folder_for(job.target)
+                make_folder(Path(job.target).parent, AcompError)
             with watching.follow(job) as progress:
                 return encode_file(
                     lambda channels: load_named(backends.resolve(self.backend, channels)),
@@ -114,7 +115,7 @@ class Decoding:
 
         def decode(job: Job) -> Result:
             if job.makes_folder:
-                make_folder_for(job.target)
+                make_folder(Path(job.target).parent, AcompError)
             with watching.follow(job) as progress:
                 return decode_file(
                     codec_for,

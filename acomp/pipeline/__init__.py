@@ -1,0 +1,13 @@
+"""From file to file: audio to codes and codes to audio, in blocks.
+
+    source -> AudioReader -> Encoder -> CodesWriter -> target
+    source -> CodesReader -> Decoder -> AudioWriter -> target
+
+Memory does not grow with the length of the audio, and a target is whole or not there.
+"""
+
+from acomp.pipeline.decoding import decode_file
+from acomp.pipeline.encoding import encode_file
+from acomp.pipeline.settings import Coding, Progress, Result, Sound, Span
+
+__all__ = ["Coding", "Progress", "Result", "Sound", "Span", "decode_file", "encode_file"]

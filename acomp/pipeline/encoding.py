@@ -1,0 +1,123 @@
+"""One audio file to one file of codes, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+from acomp.audio import AudioReader, AudioWriter, Pcm, fitting_rate, open_audio
+from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder
+from acomp.codes import Block
+from acomp.errors import AudioError
+from acomp.formats import Writing, writing_codes
+from acomp.pipeline.clock import Clock
+from acomp.pipeline.level import Level
+from acomp.pipeline.names import name_of, naming
+from acomp.pipeline.settings import Coding, Progress, Result, Source, Target
+
+BLOCK_VALUES = 1 << 22
+"""Samples of all channels that are read at a time, at most: rates and channels can be many."""
+
+
+def encode_file(
+    codec_for: Callable[[int], Codec],
+    source: Source,
+    target: Target,
+    coding: Coding | None = None,
+    writing: Writing | None = None,
+    *,
+    raw: Pcm | None = None,
+    recover: bool = False,
+    check: Target | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Encode one audio file into a file of codes.
+
+    Args:
+        codec_for: gives the codec for a number of channels to code.
+        source: a path, or a stream that need not be seekable.
+        target: a path, whose suffix names the form, or a stream.
+        coding: what is coded of it.
+        writing: how the codes are written.
+        raw: what the source holds, where it is PCM without a header.
+        recover: take what can be read of damaged audio; warnings say what is lost.
+        check: where to write the decoded codes as audio, to listen to.
+        progress: told how far it is.
+
+    Raises:
+        AcompError: its message says what is wrong; the target is left as it was.
+    """
+    coding, writing = coding or Coding(), writing or Writing()
+    with naming(source), ExitStack() as files:
+        reader = files.enter_context(open_audio(source, raw=raw, recover=recover))
+        if reader.length == 0:
+            raise AudioError(f"{name_of(source)} holds no samples: there is nothing to encode")
+        codec = codec_for(_coded_channels(reader, coding.channels))
+        info = codec.info(
+            reader,
+            bandwidth=coding.bandwidth,
+            codebooks=coding.codebooks,
+            channels=coding.channels,
+        )
+        writer = files.enter_context(writing_codes(target, info, writing))
+        encoder = Encoder(codec, info, measure=writer.wants_loudness)
+        listener = None
+        if check is not None:
+            rate = fitting_rate(check, info.source_rate)
+            decoder = Decoder(codec, info, rate, measure=writer.wants_loudness)
+            layout = (decoder.sample_rate, info.channels)
+            audio = files.enter_context(AudioWriter(check, *layout, replace=writing.replace))
+            level = files.enter_context(Level(decoder)) if writer.wants_loudness else None
+            listener = _Listener(decoder, audio, level)
+        clock = Clock()
+        for block in _encoded(encoder, reader, clock, progress):
+            clock.own(writer.write, block)
+            if listener is not None:
+                listener.write(block)
+        clock.own(writer.finish, encoder.length, encoder.loudness)
+        if listener is not None:
+            listener.finish(encoder.length, encoder.loudness)
+    seconds = encoder.length / info.source_rate
+    return Result(info, seconds, clock.seconds, preparing_seconds=clock.preparing)
+
+
+class _Listener:
+    """Decodes the codes that a writer gets, to listen to: the sound that decoding its file gives.
+
+    `level` is where the sound waits, where that form keeps a loudness.
+    """
+
+    def __init__(self, decoder: Decoder, audio: AudioWriter, level: Level | None) -> None:
+        self._decoder = decoder
+        self._audio = audio
+        self._level = level
+
+    def write(self, block: Block) -> None:
+        (self._level or self._audio).write(self._decoder.push(block))
+
+    def finish(self, length: int, loudness: tuple[float, ...] | None = None) -> None:
+        rest = self._decoder.finish(length, loudness)
+        (self._level or self._audio).write(rest)
+        if self._level is not None:
+            self._level.pass_on(self._audio)
+
+
+def _coded_channels(reader: AudioReader, channels: str) -> int:
+    """The number of channels by which the alias `encodec` chooses: where each is coded alone, 1."""
+    if channels == "each":
+        return 1
+    return CHANNELS.get(channels) or reader.channels
+
+
+def _encoded(
+    encoder: Encoder, reader: AudioReader, clock: Clock, progress: Progress | None
+) -> Iterator[Block]:
+    rate = reader.sample_rate
+    total = reader.length and reader.length / rate
+    if progress is not None:
+        progress(0, total)
+    for samples in reader.blocks(min(BLOCK_SECONDS * rate, BLOCK_VALUES // reader.channels)):
+        yield clock(encoder.push, samples)
+        if progress is not None:
+            progress(encoder.length / rate, total)
+    yield clock(encoder.finish)
