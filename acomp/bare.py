@@ -7,13 +7,13 @@ Arrays and tensors (`Codec.codes`) and files (`.npy`, `.npz`, `.pt`) come throug
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.codes import Codes, CodesInfo, Segments, as_codes
+from acomp.codecs import CodecSpec
+from acomp.codes import Codes, Segments, as_codes, info_of
 from acomp.errors import CodecError
 from acomp.lengths import natural_length
 
@@ -21,42 +21,6 @@ Array = NDArray[Any]
 
 MAX_SEGMENTS = 1 << 20
 """Segments in an array, each of which becomes an object of its own: twelve days at 1 s each."""
-
-
-class CodecFacts(Protocol):
-    """As much of a codec as codes need that do not say it; a `CodecSpec` is one."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    @property
-    def channels(self) -> int: ...
-
-    @property
-    def codebooks(self) -> int: ...
-
-    @property
-    def codebook_size(self) -> int: ...
-
-    @property
-    def hop_length(self) -> int: ...
-
-    @property
-    def stereo_streams(self) -> bool: ...
-
-    @property
-    def unit(self) -> int: ...
-
-    @property
-    def segment_frames(self) -> int | None: ...
-
-    @property
-    def levels(self) -> tuple[int, ...]: ...
-
-    def codebooks_for(self, bandwidth: float | None, codebooks: int | None) -> int: ...
 
 
 def parts_of(array: Array) -> list[Array]:
@@ -94,7 +58,7 @@ def three_axes(array: Array) -> Array:
 
 
 def codes_from(
-    codec: CodecFacts,
+    codec: CodecSpec,
     parts: Sequence[Array],
     *,
     gains: Array | None = None,
@@ -125,23 +89,19 @@ def codes_from(
     if len({part.shape[:2] for part in parts}) > 1:
         raise CodecError("the segments differ in their number of codebooks")
     data = _checked(codec, np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0])
-    info = CodesInfo(
-        codec=codec.name,
-        sample_rate=codec.sample_rate,
+    info = info_of(
+        codec,
         channels=2 if codec.channels == 2 else len(data),
-        streams=len(data),
         codebooks=data.shape[1],
-        codebook_size=codec.codebook_size,
-        hop_length=codec.hop_length,
-        source_rate=codec.sample_rate if source_rate is None else source_rate,
+        source_rate=source_rate,
         fingerprint=fingerprint,
     )
     frames = data.shape[2]
     if segment is None:
-        return Codes(info, data, natural_length(info, frames))
+        return Codes(info, data, natural_length(info, frames, spec=codec))
     counts = [part.shape[2] for part in parts] if len(parts) > 1 else _cut(frames, segment)
     segments = _segments(codec, counts, gains)
-    length = natural_length(info, frames, len(counts), max(counts), counts[-1])
+    length = natural_length(info, frames, len(counts), max(counts), counts[-1], codec)
     return Codes(info, data, length, segments)
 
 
@@ -149,7 +109,7 @@ def _no_codes(shape: tuple[int, ...]) -> CodecError:
     return CodecError(f"codes of {shape} hold not one code: there is nothing to decode")
 
 
-def _checked(codec: CodecFacts, array: Array) -> NDArray[np.uint16]:
+def _checked(codec: CodecSpec, array: Array) -> NDArray[np.uint16]:
     """`[streams, codebooks, frames]`, seen to be what the codec's own codes could be."""
     streams, codebooks, frames = array.shape
     most = 2 if codec.stereo_streams else 1
@@ -179,8 +139,8 @@ def _checked(codec: CodecFacts, array: Array) -> NDArray[np.uint16]:
     return np.ascontiguousarray(as_codes(array))
 
 
-def _check_codebooks(codec: CodecFacts, codebooks: int, frames: int) -> None:
-    offered = list(accumulate(codec.levels)) or list(range(1, codec.codebooks + 1))
+def _check_codebooks(codec: CodecSpec, codebooks: int, frames: int) -> None:
+    offered = codec.codebook_counts
     if codebooks in offered:
         return
     if frames in offered:
@@ -196,7 +156,7 @@ def _cut(frames: int, segment: int) -> list[int]:
     return [segment] * whole + [last] * (last > 0)
 
 
-def _segments(codec: CodecFacts, counts: list[int], gains: Array | None) -> Segments:
+def _segments(codec: CodecSpec, counts: list[int], gains: Array | None) -> Segments:
     scales = np.ones(len(counts), np.float32) if gains is None else gains.astype(np.float32)
     scales = scales.reshape(-1)
     if len(scales) != len(counts):

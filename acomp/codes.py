@@ -16,9 +16,11 @@ from typing import TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.codecs import CodecSpec
 from acomp.errors import FormatError
 from acomp.plain import brief
-from acomp.values import ByValue, as_array, whole_number
+from acomp.scalars import whole_number
+from acomp.values import ByValue, as_array
 
 # No codec comes near these; they bound what a damaged or hostile file can ask for.
 MAX_STREAMS = 64
@@ -128,6 +130,36 @@ class CodesInfo:
     def bandwidth(self) -> float:
         """Bandwidth of the codes in kbps, all streams together."""
         return self.codes_per_frame * self.bits * self.frame_rate / 1000
+
+
+def info_of(
+    spec: CodecSpec,
+    *,
+    channels: int,
+    codebooks: int,
+    source_rate: int | None = None,
+    fingerprint: str | None = None,
+) -> CodesInfo:
+    """The `CodesInfo` of a codec's codes of audio with so many channels.
+
+    Args:
+        spec: the codec's.
+        channels: channels of the audio: `spec.channels`, or any number where each is coded alone.
+        codebooks: codebooks used.
+        source_rate: sample rate of the audio in Hz; the codec's own unless given.
+        fingerprint: of the codec's weights, where it is known.
+    """
+    return CodesInfo(
+        codec=spec.name,
+        sample_rate=spec.sample_rate,
+        channels=channels,
+        streams=1 if channels == spec.channels else channels,
+        codebooks=codebooks,
+        codebook_size=spec.codebook_size,
+        hop_length=spec.hop_length,
+        source_rate=spec.sample_rate if source_rate is None else source_rate,
+        fingerprint=fingerprint,
+    )
 
 
 @dataclass(frozen=True, eq=False)

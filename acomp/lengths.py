@@ -1,49 +1,56 @@
-"""How much sound frames of codes stand for, told by the name of their codec alone.
+"""How much sound frames of codes stand for, where the true length is not known.
 
-A sound of n samples at the codec's rate has ceil(n / hop) frames, and
-
-- nano one more, as each of its frames is the overlap of two windows;
-- SNAC at 32 and 44.1 kHz as many more as fill its windows of attention (`CodecSpec.unit`);
-- EnCodec 48 kHz as many as its segments of 1 s have, which begin every 0.99 s.
+A sound of n samples at the codec's rate has ceil(n / hop) frames, rounded up to the codec's unit,
+and its extra frames; or, in segments that overlap, as many as those have (see `CodecSpec`).
 """
 
 from __future__ import annotations
 
+from acomp.codecs import CUSTOM, CUSTOM_OVERLAP, SPECS, CodecSpec
 from acomp.codes import MAX_LENGTH, CodesInfo
-
-EXTRA_FRAMES = {"nano": 1}
-"""Frames that a codec gives beyond those that its sound lasts; where it is not named, none."""
-
-# What codes in segments of one length that overlap by 1 % (EnCodec's `segment` and `overlap`).
-_IN_SEGMENTS = ("custom", "encodec-48khz")
-
-CHUNK_MARGINS = {
-    "dac-44khz": 8342,
-    "dac-24khz": 5534,
-    "dac-16khz": 5534,
-    "dac-44khz-16kbps": 8342,
-}
-"""Samples that a chunk decodes to less than its frames stand for: with no padding, a decoder's
-convolutions come to an end before their input does."""
 
 
 def natural_length(
-    info: CodesInfo, frames: int, segments: int = 0, longest: int = 0, last: int = 0
+    info: CodesInfo,
+    frames: int,
+    segments: int = 0,
+    longest: int = 0,
+    last: int = 0,
+    spec: CodecSpec | None = None,
 ) -> int:
-    """Samples at `info.source_rate` that the frames stand for, where the true length is not known.
+    """Samples at `info.source_rate` that the frames stand for.
 
-    `segments` is the number of segments, `longest` and `last` are frames of one. Codes in chunks of
-    a codec that is not published stand for less than this: only its decoder knows how much.
+    Codes in chunks of a codec that is not published stand for less than this: only its decoder
+    knows how much.
+
+    Args:
+        info: of the codes.
+        frames: frames in all.
+        segments: number of segments; 0 for codes that have none.
+        longest: frames of the longest segment.
+        last: frames of the last segment.
+        spec: the codec's; by default that of the published codec that `info` names.
     """
-    samples = max(0, frames - EXTRA_FRAMES.get(info.codec, 0)) * info.hop_length
+    if spec is None:
+        spec = SPECS.get(info.codec)
+    margin = spec.chunk_margin if spec else 0
+    samples = max(0, frames - (spec.extra_frames if spec else 0)) * info.hop_length
     if info.chunk is not None:
         whole, rest = divmod(frames, info.chunk)
-        samples = whole * _chunk_samples(info, info.chunk) + _chunk_samples(info, rest)
-    if segments and info.codec in _IN_SEGMENTS:
-        stride = int(0.99 * longest * info.hop_length)
+        samples = whole * _chunk_samples(info, info.chunk, margin)
+        samples += _chunk_samples(info, rest, margin)
+    overlap = _overlap(info, spec)
+    if segments and overlap:
+        stride = int((1 - overlap) * longest * info.hop_length)
         samples = (segments - 1) * stride + last * info.hop_length
     return min(samples * info.source_rate // info.sample_rate, MAX_LENGTH)
 
 
-def _chunk_samples(info: CodesInfo, frames: int) -> int:
-    return max(0, frames * info.hop_length - CHUNK_MARGINS.get(info.codec, 0))
+def _chunk_samples(info: CodesInfo, frames: int, margin: int) -> int:
+    return max(0, frames * info.hop_length - margin)
+
+
+def _overlap(info: CodesInfo, spec: CodecSpec | None) -> float:
+    if spec is not None:
+        return spec.segment_overlap
+    return CUSTOM_OVERLAP if info.codec == CUSTOM else 0.0

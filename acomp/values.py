@@ -1,8 +1,7 @@
-"""What callers hand over, made plain: arrays of any library, and whole numbers of any type."""
+"""What callers hand over, made plain: arrays of any library."""
 
 from __future__ import annotations
 
-import operator
 import reprlib
 from dataclasses import fields
 from typing import Any
@@ -37,29 +36,6 @@ def as_array(value: object, what: str, error: type[AcompError]) -> NDArray[Any]:
 
 def _kind(value: object, array: NDArray[Any]) -> str:
     return f"of type {array.dtype}" if array.ndim else f"{reprlib.repr(value)}"
-
-
-def whole_number(value: object, what: str, error: type[AcompError]) -> int:
-    """`value` as an int: a whole number of any type, 16000.0 and numpy's and torch's included.
-
-    Raises:
-        AcompError: of the kind `error`; it is none. The message begins with `what`.
-    """
-    if type(value) is int:
-        return value
-    try:
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-        if not isinstance(value, bool | np.bool_):
-            item: Any = value.item() if hasattr(value, "item") else value
-            return int(item) if isinstance(item, float) and item.is_integer() else _index(item)
-    except (TypeError, ValueError, RuntimeError):  # of what is no number, or several
-        pass
-    raise error(f"{what} is {reprlib.repr(value)}, not a whole number")
-
-
-def _index(value: Any) -> int:
-    return operator.index(value)
 
 
 class ByValue:

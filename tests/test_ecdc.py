@@ -188,10 +188,10 @@ def test_entropy_coding_is_official_too(
     """With segments of 10 frames, where there are any; both begin anew with each."""
     pair = pairs[name]
     monkeypatch.setattr(pair.model, "segment", pair.model.segment and 3200 / 48_000)
-    models = [
-        model if model.segment is None else replace(model, segment=3200, stride=3168)
-        for model in ecdc._MODELS
-    ]
+    models = {
+        name: replace(model, segment_frames=model.segment_frames and 10)
+        for name, model in ecdc._MODELS.items()
+    }
     monkeypatch.setattr(ecdc, "_MODELS", models)
     data = pair.compress(pair.sound(4000), "lm")
     codes = pair.read(data)

@@ -8,7 +8,7 @@ import numpy as np
 
 from acomp.audio.samples import Audio, Samples, as_samples, check_layout
 from acomp.errors import AudioError
-from acomp.values import whole_number
+from acomp.scalars import whole_number
 
 MAX_RATIO = 256
 """Largest ratio of two rates. It bounds what a few samples can grow to."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.errors import AudioError
-from acomp.values import ByValue, as_array, whole_number
+from acomp.scalars import whole_number
+from acomp.values import ByValue, as_array
 
 MAX_CHANNELS = 64
 MAX_SAMPLE_RATE = 1_000_000

@@ -18,7 +18,7 @@ from acomp.audio.samples import Audio, Samples, as_samples, check_layout
 from acomp.audio.wav import MAX_DATA_BYTES, build_header
 from acomp.errors import AudioError
 from acomp.files import atomic_write, is_stream
-from acomp.values import whole_number
+from acomp.scalars import whole_number
 
 _PIECE = 1 << 16
 _WAV_FORMATS = {"PCM_16": "s16le", "PCM_24": "s24le", "FLOAT": "f32le"}

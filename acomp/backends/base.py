@@ -6,15 +6,12 @@ channels. `Encoder` and `Decoder` put the user's audio around them.
 
 from __future__ import annotations
 
-import math
-import reprlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -27,10 +24,11 @@ from acomp.audio import Audio, Resampler, to_channels
 from acomp.audio.loudness import LoudnessMeter, gains
 from acomp.audio.samples import as_samples
 from acomp.backends.tokens import codes_of
-from acomp.codes import Block, Codes, CodesInfo, check_block, join, split
+from acomp.codecs import CodecSpec
+from acomp.codes import Block, Codes, CodesInfo, check_block, info_of, join, split
 from acomp.engines import Engine
 from acomp.errors import AcompError, AcompWarning, AudioError, CodecError
-from acomp.values import whole_number
+from acomp.scalars import whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -38,123 +36,11 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 T = TypeVar("T")
 
-CHANNELS = {"auto": None, "mono": 1, "stereo": 2, "each": None}
-"""What `channels=` takes, and the number of channels each asks for."""
-
 BLOCK_SECONDS = 10
 """How much audio is taken at a time where the whole of it is there: bounds memory."""
 
 LOUDEST = 100.0
 """What no sound at full scale +-1 reaches: beyond lie samples at the scale of integers."""
-
-
-@dataclass(frozen=True)
-class CodecSpec:
-    """What is fixed about a codec."""
-
-    name: str
-    sample_rate: int
-    """Hz."""
-    channels: int
-    """Channels of the network: 1, or 2 where they are coded jointly."""
-    hop_length: int
-    """Samples that a frame stands for."""
-    codebooks: int
-    codebook_size: int
-    codebook_dim: int
-    bandwidths: Mapping[float, int] = field(hash=False)
-    """Published bandwidths in kbps (of one stream), and the codebooks that each takes."""
-    stereo_streams: bool = False
-    """Whether a mono network codes stereo as two streams; otherwise stereo is mixed down."""
-    delay: float = 0.0
-    """Algorithmic delay of a stream in seconds: the most sound that encoder and decoder together
-    hold back, beside the frame that is filling."""
-    levels: tuple[int, ...] = ()
-    """Where its levels run at several rates, the codes that each has in a frame; together they are
-    `codebooks`, and only whole levels can be taken. Otherwise empty."""
-    unit: int = 1
-    """Frames that codes hold a multiple of: the encoder pads the end to that."""
-    segment_frames: int | None = None
-    """Frames of a whole segment, for codecs that code in segments with a gain each."""
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.sample_rate / self.hop_length
-
-    def codebooks_for(self, bandwidth: float | str | None, codebooks: int | None) -> int:
-        """The number of codebooks that a bandwidth in kbps, or a bare number, asks for.
-
-        Numbers are taken of any type, and a bandwidth as text too.
-
-        With neither it is the codec's default: 6 kbps where that is published, otherwise the
-        highest published bandwidth.
-
-        Raises:
-            CodecError: the codec does not have it, or both are given.
-        """
-        if bandwidth is not None and codebooks is not None:
-            raise CodecError("give a bandwidth or a number of codebooks, not both")
-        if codebooks is not None:
-            codebooks = whole_number(codebooks, "the number of codebooks", CodecError)
-            whole = list(accumulate(self.levels))
-            if whole and codebooks not in whole:
-                raise CodecError(
-                    f"{self.name} codes in whole levels: it takes "
-                    f"{', '.join(map(str, whole[:-1]))} or {whole[-1]} codebooks, not {codebooks}"
-                )
-            if not 1 <= codebooks <= self.codebooks:
-                raise CodecError(
-                    f"{self.name} has 1 to {self.codebooks} codebooks, not {codebooks}"
-                )
-            return codebooks
-        if bandwidth is None:
-            return self.bandwidths.get(6, self.bandwidths[max(self.bandwidths)])
-        asked = _kbps(bandwidth)
-        for kbps, codebooks in self.bandwidths.items():
-            if math.isclose(kbps, asked, rel_tol=1e-6):  # a float32 is not the same number
-                return codebooks
-        offered = ", ".join(f"{kbps:g}" for kbps in sorted(self.bandwidths))
-        raise CodecError(
-            f"{self.name} has no bandwidth of {asked:g} kbps; it has {offered} "
-            "(or give a number of codebooks)"
-        )
-
-    def channels_for(self, source_channels: int, wanted: str | int) -> int:
-        """Channels to encode, for audio of `source_channels` and a wish: auto, mono (or 1), stereo
-        (or 2), or each for any number of them, each coded alone.
-
-        Raises:
-            CodecError: the codec cannot code them.
-            AudioError: more than two channels and no wish for mono or each.
-        """
-        if not isinstance(wanted, str):
-            number = whole_number(wanted, "the number of channels", CodecError)
-            wanted = {1: "mono", 2: "stereo"}.get(number, str(number))
-        if wanted not in CHANNELS:
-            raise CodecError(f"channels are auto, mono (1), stereo (2) or each, not {wanted!r}")
-        if wanted == "each":
-            if self.channels == 2:
-                raise CodecError(
-                    f"{self.name} codes two channels as one; take another codec to code each alone"
-                )
-            return source_channels
-        if source_channels > 2 and wanted != "mono":
-            raise AudioError(
-                f"the audio has {source_channels} channels, and codecs take one or two; "
-                "mix them down with channels mono (--channels mono), or code each alone "
-                "(--channels each)"
-            )
-        if self.channels == 2:
-            if wanted == "mono":
-                raise CodecError(f"{self.name} codes two channels; take another codec for mono")
-            return 2
-        asked = CHANNELS[wanted] or source_channels
-        if self.stereo_streams:
-            return asked
-        if wanted == "stereo":
-            raise CodecError(f"{self.name} codes one channel; take another codec for stereo")
-        return 1
 
 
 class StreamEncoder(Protocol):
@@ -189,15 +75,6 @@ class HasFormat(Protocol):
 
     @property
     def channels(self) -> int: ...
-
-
-def _kbps(bandwidth: object) -> float:
-    try:
-        return float(bandwidth)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CodecError(
-            f"the bandwidth is {reprlib.repr(bandwidth)}, not a number of kbps"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -304,14 +181,10 @@ class Codec(ABC):
         if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
             _refuse_audio(audio)
         coded = spec.channels_for(audio.channels, channels)
-        return CodesInfo(
-            codec=spec.name,
-            sample_rate=spec.sample_rate,
+        return info_of(
+            spec,
             channels=coded,
-            streams=1 if spec.channels == 2 else coded,
             codebooks=spec.codebooks_for(bandwidth, codebooks),
-            codebook_size=spec.codebook_size,
-            hop_length=spec.hop_length,
             source_rate=audio.sample_rate,
             fingerprint=self.fingerprint,
         )

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from acomp.bare import codes_from, parts_of, three_axes
 from acomp.codes import Codes
 from acomp.errors import CodecError
-from acomp.values import as_array, whole_number
+from acomp.scalars import whole_number
+from acomp.values import as_array
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec, CodecSpec

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from acomp.bare import CodecFacts
+from acomp.codecs import CodecSpec
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.files import atomic_write, reason_of
@@ -41,7 +41,6 @@ from acomp.formats.tokens import SUFFIXES
 
 __all__ = [
     "FORMS",
-    "CodecFacts",
     "CodesReader",
     "CodesWriter",
     "Form",
@@ -66,7 +65,7 @@ def open_codes(
     *,
     recover: bool = False,
     language_model: Path | None = None,
-    codec: CodecFacts | None = None,
+    codec: CodecSpec | None = None,
 ) -> CodesReader:
     """Open a file or a binary stream of codes; its form is found by its first bytes or its suffix.
 
@@ -98,7 +97,7 @@ def reading_codes(source: PathOrStream, how: Reading) -> CodesReader:
             raise
 
 
-def _check_codec(reader: CodesReader, codec: CodecFacts | None) -> None:
+def _check_codec(reader: CodesReader, codec: CodecSpec | None) -> None:
     if codec is not None and reader.info.codec != codec.name:
         raise FormatError(f"its codes are of {reader.info.codec}, not of {codec.name}")
 
@@ -181,7 +180,7 @@ def read_codes(
     *,
     recover: bool = False,
     language_model: Path | None = None,
-    codec: CodecFacts | None = None,
+    codec: CodecSpec | None = None,
 ) -> Codes:
     """Read all codes of a file or a binary stream; settings as for `open_codes`.
 
@@ -220,7 +219,7 @@ def convert(
     target: PathOrStream,
     form: str | None = None,
     *,
-    codec: CodecFacts | None = None,
+    codec: CodecSpec | None = None,
     entropy: str = "none",
     language_model: Path | None = None,
     replace: bool = True,
@@ -246,7 +245,7 @@ def convert(
         writer.finish(reader.length or 0)
 
 
-def describe(source: PathOrStream, *, codec: CodecFacts | None = None) -> dict[str, Any]:
+def describe(source: PathOrStream, *, codec: CodecSpec | None = None) -> dict[str, Any]:
     """What a file of codes holds, all of it read and checked; plain values, as JSON has them.
 
     `codec` is as for `open_codes`.

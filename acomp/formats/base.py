@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from acomp.bare import CodecFacts
+from acomp.codecs import CodecSpec
 from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
 from acomp.errors import FormatError
 from acomp.files import Closing
@@ -37,7 +37,7 @@ class Reading:
     language_model: Path | None = None
     """File of the language model that the codes were entropy-coded with, instead of the one that
     belongs to the codec."""
-    codec: CodecFacts | None = None
+    codec: CodecSpec | None = None
     """The codec that made the codes, for files that do not say it (`.dac`, plain `.txt`, bare
     codes)."""
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from acomp.bare import CodecFacts
+from acomp.codecs import CUSTOM, PUBLISHED, CodecSpec
 from acomp.codes import Block, Codes, CodesInfo, join
 from acomp.errors import FormatError
 from acomp.formats.base import (
@@ -19,7 +19,6 @@ from acomp.formats.base import (
 )
 from acomp.formats.pickled import read_dict
 from acomp.formats.source import Source
-from acomp.lengths import CHUNK_MARGINS
 from acomp.plain import brief
 
 MAX_SIZE = 1 << 28
@@ -39,38 +38,8 @@ class _MadeBy:
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A published DAC, as far as its files can tell it from the others."""
-
-    name: str
-    sample_rate: int
-    hop_length: int
-    codebooks: int
-    codebook_size: int = 1024
-    channels: int = 1
-
-    def fits(self, codebooks: int, frames: int, chunk: int | None, seconds: float) -> bool:
-        """Whether codes of such a number of frames are what it makes of so much audio."""
-        margin = CHUNK_MARGINS[self.name]
-        unit = self.hop_length if chunk is None else chunk * self.hop_length - margin
-        units = frames if chunk is None else -(-frames // chunk)
-        samples = seconds * self.sample_rate
-        # A resampler may round the last sample either way.
-        return (
-            codebooks <= self.codebooks
-            and unit > 0
-            and (units - 1) * unit - 1 < samples < units * unit + 1
-        )
-
-
-_MODELS = (
-    _Model("dac-44khz", 44_100, 512, 9),
-    _Model("dac-24khz", 24_000, 320, 32),
-    _Model("dac-16khz", 16_000, 320, 12),
-    _Model("dac-44khz-16kbps", 44_100, 512, 18),
-)
-_NAMES = (*(model.name for model in _MODELS), "custom")
+_MODELS = [codec.spec for codec in PUBLISHED.values() if codec.official_form == "dac"]
+_NAMES = (*(model.name for model in _MODELS), CUSTOM)
 
 
 class DacWriter(CodesWriter):
@@ -131,7 +100,7 @@ def open_dac(source: Source, name: str, how: Reading) -> WholeReader:
     return reader
 
 
-def _codes_of(content: dict[str, object], codec: CodecFacts | None) -> Codes:
+def _codes_of(content: dict[str, object], codec: CodecSpec | None) -> Codes:
     data, metadata = content.get("codes"), content.get("metadata")
     if not isinstance(data, np.ndarray) or not isinstance(metadata, dict):
         raise FormatError("is a numpy file, but does not hold codes and metadata, as a .dac does")
@@ -206,11 +175,11 @@ def _named_codec(value: object) -> _MadeBy:
     return _MadeBy(**value)  # whose values `CodesInfo` checks
 
 
-def _codec_of(facts: CodecFacts | _Model) -> _MadeBy:
-    return _MadeBy(facts.name, facts.sample_rate, facts.hop_length, facts.codebook_size)
+def _codec_of(spec: CodecSpec) -> _MadeBy:
+    return _MadeBy(spec.name, spec.sample_rate, spec.hop_length, spec.codebook_size)
 
 
-def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) -> _Model:
+def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) -> CodecSpec:
     """The published DAC that makes such a number of frames of so much audio.
 
     Unless it is asked for fewer, the official tool takes all the codebooks that a model has, and no
@@ -220,7 +189,7 @@ def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) ->
     Raises:
         FormatError: none fits, or several do of which each is as likely.
     """
-    fitting = [model for model in _MODELS if model.fits(codebooks, frames, chunk, seconds)]
+    fitting = [model for model in _MODELS if _fits(model, codebooks, frames, chunk, seconds)]
     if not fitting:
         raise FormatError(
             "does not say which DAC made its codes, and it was none of the published ones: name it "
@@ -234,3 +203,17 @@ def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) ->
             f"does not say which DAC made its codes, and each of {names} may have: name it (-b)"
         )
     return (whole or fitting)[0]
+
+
+def _fits(model: CodecSpec, codebooks: int, frames: int, chunk: int | None, seconds: float) -> bool:
+    """Whether codes of such a number of frames are what a model makes of so much audio."""
+    hop = model.hop_length
+    unit = hop if chunk is None else chunk * hop - model.chunk_margin
+    units = frames if chunk is None else -(-frames // chunk)
+    samples = seconds * model.sample_rate
+    # A resampler may round the last sample either way.
+    return (
+        codebooks <= model.codebooks
+        and unit > 0
+        and (units - 1) * unit - 1 < samples < units * unit + 1
+    )

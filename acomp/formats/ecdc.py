@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.codes import MAX_LENGTH, Block, CodesInfo, Segments, join, split
+from acomp.codecs import PUBLISHED, CodecSpec
+from acomp.codes import MAX_LENGTH, Block, CodesInfo, Segments, info_of, join, split
 from acomp.errors import FormatError
 from acomp.formats.base import (
     MAX_METADATA,
@@ -49,42 +50,31 @@ Frames = NDArray[np.uint16]
 # What a file holds
 
 
-@dataclass(frozen=True)
-class _Model:
-    """One of EnCodec's two published models."""
-
-    name: str
-    info: CodesInfo
-    """With all the codebooks it has, for audio of its own rate."""
-    segment: int | None = None
-    """Samples of a segment; None where the whole recording is one, which has no scale."""
-    stride: int | None = None
-    """Samples from the beginning of a segment to that of the next."""
+_MODELS = {
+    codec.official_name: codec.spec
+    for codec in PUBLISHED.values()
+    if codec.official_form == "ecdc" and codec.official_name is not None
+}
+"""EnCodec's published models, by the names that the files have for them."""
 
 
-_MODELS = (
-    _Model("encodec_24khz", CodesInfo("encodec-24khz", 24000, 1, 1, 32, 1024, 320, 24000)),
-    _Model(
-        "encodec_48khz",
-        CodesInfo("encodec-48khz", 48000, 2, 1, 16, 1024, 320, 48000),
-        segment=48000,
-        stride=47520,
-    ),
-)
+def _name_of(model: CodecSpec) -> str:
+    return next(name for name, spec in _MODELS.items() if spec is model)
 
 
-def _model_of(info: CodesInfo) -> _Model:
+def _model_of(info: CodesInfo) -> CodecSpec:
     """The model that made codes of `info`."""
-    for model in _MODELS:
-        due = replace(
-            model.info,
-            codebooks=min(info.codebooks, model.info.codebooks),
+    for model in _MODELS.values():
+        due = info_of(
+            model,
+            channels=model.channels,
+            codebooks=min(info.codebooks, model.codebooks),
             source_rate=info.source_rate,
             fingerprint=info.fingerprint,
         )
         if info == due:
             return model
-    codecs = " or ".join(model.info.codec for model in _MODELS)
+    codecs = " or ".join(model.name for model in _MODELS.values())
     raise FormatError(f"an .ecdc file holds codes of {codecs}, not these of {info.codec}")
 
 
@@ -92,19 +82,19 @@ def _model_of(info: CodesInfo) -> _Model:
 class _Layout:
     """How a recording of `length` samples, at the model's rate, lies in segments."""
 
-    model: _Model
+    model: CodecSpec
     length: int
 
     @property
     def segments(self) -> int:
-        return -(-self.length // (self.model.stride or self.length))
+        return -(-self.length // (self.model.segment_stride or self.length))
 
     def samples(self, segment: int) -> int:
-        rest = self.length - segment * (self.model.stride or self.length)
-        return min(rest, self.model.segment or self.length)
+        rest = self.length - segment * (self.model.segment_stride or self.length)
+        return min(rest, self.model.segment_length or self.length)
 
     def frames(self, segment: int) -> int:
-        return -(-self.samples(segment) // self.model.info.hop_length)
+        return -(-self.samples(segment) // self.model.hop_length)
 
     def total(self, of: Callable[[int], int]) -> int:
         """The sum of `of(segment)` over all segments, of which all but the last two are alike."""
@@ -113,7 +103,7 @@ class _Layout:
 
     def packed(self, segment: int, codebooks: int) -> int:
         """Bytes of a segment whose codes are packed."""
-        scale = 0 if self.model.segment is None else _SCALE.itemsize
+        scale = 0 if self.model.segment_frames is None else _SCALE.itemsize
         return scale + packed_size(self.frames(segment) * codebooks, _BITS)
 
     def fits(self, counts: list[int]) -> bool:
@@ -128,8 +118,8 @@ class _Layout:
         Its decoder works the frames of a segment out in floating point and, where the last one
         ends with a whole frame, at times arrives at one more than its encoder makes.
         """
-        info, last = self.model.info, self.segments - 1
-        expected = math.ceil(self.samples(last) / info.sample_rate * info.frame_rate)
+        model, last = self.model, self.segments - 1
+        expected = math.ceil(self.samples(last) / model.sample_rate * model.frame_rate)
         return replace(self, length=self.length - 1) if expected > self.frames(last) else self
 
 
@@ -143,7 +133,7 @@ class _Header:
 
     def to_bytes(self) -> bytes:
         metadata = {
-            "m": self.layout.model.name,
+            "m": _name_of(self.layout.model),
             "al": self.layout.length,
             "nc": self.codebooks,
             "lm": self.entropy_coded,
@@ -158,13 +148,13 @@ class _Header:
         name, length, codebooks, entropy_coded = (
             metadata.get(key) for key in ("m", "al", "nc", "lm")
         )
-        model = next((model for model in _MODELS if model.name == name), None)
+        model = _MODELS.get(name) if isinstance(name, str) else None
         if model is None:
-            names = " and ".join(model.name for model in _MODELS)
+            names = " and ".join(_MODELS)
             raise FormatError(f"is of the model {brief(name)}; there are {names}")
         if type(length) is not int or not 1 <= length <= MAX_LENGTH:
             raise FormatError(f"al is {brief(length)}, not a number of samples")
-        most = model.info.codebooks
+        most = model.codebooks
         if type(codebooks) is not int or not 1 <= codebooks <= most:
             raise FormatError(
                 f"nc is {brief(codebooks)}, not a number of codebooks from 1 to {most}"
@@ -287,7 +277,7 @@ class EcdcWriter(CodesWriter):
         return OfficialEncoder(self._language_model, self.info.codebooks, self._spool)
 
     def _write(self, block: Block) -> None:
-        if (block.segments is None) != (self._model.segment is None):
+        if (block.segments is None) != (self._model.segment_frames is None):
             lack = "lack" if block.segments is None else "have"
             raise FormatError(f"these codes of {self.info.codec} {lack} segments")
         if block.segments is None:
@@ -306,7 +296,7 @@ class EcdcWriter(CodesWriter):
 
     def _finish(self, length: int) -> None:
         info = self.info
-        if self._model.segment is None:
+        if self._model.segment_frames is None:
             self._encoder.finish()
             self._counts = [self._frames]
         # As many samples as the resampler made of the audio.
@@ -338,8 +328,8 @@ class EcdcReader(CodesReader):
         self._spent = False
         self._header, self._begin = _read_header(source)
         self._layout = self._header.layout
-        codebooks = self._header.codebooks
-        self.info = replace(self._layout.model.info, codebooks=codebooks)
+        codebooks, model = self._header.codebooks, self._layout.model
+        self.info = info_of(model, channels=model.channels, codebooks=codebooks)
         self.length, self.frames = self._layout.length, self._layout.total(self._layout.frames)
         self._step = -(-block_frames(self.info) // _WHOLE) * _WHOLE
         if source.size is not None and not self._header.entropy_coded:
@@ -371,7 +361,7 @@ class EcdcReader(CodesReader):
         if not self._header.entropy_coded:
             yield from super().counts()
             return
-        segmented = self._layout.model.segment is not None
+        segmented = self._layout.model.segment_frames is not None
         yield self._layout.total(self._layout.frames), self._layout.segments if segmented else None
 
     def _seek(self, start_frame: int) -> tuple[int, int]:
@@ -383,7 +373,7 @@ class EcdcReader(CodesReader):
         if self._source.size is None or self._header.entropy_coded:
             return 0, 0
         layout, codebooks = self._layout, self._header.codebooks
-        if layout.model.segment is None:
+        if layout.model.segment_frames is None:
             frame = min(start_frame, layout.frames(0)) // _WHOLE * _WHOLE
             self._source.seek(self._begin + packed_size(frame * codebooks, _BITS))
             return 0, frame
@@ -396,7 +386,7 @@ class EcdcReader(CodesReader):
         """All from a frame of a segment on: whole segments, or some frames at a time."""
         new_decoder = self._decoders()
         decoder = new_decoder()
-        if self._layout.model.segment is None:
+        if self._layout.model.segment_frames is None:
             for begin in range(frame, self._layout.frames(0), self._step):
                 frames = min(self._step, self._layout.frames(0) - begin)
                 yield _block(decoder.pull(frames))

@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.bare import CodecFacts
-from acomp.codes import Block, Codes, CodesInfo, Segments
+from acomp.codecs import BY_CHANNELS, ENCODEC, SPECS, CodecSpec
+from acomp.codes import Block, Codes, CodesInfo, Segments, info_of
 from acomp.errors import FormatError
 from acomp.formats.base import (
     CodesWriter,
@@ -35,14 +35,8 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _FIRST_CODES_LINE = 3
 _LAST_FIELD = "frames"
 
-# What a file without trailing lines means: EnCodec's two models, by channels.
-_PLAIN = {
-    1: CodesInfo("encodec-24khz", 24000, 1, 1, 1, 1024, 320, 24000),
-    2: CodesInfo("encodec-48khz", 48000, 2, 1, 1, 1024, 320, 48000),
-}
-_PLAIN_CODEBOOKS = {1: 32, 2: 16}
-_PLAIN_SEGMENT = 150
-_IN_SEGMENTS = "encodec-48khz"
+_PLAIN = {channels: SPECS[name] for channels, name in BY_CHANNELS[ENCODEC].items()}
+"""The codec that a file without trailing lines means, by channels."""
 
 TAIL_MARK = "0"
 """What acomp puts before the bandwidth: trailing lines are due. It is read as the same number, and
@@ -226,60 +220,54 @@ def _loudness(text: str | None) -> tuple[float, ...] | None:
         raise FormatError(f"loudness is {brief(text)}, not one number for each channel") from error
 
 
-def _plain_codes(lines: _Lines, codec: CodecFacts | None) -> Codes:
+def _plain_codes(lines: _Lines, named: CodecSpec | None) -> Codes:
     """Codes of a file of three plain parts, in either of the layouts in circulation."""
-    info = _plain_info(lines, codec)
+    spec = named or _plain_codec(lines)
+    info = _plain_info(lines, spec)
     # As many lines as codebooks with as many codes fit both layouts: they are taken as time steps,
     # which is what the program's documentation says.
     if not lines.widths or lines.widths[0] == info.codes_per_frame:
         data = _frame_lines(lines, info)
-        whole, last = divmod(data.shape[2], _PLAIN_SEGMENT)
-        counts = np.array([_PLAIN_SEGMENT] * whole + [last] * (last > 0), np.int64)
+        counts = _cut(data.shape[2], spec.segment_frames)
     else:
-        data, counts = _codebook_lines(lines, info)
+        data, counts = _codebook_lines(lines, info, spec)
     frames = data.shape[2]
-    if info.codec != _IN_SEGMENTS:
-        return Codes(info, data, natural_length(info, frames))
+    if spec.segment_frames is None:
+        return Codes(info, data, natural_length(info, frames, spec=spec))
     # The layout has lost the scales; 1 leaves the loudness as the codec normalised it.
     segments = Segments(counts, np.ones(len(counts), np.float32)) if len(counts) else None
     longest, last = (int(counts.max()), int(counts[-1])) if len(counts) else (0, 0)
-    length = natural_length(info, frames, len(counts), longest, last)
+    length = natural_length(info, frames, len(counts), longest, last, spec)
     return Codes(info, data, length, segments)
 
 
-def _plain_info(lines: _Lines, codec: CodecFacts | None) -> CodesInfo:
-    if codec is not None:
-        one, most = _info_of(codec, lines.channels), codec.codebooks
-    elif lines.tail_is_due:
+def _plain_codec(lines: _Lines) -> CodecSpec:
+    """The codec of a file that does not name it."""
+    if lines.tail_is_due:
         raise FormatError(
             "is cut short: the lines at its end, which name the codec, are missing; naming it (-b) "
             "reads what is there"
         )
-    elif lines.channels in _PLAIN:
-        one, most = _PLAIN[lines.channels], _PLAIN_CODEBOOKS[lines.channels]
-    else:
+    if lines.channels not in _PLAIN:
         raise FormatError(f"line 1: {lines.channels} channels; without a codec's name 1 or 2 fit")
-    codebooks = lines.bandwidth / one.bandwidth
+    return _PLAIN[lines.channels]
+
+
+def _plain_info(lines: _Lines, spec: CodecSpec) -> CodesInfo:
+    one = info_of(spec, channels=lines.channels, codebooks=1)
+    codebooks, most = lines.bandwidth / one.bandwidth, spec.codebooks
     if not 1 <= round(codebooks) <= most or not isclose(codebooks, round(codebooks), rel_tol=1e-3):
         raise FormatError(
-            f"line 2: {lines.bandwidth:g} kbps is no bandwidth of {one.codec}, "
+            f"line 2: {lines.bandwidth:g} kbps is no bandwidth of {spec.name}, "
             f"1 to {most} times {one.bandwidth:g}"
         )
     return replace(one, codebooks=round(codebooks))
 
 
-def _info_of(codec: CodecFacts, channels: int) -> CodesInfo:
-    """What one codebook of a codec makes of so many channels at its own rate."""
-    return CodesInfo(
-        codec=codec.name,
-        sample_rate=codec.sample_rate,
-        channels=channels,
-        streams=1 if channels == codec.channels else channels,
-        codebooks=1,
-        codebook_size=codec.codebook_size,
-        hop_length=codec.hop_length,
-        source_rate=codec.sample_rate,
-    )
+def _cut(frames: int, segment: int | None) -> NDArray[np.int64]:
+    """Frames of each segment of codes that are not cut yet: `[segments]`."""
+    whole, last = divmod(frames, segment or max(1, frames))
+    return np.array([segment or frames] * whole + [last] * (last > 0), np.int64)
 
 
 def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
@@ -292,26 +280,28 @@ def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
     return np.ascontiguousarray(shaped.transpose(1, 2, 0))
 
 
-def _codebook_lines(lines: _Lines, info: CodesInfo) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+def _codebook_lines(
+    lines: _Lines, info: CodesInfo, spec: CodecSpec
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Codes of one line per segment and codebook, `[streams, codebooks, frames]`; and each
     segment's frames, `[segments]`.
     """
     rows = info.codes_per_frame
     widths = lines.line_widths
     groups, left = divmod(len(widths), rows)
-    segmented = info.codec == _IN_SEGMENTS
-    if left or (groups > 1 and not segmented):
+    whole = spec.segment_frames
+    if left or (groups > 1 and whole is None):
         raise FormatError(
             f"line {_FIRST_CODES_LINE}: {widths[0]} codes where {rows} are due, or "
             f"{len(widths)} lines of codes where {rows} are due"
         )
     due = np.repeat(widths[::rows], rows)
-    if segmented:
+    if whole is not None:
         # Where the audio ends in the overlap of two segments, the one before the last, which is
-        # longer than a stride of 148.5 frames, may be short of a frame.
-        due[:-rows] = np.maximum(due[:-rows], _PLAIN_SEGMENT - 1)
-        due[: -2 * rows] = _PLAIN_SEGMENT
-        due = np.minimum(due, _PLAIN_SEGMENT)
+        # longer than a stride (148.5 frames of EnCodec's 150), may be short of a frame.
+        due[:-rows] = np.maximum(due[:-rows], spec.segment_stride // spec.hop_length + 1)
+        due[: -2 * rows] = whole
+        due = np.minimum(due, whole)
     _check_widths(widths, due)
     _check_range(lines, info)
     ends = np.cumsum(widths.reshape(groups, rows).sum(axis=1))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from acomp.audio import AudioReader, AudioWriter, Pcm, fitting_rate, open_audio
-from acomp.backends.base import BLOCK_SECONDS, CHANNELS, Codec, Decoder, Encoder
+from acomp.backends.base import BLOCK_SECONDS, Codec, Decoder, Encoder
+from acomp.codecs import CHANNELS
 from acomp.codes import Block
 from acomp.errors import AudioError
 from acomp.formats import Writing, writing_codes

@@ -41,7 +41,7 @@ import numpy as np
 from acomp.audio import open_audio
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.errors import AcompError
-from acomp.formats import CodecFacts, read_codes, write_codes
+from acomp.formats import read_codes, write_codes
 
 CPU_SECONDS = 4.0
 """That an input may take; a worker that takes five times as many is ended."""
@@ -291,7 +291,7 @@ class Pipe(io.BytesIO):
 
 
 def read_both_ways(
-    data: bytes, language_model: Path | None = None, codec: CodecFacts | None = None
+    data: bytes, language_model: Path | None = None, codec: CodecSpec | None = None
 ) -> None:
     """A file of codes, which a pipe must give alike; and what recovery makes of it."""
     found = [_codes(stream(data), language_model, codec) for stream in (io.BytesIO, Pipe)]
@@ -313,7 +313,7 @@ def read_both_ways(
 
 
 def _codes(
-    stream: io.BytesIO, language_model: Path | None, codec: CodecFacts | None
+    stream: io.BytesIO, language_model: Path | None, codec: CodecSpec | None
 ) -> Codes | AcompError:
     try:
         return read_codes(stream, language_model=language_model, codec=codec)

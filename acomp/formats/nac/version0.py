@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from acomp.codecs import NAC_0
 from acomp.codes import Block, CodesInfo
 from acomp.errors import FormatError
 from acomp.formats.base import MAX_METADATA, RECOVER, CodesReader, Reading, parse_json
@@ -14,7 +15,6 @@ from acomp.formats.source import Source
 HEADER = struct.Struct("!3sBIB")
 """What every version begins with: `NAC`, version, bytes of metadata, bit rate in kbps."""
 
-CODEC = "nac0-16khz"
 _SAMPLE_RATE = 16000
 _HOP_LENGTH = 320
 _BITS = 10
@@ -45,7 +45,7 @@ class Nac0Reader(CodesReader):
         if isinstance(parsed, dict) and "codec" in parsed:
             raise FormatError("the header is damaged: version 0 has no such metadata")
         self.info = CodesInfo(
-            codec=CODEC,
+            codec=NAC_0,
             sample_rate=_SAMPLE_RATE,
             channels=1,
             streams=1,
