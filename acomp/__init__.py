@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     )
     from acomp.backends.base import (
         Codec as Codec,
-        CodecSpec as CodecSpec,
         Decoder as Decoder,
         Encoder as Encoder,
+    )
+    from acomp.codecs import (
+        CodecSpec as CodecSpec,
     )
     from acomp.codes import (
         Codes as Codes,
@@ -66,7 +68,8 @@ __version__ = "0.1.0"
 _NAMES = {
     "acomp.audio": "Audio AudioWriter open_audio read_audio resample write_audio",
     "acomp.backends": "load names",
-    "acomp.backends.base": "Codec CodecSpec Decoder Encoder",
+    "acomp.backends.base": "Codec Decoder Encoder",
+    "acomp.codecs": "CodecSpec",
     "acomp.codes": "Codes CodesInfo",
     "acomp.errors": "AcompError AudioError CodecError FormatError WeightsError",
     "acomp.formats": "convert create_codes open_codes read_codes write_codes",

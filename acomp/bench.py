@@ -36,12 +36,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acomp.audio import Audio, read_audio, resample, to_channels
 from acomp.backends import load, resolve
-from acomp.backends.base import Codec, CodecSpec, Samples
+from acomp.backends.base import Codec, Samples
 from acomp.backends.shapes import SHAPES
-from acomp.backends.specs import SPECS
 from acomp.backends.weights.cache import find
 from acomp.backends.weights.catalogue import CATALOGUE
 from acomp.backends.weights.checkpoint import load_weights
+from acomp.codecs import SPECS, CodecSpec
 from acomp.codes import Codes
 from acomp.engines import pick_engine
 from acomp.errors import CodecError

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 from acomp.errors import AudioError, CodecError
 from acomp.scalars import real_number, whole_number
@@ -170,8 +170,8 @@ class Published:
     Attributes:
         spec: what is fixed about it.
         family: folder of `acomp.backends` that its network is in.
-        network: arguments of the family's shape, where the network differs from the family's
-            default in more than `spec` says.
+        network: arguments of the family's shape beside the sample rate and the codebooks, which
+            `spec` has, where they differ from the family's defaults.
         official_form: form of the files that the official package writes of its codes: `ecdc` or
             `dac`; None where that has no files of its own.
         official_name: what such a file calls the codec; None where it does not name it.
@@ -181,7 +181,7 @@ class Published:
 
     spec: CodecSpec
     family: str
-    network: Mapping[str, object] = field(default_factory=dict, hash=False)
+    network: Mapping[str, Any] = field(default_factory=dict, hash=False)
     official_form: Literal["ecdc", "dac"] | None = None
     official_name: str | None = None
     official_memory: float | None = None
@@ -262,7 +262,7 @@ _ALL = (
             segment_overlap=0.01,
         ),
         family="encodec",
-        network={"causal": False, "norm": "time_group_norm", "segment": 1.0},
+        network={"channels": 2, "causal": False, "norm": "time_group_norm", "segment": 1.0},
         official_form="ecdc",
         official_name="encodec_48khz",
         official_memory=5e6,
@@ -442,6 +442,11 @@ PUBLISHED = {codec.spec.name: codec for codec in _ALL}
 
 SPECS = {name: codec.spec for name, codec in PUBLISHED.items()}
 """What is fixed about each of them."""
+
+
+def of_family(family: str) -> list[Published]:
+    """The published codecs of a family."""
+    return [codec for codec in PUBLISHED.values() if codec.family == family]
 
 
 # Names that are no codec's own

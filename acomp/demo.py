@@ -12,7 +12,7 @@ import numpy as np
 from acomp.audio import Audio, read_audio
 from acomp.backends import load
 from acomp.backends.base import Codec
-from acomp.backends.specs import SPECS
+from acomp.codecs import SPECS
 from acomp.errors import AcompError
 from acomp.metrics import log_mel_distance, si_sdr
 from acomp.pipeline import Coding, decode_file, encode_file

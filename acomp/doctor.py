@@ -152,7 +152,7 @@ def _nano() -> str:
 
 
 def _language_model() -> str:
-    from acomp.backends.specs import SPECS
+    from acomp.codecs import SPECS
     from acomp.entropy.loading import load_language_model
 
     model = load_language_model("nano", SPECS["nano"].frame_rate)

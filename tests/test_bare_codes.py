@@ -14,8 +14,8 @@ from commands import Cli, assert_done, assert_refused
 from numpy.typing import NDArray
 
 from acomp.audio import read_audio
-from acomp.backends.specs import SPECS
 from acomp.bare import codes_from, parts_of
+from acomp.codecs import SPECS
 from acomp.errors import CodecError, FormatError
 from acomp.formats import read_codes
 

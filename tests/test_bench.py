@@ -17,8 +17,8 @@ from torch import nn
 import acomp
 import acomp.backends
 from acomp import bench
-from acomp.backends.specs import SPECS
 from acomp.bench import Case, Machine, parse_case
+from acomp.codecs import SPECS
 
 
 def report(cli: Cli, *arguments: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:

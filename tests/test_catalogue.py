@@ -8,18 +8,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from acomp.backends import BUILT_IN, CUSTOM
 from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, Weights, lookup
+from acomp.codecs import SPECS
 from acomp.errors import WeightsError
 
 PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
 
 
 def test_every_codec_has_weights() -> None:
-    assert {*CATALOGUE, *FOLDERS} >= {*BUILT_IN} - {CUSTOM}
+    assert {*CATALOGUE, *FOLDERS} >= {*SPECS}
     parts = {part for folder in FOLDERS.values() for part in folder}
     models = {"nano-lm", "nano-2-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
-    assert set(CATALOGUE) - {*BUILT_IN} == parts | models
+    assert set(CATALOGUE) - {*SPECS} == parts | models
     assert {weights.name for weights in CATALOGUE.values() if weights.is_language_model} == models
 
 

@@ -22,8 +22,9 @@ from checkpoints import (
 from material import LYRA, material
 
 import acomp
-from acomp.backends.base import Codec, CodecSpec, Samples
+from acomp.backends.base import Codec, Samples
 from acomp.backends.weights.checkpoint import save_weights
+from acomp.codecs import CodecSpec
 from acomp.codes import Block, Codes, CodesInfo, empty_block
 from acomp.engines import Engine, pick_engine
 from acomp.testing import CodecConformance

@@ -22,8 +22,8 @@ import acomp
 from acomp.audio import read_audio
 from acomp.backends.base import Codec, Decoder
 from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape, shape_from
-from acomp.backends.specs import SPECS
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
+from acomp.codecs import SPECS
 from acomp.codes import Codes, split
 from acomp.torchaudio import ensure_torchaudio
 

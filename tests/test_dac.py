@@ -15,7 +15,7 @@ from checkpoints import dac_model, save_dac
 
 import acomp
 from acomp.backends.base import Codec
-from acomp.backends.specs import SPECS
+from acomp.codecs import SPECS
 from acomp.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()

@@ -33,7 +33,7 @@ from acomp.audio.loudness import LoudnessMeter
 from acomp.backends.base import Codec
 from acomp.backends.dac.codec import Dac, Unpadded
 from acomp.backends.shapes import DacShape
-from acomp.backends.specs import SPECS
+from acomp.codecs import SPECS
 from acomp.codes import Block, Codes, CodesInfo
 from acomp.errors import AudioError, CodecError, FormatError
 from acomp.formats import Reading, create_codes, read_codes, write_codes

@@ -69,23 +69,28 @@ def test_commands_that_need_no_model(tmp_path: Path, command: str) -> None:
 
 ROOMS = {
     "errors": set(),
+    "scalars": {"errors"},
     "values": {"errors"},
+    "codecs": {"errors", "scalars"},
     "files": {"errors"},
-    "codes": {"errors", "plain", "values"},
-    "lengths": {"codes"},
-    "audio": {"errors", "values", "files"},
-    "bare": {"errors", "codes", "lengths"},
+    "codes": {"errors", "plain", "values", "scalars", "codecs"},
+    "lengths": {"codecs", "codes"},
+    "audio": {"errors", "scalars", "values", "files"},
+    "bare": {"errors", "codecs", "codes", "lengths"},
     "tensors": {"plain", "quiet"},
     "signals": set(),
     "batch": {"errors", "files"},
     "quiet": set(),
     "torchaudio": set(),
     "engines": {"errors", "files", "quiet"},
-    "formats": {"errors", "files", "plain", "codes", "lengths", "entropy", "bare", "tensors"},
-    "entropy": {"errors", "files", "plain", "codes", "engines", "backends", "torchaudio"},
+    "formats": {
+        *{"errors", "files", "plain", "codecs", "codes", "lengths", "entropy", "bare"},
+        *{"tensors"},
+    },
+    "entropy": {"errors", "files", "plain", "codecs", "codes", "engines", "backends", "torchaudio"},
     "backends": {
-        *{"errors", "plain", "values", "files", "codes", "lengths", "audio", "engines"},
-        *{"bare", "tensors", "quiet", "torchaudio"},
+        *{"errors", "plain", "scalars", "values", "files", "codecs", "codes", "lengths"},
+        *{"audio", "engines", "bare", "tensors", "quiet", "torchaudio"},
     },
     "packages": {"errors"},
     "metrics": {"errors", "audio", "torchaudio"},
@@ -105,8 +110,8 @@ ROOMS = {
         *{"errors", "files", "plain", "packages", "audio", "evaluation", "pages"},
     },
     "training": {
-        *{"errors", "files", "plain", "packages", "codes", "audio", "engines", "backends"},
-        *{"entropy", "metrics", "drawing", "batch", "quiet", "signals", "torchaudio"},
+        *{"errors", "files", "plain", "packages", "codecs", "codes", "audio", "engines"},
+        *{"backends", "entropy", "metrics", "drawing", "batch", "quiet", "signals", "torchaudio"},
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""

@@ -26,8 +26,8 @@ import acomp
 from acomp.backends.base import Decoder, Encoder
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK
 from acomp.backends.snac.codec import SHAPES, Snac, load_shape, unfold
-from acomp.backends.specs import SPECS
 from acomp.backends.tokens import fold
+from acomp.codecs import SPECS
 from acomp.codes import Block, split
 from acomp.engines import pick_engine
 

@@ -9,7 +9,7 @@ import pytest
 from codes_samples import Pipe, all_codes, assert_same, encodec_24khz, encodec_48khz, to_bytes
 from hypothesis import given, strategies as st
 
-from acomp.backends.specs import SPECS
+from acomp.codecs import SPECS
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import FormatError
 from acomp.formats import create_codes, read_codes

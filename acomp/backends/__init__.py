@@ -1,21 +1,21 @@
 """The codecs by name.
 
-A codec is a loader, a function `(name, weights, engine) -> Codec`, and a line here; or, from
-another package, an entry point of the group `acomp.backends` whose name is the codec's and whose
-object is such a function. `weights` is the path of a file, or None where the user gave none;
-`engine` runs the codec's networks.
+A codec is a record in `acomp.codecs` and the folder of its family here, whose module `codec` has a
+loader, a function `(name, weights, engine) -> Codec`; or, from another package, an entry point of
+the group `acomp.backends` whose name is the codec's and whose object is such a function. `weights`
+is the path of a file, or None where the user gave none; `engine` runs the codec's networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acomp.codecs import ALIASES, BY_CHANNELS, CUSTOM, PUBLISHED, READ_ONLY
 from acomp.engines import Engine, pick_engine
 from acomp.errors import CodecError, did_you_mean
 
@@ -26,51 +26,17 @@ Loader = Callable[[str, Path | None, Engine], "Codec"]
 
 ENTRY_POINTS = "acomp.backends"
 
-CUSTOM = "custom"
-"""A codec of one's own, whose file of weights says what it is; nothing is published of it."""
-
-BUILT_IN = {
-    "encodec-24khz": "acomp.backends.encodec.codec",
-    "encodec-48khz": "acomp.backends.encodec.codec",
-    "dac-16khz": "acomp.backends.dac.codec",
-    "dac-24khz": "acomp.backends.dac.codec",
-    "dac-44khz": "acomp.backends.dac.codec",
-    "dac-44khz-16kbps": "acomp.backends.dac.codec",
-    "mimi": "acomp.backends.mimi.codec",
-    "nano": "acomp.backends.nano.codec",
-    "nano-2": "acomp.backends.nano.codec",
-    "snac-24khz": "acomp.backends.snac.codec",
-    "snac-32khz": "acomp.backends.snac.codec",
-    "snac-44khz": "acomp.backends.snac.codec",
-    "soundstream": "acomp.backends.soundstream.codec",
-    CUSTOM: "acomp.backends.custom",
-}
-"""Each codec's module; its function `load(name, weights, engine)` takes a file of weights."""
-
 PACKAGES = {
-    "acomp.backends.dac.codec": ("dac", "dac"),
-    "acomp.backends.snac.codec": ("snac", "snac"),
-    "acomp.backends.soundstream.codec": ("ai_edge_litert", "soundstream"),
+    "dac": ("dac", "dac"),
+    "snac": ("snac", "snac"),
+    "soundstream": ("ai_edge_litert", "soundstream"),
 }
-"""The package that only an extra brings and a codec's module needs, and that extra."""
-
-ALIASES = {"dac": "dac-44khz"}
-ENCODEC = "encodec"
-"""Not a codec but two: 24 kHz for mono, 48 kHz for stereo."""
-
-
-READ_ONLY = {
-    "nac0-16khz": (
-        "codes of .nac version 0 can be read and converted but not decoded: the weights of the "
-        "codec that made them were never published with a checksum"
-    )
-}
-"""Codecs whose codes are read, and why they are not decoded."""
+"""The package that only an extra brings and a family needs, and that extra."""
 
 
 def names() -> list[str]:
     """Every name that `load` takes."""
-    return sorted({ENCODEC, *ALIASES, *BUILT_IN, *third_party()})
+    return sorted({*BY_CHANNELS, *ALIASES, *PUBLISHED, CUSTOM, *third_party()})
 
 
 def resolve(name: str, channels: int = 1) -> str:
@@ -81,12 +47,12 @@ def resolve(name: str, channels: int = 1) -> str:
     """
     if not isinstance(name, str):
         raise CodecError(f"a codec is named by a text, such as 'nano', not {type(name).__name__}")
-    if name == ENCODEC:
-        return "encodec-48khz" if channels == 2 else "encodec-24khz"
+    if name in BY_CHANNELS:
+        name = BY_CHANNELS[name].get(channels, BY_CHANNELS[name][1])
     name = ALIASES.get(name, name)
     if name in READ_ONLY:
         raise CodecError(READ_ONLY[name])
-    if name not in BUILT_IN and name not in third_party():
+    if not _is_own(name) and name not in third_party():
         raise CodecError(f"there is no codec {name!r}{did_you_mean(name, names())}")
     return name
 
@@ -128,8 +94,8 @@ def load(
 
 
 def _loader(name: str) -> Loader:
-    if name in BUILT_IN:
-        return partial(_load_built_in, BUILT_IN[name])
+    if _is_own(name):
+        return _load_own
     entry = third_party()[name]
     try:
         loader: Loader = entry.load()
@@ -144,14 +110,19 @@ def check_packages(name: str) -> None:
     Raises:
         CodecError: one is missing; the message says how to get it.
     """
-    package, extra = PACKAGES.get(BUILT_IN.get(name, ""), ("", ""))
+    family = PUBLISHED[name].family if name in PUBLISHED else ""
+    package, extra = PACKAGES.get(family, ("", ""))
     if package and find_spec(package) is None:
         raise CodecError(
             f'the codec {name} needs the package {package}: pip install "acomp[{extra}]"'
         )
 
 
-def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine) -> Codec:
+def _is_own(name: str) -> bool:
+    return name in PUBLISHED or name == CUSTOM
+
+
+def _load_own(name: str, weights: Path | None, engine: Engine) -> Codec:
     from acomp.backends.weights.cache import fetch
 
     if name == CUSTOM and weights is None:
@@ -159,7 +130,8 @@ def _load_built_in(module: str, name: str, weights: Path | None, engine: Engine)
     if weights is None:
         check_packages(name)
     path = fetch(name) if weights is None else weights
-    codec: Codec = import_module(module).load(name, path, engine)
+    module = f"{PUBLISHED[name].family}.codec" if name in PUBLISHED else CUSTOM
+    codec: Codec = import_module(f"acomp.backends.{module}").load(name, path, engine)
     return codec
 
 

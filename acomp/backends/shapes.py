@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from acomp.backends.base import CodecSpec
+from acomp.codecs import CUSTOM_OVERLAP, CodecSpec, Published, of_family
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS
 from acomp.errors import CodecError
 from acomp.plain import brief
@@ -278,6 +278,7 @@ class EncodecShape(Shape):
             bandwidths=bandwidths or self._bandwidths(),
             delay=held / self.sample_rate,
             segment_frames=None if self.causal else self.segment_length // self.hop_length,
+            segment_overlap=0.0 if self.causal else CUSTOM_OVERLAP,
         )
 
 
@@ -374,6 +375,18 @@ class DacShape(Shape):
             latents=_reach([_Layer(7), *first], inputs=1, outputs=self.strides[-1]),
         )
 
+    @property
+    def chunk_margin(self) -> int:
+        """Samples that a chunk decodes to less than its frames stand for: without padding each
+        convolution gives as many steps less as it sees around one.
+        """
+        units = sum((layer.kernel - 1) * layer.dilation for layer in _RESIDUAL_UNITS)
+        ends = _Layer(7).kernel - 1
+        margin = ends
+        for stride in reversed(self.strides):
+            margin = (margin - 1) * stride + units
+        return margin + ends
+
     def build(self) -> nn.Module:
         ensure_torchaudio()
         with quiet():  # of the packages that it pulls in
@@ -413,6 +426,7 @@ class DacShape(Shape):
             bandwidths=bandwidths or self._bandwidths(),
             stereo_streams=True,
             delay=frames * self.hop_length / self.sample_rate,
+            chunk_margin=self.chunk_margin,
         )
 
     @classmethod
@@ -493,20 +507,14 @@ def _reach(layers: list[_Layer], *, inputs: int, outputs: int) -> int:
     return max(-(first // inputs), last // inputs)
 
 
+def _published(codec: Published, kind: type[Shape]) -> Shape:
+    spec = codec.spec
+    return kind(sample_rate=spec.sample_rate, codebooks=spec.codebooks, **codec.network)
+
+
 SHAPES: dict[str, Shape] = {
-    "encodec-24khz": EncodecShape(),
-    "encodec-48khz": EncodecShape(
-        sample_rate=48_000,
-        channels=2,
-        codebooks=16,
-        causal=False,
-        norm="time_group_norm",
-        segment=1.0,
-    ),
-    # From the configurations (conf/final) that DAC's models were published with.
-    "dac-16khz": DacShape(sample_rate=16_000, strides=(2, 4, 5, 8), codebooks=12),
-    "dac-24khz": DacShape(sample_rate=24_000, strides=(2, 4, 5, 8), codebooks=32),
-    "dac-44khz": DacShape(),
-    "dac-44khz-16kbps": DacShape(codebooks=18, latent_dimension=128),
+    codec.spec.name: _published(codec, kind)
+    for family, kind in _FAMILIES.items()
+    for codec in of_family(family)
 }
 """The published shapes, by the name of the codec."""

@@ -22,7 +22,8 @@ from acomp.scalars import whole_number
 from acomp.values import as_array
 
 if TYPE_CHECKING:
-    from acomp.backends.base import Codec, CodecSpec
+    from acomp.backends.base import Codec
+    from acomp.codecs import CodecSpec
 
 Array = NDArray[Any]
 

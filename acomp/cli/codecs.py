@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from acomp.errors import CodecError
 
 if TYPE_CHECKING:
-    from acomp.backends.base import Codec, CodecSpec
+    from acomp.backends.base import Codec
+    from acomp.codecs import CodecSpec
 
 
 def codec_loader(
@@ -40,8 +41,8 @@ def spec_of(name: str | None, weights: Path | None = None) -> CodecSpec | None:
         CodecError: there is no such codec, or it is not one of acomp's own.
         WeightsError: the file cannot be read, or names no shape.
     """
-    from acomp.backends import CUSTOM, resolve
-    from acomp.backends.specs import SPECS
+    from acomp.backends import resolve
+    from acomp.codecs import CUSTOM, SPECS
 
     if name is None:
         return None

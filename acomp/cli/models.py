@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.backends import ALIASES, ENCODEC, check_packages, resolve, third_party
+from acomp.backends import check_packages, resolve, third_party
 from acomp.backends.weights import cache as weights
 from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, Weights, lookup
 from acomp.backends.weights.download import Progress
 from acomp.cli.console import Command, Group, one_line, printable, say, settings, with_settings
+from acomp.codecs import ALIASES, ENCODEC
 from acomp.errors import CodecError, WeightsError, did_you_mean
 from acomp.files import cache_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from acomp.backends.base import CodecSpec
+    from acomp.codecs import CodecSpec
 
 WIDTH = 99
 """Columns that the table of codecs takes; in fewer it moves together."""
@@ -54,7 +55,7 @@ def list_models(
     ] = False,
 ) -> None:
     """List the codecs: what is fixed about each, its licence, and whether its weights are here."""
-    from acomp.backends.specs import SPECS
+    from acomp.codecs import SPECS
 
     specs = list(SPECS.values())
     models = [entry for entry in CATALOGUE.values() if entry.is_language_model]

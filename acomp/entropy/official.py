@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.specs import SPECS
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import load_weights
+from acomp.codecs import SPECS
 from acomp.entropy.encodec import CONTEXT_SECONDS, LAYERS, WIDTH
 from acomp.errors import FormatError, WeightsError
 from acomp.torchaudio import ensure_torchaudio

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from acomp.audio import Audio
-from acomp.backends.base import Codec, CodecSpec, Decoder, Encoder, Samples
+from acomp.backends.base import Codec, Decoder, Encoder, Samples
+from acomp.codecs import CodecSpec
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, Block, Codes, CodesInfo
 from acomp.errors import AcompError
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from acomp.codecs import CUSTOM
 from acomp.errors import TrainingError
 from acomp.files import atomic_write, reason_of
 from acomp.plain import MAX_TEXT, NotPlainError, brief, parse_yaml, read_small
@@ -25,7 +26,6 @@ from acomp.training.losses import RECONSTRUCTION
 PENALTIES = ("commitment", "codebook", "lines", "bands")
 """Losses that a network tells beside its output; `lines` and `bands` are nano's."""
 AGAINST_DISCRIMINATORS = ("adversarial", "feature_matching")
-CUSTOM = "custom"
 """The codec of a shape of one's own."""
 
 

@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.base import CodecSpec
+from acomp.codecs import CodecSpec
 from acomp.errors import DivergenceError, TrainingError
 from acomp.training import checkpoints
 from acomp.training.config import Config

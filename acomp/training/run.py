@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from acomp.backends.base import CodecSpec
 from acomp.backends.weights.checkpoint import Described, save_weights
+from acomp.codecs import CodecSpec
 from acomp.errors import TrainingError
 from acomp.files import make_folder, sole_user
 from acomp.training import checkpoints

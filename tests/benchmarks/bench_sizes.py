@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 
-from acomp.backends.specs import SPECS
+from acomp.codecs import SPECS
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.formats import write_codes
 

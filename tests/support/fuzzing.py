@@ -39,6 +39,7 @@ from typing import Any, Literal
 import numpy as np
 
 from acomp.audio import open_audio
+from acomp.codecs import CodecSpec
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.errors import AcompError
 from acomp.formats import read_codes, write_codes
@@ -467,8 +468,8 @@ def table_rows() -> bytes:
 
 def targets(folder: Path) -> dict[str, Target]:
     """Every reader by its name."""
-    from acomp.backends.specs import SPECS
     from acomp.backends.weights.checkpoint import load_checkpoint
+    from acomp.codecs import SPECS
     from acomp.formats.base import info_to_dict
     from acomp.listening.ratings import COLUMNS, read_ratings
     from acomp.plain import parse_json

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from acomp.backends.base import CodecSpec
 from acomp.backends.snac.codec import SnacShape
+from acomp.codecs import CodecSpec
 
 SMALL = {
     "plain": SnacShape(

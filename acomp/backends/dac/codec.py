@@ -25,10 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder
+from acomp.backends.base import Codec, Samples, StreamDecoder
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, SHAPES, DacShape, Shape
-from acomp.backends.specs import SPECS
 from acomp.backends.weights.checkpoint import load_module
+from acomp.codecs import SPECS, CodecSpec
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.apart import apart, apart_to_load

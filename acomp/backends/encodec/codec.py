@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.base import Codec, CodecSpec, Samples, StreamDecoder, StreamEncoder
+from acomp.backends.base import Codec, Samples, StreamDecoder, StreamEncoder
 from acomp.backends.shapes import SHAPES, EncodecShape, Shape
 from acomp.backends.shared.quantisers import Quantiser
 from acomp.backends.shared.seanet import AsConvolutions, AsProducts, Stack, stack_of
 from acomp.backends.shared.side_by_side import alone, decoders_side_by_side, encoders_side_by_side
-from acomp.backends.specs import SPECS
 from acomp.backends.weights.checkpoint import load_module
+from acomp.codecs import SPECS, CodecSpec
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.apart import apart, apart_to_load

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from acomp.backends.specs import SPECS
+from acomp.codecs import SPECS
 from acomp.errors import WeightsError
 from acomp.files import reason_of
 

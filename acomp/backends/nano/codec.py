@@ -18,8 +18,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from acomp.backends.base import Codec, CodecSpec, Samples
+from acomp.backends.base import Codec, Samples
 from acomp.backends.weights.checkpoint import fingerprint, load_arrays
+from acomp.codecs import CodecSpec, of_family
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.once import once
@@ -41,31 +42,6 @@ BLOCK_FRAMES = 750
 """Frames run at a time, at most."""
 SCALE = "_scale"
 """Ends the name of what the rows of whole numbers are to be multiplied by."""
-
-SPEC = CodecSpec(
-    name="nano",
-    sample_rate=24_000,
-    channels=1,
-    hop_length=320,
-    codebooks=16,
-    codebook_size=1024,
-    codebook_dim=128,
-    bandwidths={1.5: 2, 3: 4, 6: 8, 12: 16},
-    stereo_streams=True,
-    delay=320 / 24_000,
-)
-SPEC_2 = CodecSpec(
-    name="nano-2",
-    sample_rate=24_000,
-    channels=1,
-    hop_length=480,
-    codebooks=24,
-    codebook_size=1024,
-    codebook_dim=128,
-    bandwidths={1: 2, 1.5: 3, 3: 6, 6: 12, 12: 24},
-    stereo_streams=True,
-    delay=480 / 24_000,
-)
 
 
 @dataclass(frozen=True)
@@ -97,9 +73,8 @@ class NanoShape:
         return self.spec.codebook_dim
 
 
-FIRST = NanoShape(SPEC, bands=20, encoder=(192, 4), decoder=(192, 6), expansion=4)
-SECOND = NanoShape(SPEC_2, bands=24, encoder=(256, 4), decoder=(320, 6), expansion=3)
-SHAPES = {shape.spec.name: shape for shape in (FIRST, SECOND)}
+SHAPES = {codec.spec.name: NanoShape(codec.spec, **codec.network) for codec in of_family("nano")}
+FIRST, SECOND = SHAPES.values()
 FILES = {"nano": BUILT_IN, "nano-2": BUILT_IN.with_name("nano_2.safetensors")}
 """The weights that ship with acomp."""
 

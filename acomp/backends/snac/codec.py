@@ -33,12 +33,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.base import Codec, CodecSpec, Samples
+from acomp.backends.base import Codec, Samples
 from acomp.backends.dac.codec import PolynomialSnake
 from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK, DacShape
-from acomp.backends.specs import SPECS
 from acomp.backends.tokens import fold
 from acomp.backends.weights.checkpoint import load_weights
+from acomp.codecs import SPECS, CodecSpec
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 from acomp.engines.apart import apart, apart_to_load

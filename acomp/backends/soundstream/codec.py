@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.backends.base import Codec, Samples
-from acomp.backends.specs import SPECS
 from acomp.backends.weights.catalogue import FOLDERS, Weights, lookup
+from acomp.codecs import SPECS
 from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines import Engine
 from acomp.errors import CodecError, WeightsError

@@ -26,7 +26,7 @@ def build(config: Config) -> tuple[Trainee, Shape | None]:
     if config.backend == "custom":
         return _custom(config)
     from acomp.backends.shapes import SHAPES
-    from acomp.backends.specs import SPECS
+    from acomp.codecs import SPECS
 
     shape = SHAPES[config.backend]
     return _trainee(shape, SPECS[config.backend], config), None

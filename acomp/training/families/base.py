@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from acomp.backends.base import CodecSpec
+from acomp.codecs import CodecSpec
 
 
 class Coded(NamedTuple):

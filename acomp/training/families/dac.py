@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acomp.backends.base import CodecSpec
+from acomp.codecs import CodecSpec
 from acomp.training.families.base import Coded, Trainee, precise
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from acomp.backends.nano.codec import CHOICES, PATHS, SPEC
+from acomp.backends.nano.codec import CHOICES, FIRST, PATHS
 from acomp.backends.nano.network import Network, overlap_add
 from acomp.backends.shared.quantisers import Search
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.losses import relative_error
 from acomp.training.quantiser import LearningQuantiser
 
+SPEC = FIRST.spec
 HOP = SPEC.hop_length
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acomp.backends.base import Codec, CodecSpec, Samples
+from acomp.backends.base import Codec, Samples
+from acomp.codecs import CodecSpec
 from acomp.codes import Block, CodesInfo
 from acomp.engines import Engine
 from acomp.errors import CodecError
