@@ -20,12 +20,23 @@ settings.register_profile("acomp", deadline=None)
 settings.load_profile("acomp")
 
 
+IN_MEMORY = Path("/dev/shm")
+ROOM = 6 << 30
+"""Bytes that the files of all tests fit in with ease."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """One folder for compiled networks, which the workers of pytest-xdist inherit: an entry is
-    written under another name first, so that no worker reads a half.
+    """Choose the folders of temporary files, which the workers of pytest-xdist inherit.
+
+    acomp waits for the disk after each file that it writes; in memory, where there is room, there
+    is nothing to wait for. Compiled networks are shared by all tests: an entry is written under
+    another name first, so that no worker reads a half.
     """
+    if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
     if COMPILED not in os.environ:
-        os.environ[COMPILED] = folder = tempfile.mkdtemp(prefix="acomp-tests-")
+        place = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+        os.environ[COMPILED] = folder = tempfile.mkdtemp(prefix="acomp-tests-", dir=place)
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 

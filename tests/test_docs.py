@@ -6,6 +6,7 @@ import doctest
 import re
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,7 +80,7 @@ def of_training(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The official packages with small networks, and runs that trained them."""
     dac = pytest.importorskip("dac")
     ensure_torchaudio()
-    import encodec
+    encodec: Any = import_module("encodec")
     from safetensors.torch import save_file
 
     official = lively(SMALL["dac"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ import yaml
 from agreement import assert_official_codes, dac_distances, encodec_distances
 from commands import (
     Cli,
+    Process,
     assert_done,
     assert_refused,
     assert_wrong_usage,
@@ -28,8 +28,8 @@ from commands import (
     make,
     start,
 )
-from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from training_processes import START_SECONDS, Quiet, digest, never_ends
 
 import acomp
 from acomp.backends.custom import shape_of
@@ -37,12 +37,12 @@ from acomp.errors import AcompError, TrainingError
 from acomp.files import sole_user
 from acomp.metrics import log_mel_distance
 from acomp.torchaudio import ensure_torchaudio
+from acomp.training import run as training
 from acomp.training.codec_loop import CodecLoop
 from acomp.training.config import Config, merge, parse, recipe, write_yaml
-from acomp.training.data.sources import Collection
 from acomp.training.launching import launch, make_fabric
 from acomp.training.record import read_metrics, read_rows
-from acomp.training.run import find_audio, open_session, train
+from acomp.training.run import find_audio, train
 
 SHORT: dict[str, Any] = {
     "batch": 2,
@@ -61,6 +61,20 @@ def write(path: Path, *layers: dict[str, Any], **more: Any) -> Path:
         settings = merge(settings, layer)
     path.write_text(yaml.safe_dump(settings))
     return path
+
+
+@pytest.fixture(autouse=True)
+def short_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "START_SECONDS", START_SECONDS)
+
+
+def start_training(folder: Path, *arguments: object) -> Process:
+    """A process of `acomp train` with a short start."""
+    program = (
+        f"import acomp.training.run; acomp.training.run.START_SECONDS = {START_SECONDS}\n"
+        "import acomp.cli; acomp.cli.main()"
+    )
+    return start(folder, "train", *arguments, program=("-c", program))
 
 
 @pytest.fixture
@@ -126,14 +140,14 @@ def test_nano_learns_a_kind_of_sound(cli: Cli, tmp_path: Path) -> None:
 
     for number in range(12):
         beeps(folder / f"{number}.wav")
-    seldom = {"save_every": 60, "validate_every": 60, "log_every": 60}
+    seldom = {"save_every": 30, "validate_every": 30, "log_every": 30}
     config = write(tmp_path / "short.yaml", SHORT, seldom, batch=4, data={"segment": 0.5})
     command = ("train", "-b", "nano", "--data", folder, "--config", config, "--out", "r")
-    assert_done(cli(*command, "--steps", 60))
+    assert_done(cli(*command, "--steps", 30))
     reference = acomp.read_audio(beeps(tmp_path / "heldout.wav"))
 
     def distance(weights: Path | None) -> float:
-        codec = acomp.load("nano", weights=weights)
+        codec = acomp.load("nano", weights=weights, engine="torch")
         return log_mel_distance(reference, codec.decode(codec.encode(reference)))
 
     assert distance(tmp_path / "r" / "best.safetensors") < 0.9 * distance(None)
@@ -155,8 +169,9 @@ def test_a_codec_of_ones_own_from_scratch(
     metrics = read_metrics(tmp_path / "r" / "metrics.csv")
     assert {"adversarial", "feature_matching", "discriminator", "commitment"} <= metrics.keys()
     weights = tmp_path / "r" / "best.safetensors"
-    assert_done(cli("encode", "-b", "custom", "--weights", weights, clips / "0.wav", "-o", "a.nac"))
-    assert_done(cli("decode", "a.nac", "--weights", weights, "-o", "a.wav"))
+    own = ("--weights", weights, "--engine", "torch")
+    assert_done(cli("encode", "-b", "custom", *own, clips / "0.wav", "-o", "a.nac"))
+    assert_done(cli("decode", "a.nac", *own, "-o", "a.wav"))
     assert acomp.read_audio(tmp_path / "a.wav").length == 24_000
     if family == "dac":
         assert_official_dac(weights, clips / "0.wav", tmp_path)
@@ -219,21 +234,6 @@ def test_published_weights_are_trained_on(
 # Going on
 
 
-class Quiet:
-    """A display that shows nothing."""
-
-    def __init__(self, step: int, steps: int) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def update(self, step: int, losses: object) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-
 def compared(folder: Path) -> tuple[dict[str, bytes], list[Any]]:
     """What two runs that did the same have in common to the last bit."""
     weights = {
@@ -255,12 +255,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = {"family": "encodec", "sample_rate": 8000, "strides": [4, 5], "codebooks": 4}
     shape |= {"filters": 8, "dimension": 16, "codebook_size": 32}
     sources = {str(make_clips(folder / "clips")): None}
-    seldom = {"steps": 17, "save_every": 5, "validate_every": 6}
+    seldom = {"steps": 11, "save_every": 3, "validate_every": 4}
     data = {"mix": 0.5, "segment": 0.3, "sources": sources}
     own = {"shape": shape, "from_scratch": True, "device": "cpu", "data": data}
     settings = merge(merge(recipe("custom", "encodec"), SHORT), own | seldom)
     write(folder / "long.yaml", settings)
-    assert_done(finish(start(folder, "train", "--config", "long.yaml", "--out", "whole")))
+    assert_done(finish(start_training(folder, "--config", "long.yaml", "--out", "whole")))
     return folder
 
 
@@ -269,29 +269,29 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
     uninterrupted: Path, end: signal.Signals
 ) -> None:
     out = uninterrupted / end.name
-    process = start(uninterrupted, "train", "--config", "long.yaml", "--out", out.name)
+    process = start_training(uninterrupted, "--config", "long.yaml", "--out", out.name)
     table = out / "metrics.csv"
     while process.poll() is None:
-        if table.exists() and any(row.step >= 6 for row in read_rows(table)):
+        if table.exists() and any(row.step >= 4 for row in read_rows(table)):
             process.send_signal(end)
             break
         time.sleep(0.005)
     ended = finish(process)
     last = max(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
-    assert last < 17
+    assert last < 11
     if end == signal.SIGKILL:
-        assert ended.code == -end and last % 5 == 0
+        assert ended.code == -end and last % 3 == 0
     else:
         assert ended.code == 130 and "--resume goes on" in ended.err
-        assert last % 5 or last > 6  # a checkpoint of the step at hand
-    assert_done(finish(start(uninterrupted, "train", "--resume", "--out", out.name)))
+        assert last % 3 or last > 4  # a checkpoint of the step at hand
+    assert_done(finish(start_training(uninterrupted, "--resume", "--out", out.name)))
     assert compared(out) == compared(uninterrupted / "whole")
 
 
 def test_a_finished_run_can_be_made_longer(uninterrupted: Path, cli: Cli, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted / "whole", tmp_path / "longer")
-    assert_done(cli("train", "--resume", "--steps", 19, "--out", "longer"))
-    assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 19
+    assert_done(cli("train", "--resume", "--steps", 13, "--out", "longer"))
+    assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 13
 
 
 def test_a_folder_with_a_run_is_not_begun_anew(uninterrupted: Path, cli: Cli) -> None:
@@ -370,45 +370,6 @@ def test_one_process_at_a_time_trains_in_a_folder(cli: Cli, clips: Path, tmp_pat
 # Several processes
 
 
-def digest(
-    fabric: Fabric, config: Config, collection: Collection, folder: Path
-) -> list[list[float]]:
-    """Train, and return what each process's weights add up to."""
-    session = open_session(fabric, config, collection, folder, 0)
-    session.run(InterruptsParent)
-    state = session.loop.weights()
-    sums = torch.stack([value.double().sum() for _, value in sorted(state.items())])
-    atexit.register(note_threads, folder / f"threads-{fabric.global_rank}")
-    gathered = fabric.all_gather(sums)
-    assert isinstance(gathered, torch.Tensor)
-    rows: list[list[float]] = gathered.tolist()
-    return rows
-
-
-def note_threads(path: Path) -> None:
-    """Write the names of the threads that run."""
-    path.write_text(
-        "".join(sorted(task.read_text() for task in Path("/proc/self/task").glob("*/comm")))
-    )
-
-
-class InterruptsParent(Quiet):
-    """Ends the run after the third step."""
-
-    def update(self, step: int, losses: object) -> None:
-        del losses
-        if step == 3:
-            os.kill(os.getppid(), signal.SIGINT)
-
-
-def never_ends(fabric: Fabric) -> None:
-    if fabric.is_global_zero:
-        for _ in range(2):
-            os.kill(os.getppid(), signal.SIGINT)
-            time.sleep(1)
-    time.sleep(600)
-
-
 def test_a_second_signal_ends_several_processes_at_once() -> None:
     config = parse({**recipe("nano"), "data": {"sources": {}}, "device": "cpu", "devices": 2})
     before = signal.getsignal(signal.SIGINT)
@@ -446,8 +407,9 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
 
 def test_an_error_in_several_processes_is_one_line(clips: Path, tmp_path: Path) -> None:
     config = small_run(tmp_path / "r", clips, optimiser={"rate": 1e20}, devices=2)
+    work = partial(digest, config=config, collection=find_audio(config.data), folder=tmp_path / "r")
     with pytest.raises(TrainingError, match="not finite") as caught:
-        train(config, tmp_path / "r", resume=False, make_display=Quiet)
+        launch(make_fabric(config), work)
     assert "\n" not in str(caught.value)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from acomp.training.discriminators import (
     feature_matching,
     generator_loss,
 )
+from acomp.training.fabric import Fabric
 from acomp.training.families.base import Coded, Trainee
 from acomp.training.loop import Loop, Losses, rate_factor, seed_of
 from acomp.training.losses import RECONSTRUCTION

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
@@ -25,6 +24,7 @@ from acomp.entropy.cascade import CascadeShape
 from acomp.entropy.exact import LayerNorm, quantise
 from acomp.errors import TrainingError, WeightsError
 from acomp.training.config import Config
+from acomp.training.fabric import Fabric
 from acomp.training.loop import Loop
 
 

@@ -11,11 +11,11 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from acomp.errors import TrainingError
 from acomp.training.config import Config
+from acomp.training.fabric import Fabric
 from acomp.training.interruption import (
     handing_on,
 )

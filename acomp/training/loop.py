@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from acomp.codecs import CodecSpec
 from acomp.errors import DivergenceError, TrainingError
 from acomp.training import checkpoints
 from acomp.training.config import Config
+from acomp.training.fabric import Fabric
 from acomp.training.interruption import RunEndsError
 
 Losses = dict[str, Tensor]

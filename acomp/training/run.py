@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from acomp.backends.weights.checkpoint import Described, save_weights
 from acomp.codecs import CodecSpec
@@ -29,6 +28,7 @@ from acomp.training.config import Config, Data, parse, read_yaml, write_yaml
 from acomp.training.data.drawing import Segments, held_out
 from acomp.training.data.scan import scan
 from acomp.training.data.sources import Collection, Source
+from acomp.training.fabric import Fabric
 from acomp.training.families import build
 from acomp.training.launching import launch, make_fabric
 from acomp.training.loop import Loop

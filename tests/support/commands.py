@@ -96,9 +96,10 @@ def start(
     stdin: int = DEVNULL,
     stdout: int = PIPE,
     stderr: int = PIPE,
+    program: tuple[str, ...] = ("-m", "acomp"),
 ) -> Process:
-    """A process of the command line in `folder`, offline."""
-    command = [sys.executable, "-m", "acomp", *map(str, arguments)]
+    """A process of the command line in `folder`, offline; `program` is what Python runs."""
+    command = [sys.executable, *program, *map(str, arguments)]
     return subprocess.Popen(
         command,
         cwd=folder,
