@@ -22,6 +22,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from acomp.errors import AcompError
+from acomp.files import reason_of
+
 if TYPE_CHECKING:
     import yaml
 
@@ -137,6 +140,35 @@ def read_small(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise NotPlainError(f"is longer than the {most} bytes that are read")
     return data
+
+
+def read_text(path: Path, most: int, error: type[AcompError]) -> str:
+    """The text of a file in UTF-8, with or without a mark at its beginning.
+
+    Raises:
+        AcompError: as `error`, it cannot be read, has more than `most` bytes, or is not such text.
+    """
+    try:
+        return read_small(path, most).decode("utf-8-sig")
+    except OSError as failure:
+        raise error(f"cannot read {path}: {reason_of(failure)}") from failure
+    except NotPlainError as failure:
+        raise error(f"{path} {failure}") from failure
+    except UnicodeDecodeError as failure:
+        raise error(f"{path} is not text in UTF-8") from failure
+
+
+def read_json(path: Path, error: type[AcompError]) -> object:
+    """The plain value of a JSON file.
+
+    Raises:
+        AcompError: as `error`, it cannot be read, is too long, no JSON, or of a value that is not
+            plain.
+    """
+    try:
+        return parse_json(read_text(path, MAX_TEXT, error))
+    except NotPlainError as failure:
+        raise error(f"{path} {failure}") from failure
 
 
 def parse_json(text: bytes | str) -> object:

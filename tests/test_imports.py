@@ -73,6 +73,7 @@ ROOMS = {
     "values": {"errors"},
     "codecs": {"errors", "scalars"},
     "files": {"errors"},
+    "plain": {"errors", "files"},
     "codes": {"errors", "plain", "values", "scalars", "codecs"},
     "lengths": {"codecs", "codes"},
     "audio": {"errors", "scalars", "values", "files"},

@@ -18,7 +18,7 @@ from acomp.batch.walk import counted
 from acomp.batch.watching import Progress, Watching
 from acomp.cli.codecs import fetched
 from acomp.cli.console import say, show_error
-from acomp.cli.progress import files_bar, progress_bar
+from acomp.cli.progress import CountBar, count_bar, progress_bar
 from acomp.errors import AcompError, ExistsError
 
 if TYPE_CHECKING:
@@ -125,10 +125,16 @@ def _outcomes(
             yield outcomes
         return
     with (
-        files_bar(len(due)) as advance,
+        count_bar(len(due)) as bar,
         closing(each(due, partial(start, None), processes)) as outcomes,
     ):
-        yield (advance(outcome) for outcome in outcomes)
+        yield _counting(outcomes, bar)
+
+
+def _counting(outcomes: Iterable[T], bar: CountBar) -> Iterator[T]:
+    for outcome in outcomes:
+        bar.advance()
+        yield outcome
 
 
 class Failures:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acomp.cli.codecs import fetched
-from acomp.cli.console import one_line, settings as asked_of_all, show_error, shows_bars
+from acomp.cli.console import one_line, settings as asked_of_all, show_error
 from acomp.cli.options import Device, Engine, Precision
+from acomp.cli.progress import count_bar
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, require_packages
 
@@ -101,28 +102,11 @@ def _progress(
     total: int, failures: list[AcompError]
 ) -> Iterator[Callable[[Task, AcompError | None], None]]:
     """A bar of the codings done, on a terminal; each failure is told and kept."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not shows_bars()) as bar:
-        shown = bar.add_task("", total=total)
+    with count_bar(total) as bar:
         told: set[str] = set()
 
         def done(task: Task, failure: AcompError | None) -> None:
-            bar.update(shown, advance=1, description=one_line(task.setting.label))
+            bar.advance(task.setting.label)
             if failure is None:
                 return
             failures.append(failure)

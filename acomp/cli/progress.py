@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from acomp.batch.inputs import PIPE
 from acomp.cli.console import one_line, shows_bars
 
 if TYPE_CHECKING:
-    from acomp.pipeline import Progress
+    from rich.progress import Progress as RichProgress, ProgressColumn
 
-T = TypeVar("T")
+    from acomp.pipeline import Progress
 
 
 @contextmanager
@@ -26,8 +26,7 @@ def progress_bar(title: str, target: str) -> Iterator[Progress | None]:
     if target == PIPE or not shows_bars():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, TextColumn
 
     # A file's name may look like rich's markup.
     columns = (
@@ -35,7 +34,7 @@ def progress_bar(title: str, target: str) -> Iterator[Progress | None]:
         BarColumn(),
         TextColumn("{task.fields[state]}", markup=False),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = plain_bar(*columns)
     task = bar.add_task(one_line(title), start=False, total=None, state="")
 
     def update(done: float, total: float | None) -> None:
@@ -61,24 +60,39 @@ def progress_state(done: float, total: float | None, elapsed: float) -> str:
     return f"{state}, {timedelta(seconds=round((total - done) / done * elapsed))} left"
 
 
+class CountBar:
+    """A bar of what is done, file by file or step by step, with the time that is left."""
+
+    def __init__(self, bar: RichProgress, total: int | None) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=total)
+
+    def advance(self, label: str = "") -> None:
+        """One more is done; `label` is shown before the bar."""
+        self._bar.update(self._task, advance=1, description=one_line(label))
+
+    def show(self, done: int, total: int) -> None:
+        """So many are done of so many."""
+        self._bar.update(self._task, completed=done, total=total)
+
+
 @contextmanager
-def files_bar(total: int) -> Iterator[Callable[[T], T]]:
-    """A bar of the files done on a terminal; nothing in a pipe."""
-    from rich import progress
+def count_bar(total: int | None = None) -> Iterator[CountBar]:
+    """A bar of files, or whatever else is counted, on a terminal; nothing in a pipe."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    label = TextColumn("{task.description}", markup=False)
+    with plain_bar(label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        yield CountBar(bar, total)
+
+
+def plain_bar(*columns: ProgressColumn) -> RichProgress:
+    """A bar of these columns on standard error, which vanishes when it ends; in a pipe and with
+    --quiet it shows nothing.
+    """
     from rich.console import Console
+    from rich.progress import Progress
 
-    console = Console(stderr=True)
-    columns = (
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
+    return Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not shows_bars()
     )
-    hidden = not shows_bars()
-    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("", total=total)
-
-        def advance(outcome: T) -> T:
-            bar.advance(task)
-            return outcome
-
-        yield advance

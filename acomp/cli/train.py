@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import typer
 
-from acomp.cli.console import one_line, printable, say, settings, shows_bars
+from acomp.cli.console import one_line, printable, say, settings
 from acomp.cli.options import codec_names
+from acomp.cli.progress import count_bar, plain_bar
 from acomp.errors import AcompError
 from acomp.packages import TRAINING, require_packages
 
@@ -202,16 +202,16 @@ def _check(config: Config) -> None:
     from acomp.training.data.reading import probe
     from acomp.training.run import find_audio
 
-    with _counting("looking") as progress:
-        collection = find_audio(config.data, progress)
+    with count_bar() as bar:
+        collection = find_audio(config.data, bar.show)
     rows, unusable = collection.summary(), 0
     files = [file for source in collection.sources for file in source.files]
-    with _counting("decoding") as progress:
-        for done, file in enumerate(files, 1):
+    with count_bar(len(files)) as bar:
+        for file in files:
             problem = probe(file)
             if problem is not None:
                 rows[0]["unusable"].append([str(file.path), problem])
-            progress(done, len(files))
+            bar.advance()
     for row in rows:
         for path, reason in row["unusable"]:
             unusable += 1
@@ -246,17 +246,6 @@ def _audio_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-@contextmanager
-def _counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of files on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not shows_bars()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _report(folder: Path, outcome: Outcome) -> None:
     """Say how the run went.
 
@@ -280,18 +269,11 @@ class Display:
     """A bar with the losses on a terminal; in a pipe the lines that stay, alone."""
 
     def __init__(self, step: int, steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
         self._begun, self._steps = step, steps
-        self._bar = Progress(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not shows_bars(),
-        )
+        state = TextColumn("{task.fields[state]}", markup=False)
+        self._bar = plain_bar(BarColumn(bar_width=20), MofNCompleteColumn(), state)
         self._task = self._bar.add_task("", total=steps, completed=step, state="")
 
     def __enter__(self) -> Self:

@@ -27,8 +27,8 @@ from typing import Any
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_SAMPLE_RATE, MAX_STREAMS
 from acomp.errors import AcompError
 from acomp.evaluation.settings import OPUS, PCM
-from acomp.files import atomic_write, reason_of
-from acomp.plain import NotPlainError, brief, read_small
+from acomp.files import atomic_write
+from acomp.plain import brief, read_text
 
 TABLE = "results.csv"
 SUMMARY = "summary.json"
@@ -194,14 +194,7 @@ def read_rows(table: Path) -> Iterator[Row]:
     Raises:
         AcompError: another line is no row, or the file cannot be read.
     """
-    try:
-        text = read_small(table, MAX_TABLE).decode("utf-8")
-    except OSError as error:
-        raise AcompError(f"cannot read {table}: {reason_of(error)}") from error
-    except NotPlainError as error:
-        raise AcompError(f"{table} {error}") from error
-    except UnicodeDecodeError as error:
-        raise AcompError(f"{table} is not text in UTF-8") from error
+    text = read_text(table, MAX_TABLE, AcompError)
     whole = text[: text.rfind("\n") + 1]
     lines = csv.reader(io.StringIO(whole), strict=True)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from acomp.codecs import SPECS
 from acomp.errors import WeightsError
-from acomp.files import reason_of
+from acomp.plain import read_json
 
 SPEC = SPECS["mimi"]
 STRIDE = 2
@@ -19,8 +18,6 @@ KERNEL, END_KERNEL, RESIDUAL_KERNEL = 7, 3, 3
 """Sizes of the kernel next to the input of a stack, of its last one, and of a residual layer's."""
 ROPE_BASE = 10_000.0
 NORM_EPSILON = 1e-5
-MAX_CONFIG = 1 << 16
-"""Bytes that no config.json exceeds."""
 MOST = 1 << 14
 """What no number that a shape is made of exceeds."""
 
@@ -81,15 +78,7 @@ def read_config(path: Path) -> MimiShape:
     Raises:
         WeightsError: it cannot be read, or tells of another codec.
     """
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONFIG + 1)
-        config = json.loads(text if len(text) <= MAX_CONFIG else "")
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {reason_of(error)}") from error
-    # Nesting as deep as the limit on length allows exhausts the parser's stack.
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not JSON") from error
+    config = read_json(path, WeightsError)
     try:
         return _shape_of(config)
     except ValueError as error:

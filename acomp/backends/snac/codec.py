@@ -19,7 +19,6 @@ where it does, so that a stretch is the same as in the whole.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -47,9 +46,8 @@ from acomp.engines.once import once
 from acomp.engines.rewriting import fold_weight_norm, replace_parts, without_transposed
 from acomp.engines.torch import TorchEngine
 from acomp.errors import CodecError, WeightsError
-from acomp.plain import brief
+from acomp.plain import brief, read_json
 
-MAX_CONFIG = 1 << 16
 """Bytes that no config.json exceeds."""
 EXAMPLE_LATENTS = 32
 """Length of the example that a part is converted by."""
@@ -210,16 +208,7 @@ def _file_in(folder: Path, name: str, shape: SnacShape) -> Path:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONFIG + 1)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        config = json.loads(text if len(text) <= MAX_CONFIG else b"")
-    # Nesting as deep as the limit on length allows exhausts the parser's stack.
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not JSON") from error
+    config = read_json(path, WeightsError)
     if not isinstance(config, dict):
         raise WeightsError(f"{path} is no configuration of a model")
     return config

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from acomp.errors import TrainingError
-from acomp.files import reason_of
+from acomp.plain import read_text
+
+MAX_BYTES = 1 << 30
+"""Of a table that is read; a figure is some 40 bytes."""
 
 
 class Row(NamedTuple):
@@ -41,12 +44,7 @@ def read_rows(table: Path) -> list[Row]:
     Raises:
         TrainingError: it cannot be read, or another line is none of such a table.
     """
-    try:
-        text = table.read_text("utf-8")
-    except OSError as error:
-        raise TrainingError(f"cannot read {table}: {reason_of(error)}") from error
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{table} is not text in UTF-8: remove it") from error
+    text = read_text(table, MAX_BYTES, TrainingError)
     whole = text[: text.rfind("\n") + 1]
     lines = csv.reader(io.StringIO(whole), strict=True)
     if whole and tuple(next(lines)) != Row._fields:
