@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Literal
 
 from acomp.backends import names
-from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS
+from acomp.backends.weights.catalogue import CATALOGUE
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, PAGES, TRAINING
@@ -59,8 +59,7 @@ def examine() -> Iterator[Finding]:
     yield _attempt("measuring, reports", _evaluation, optional='pip install "acomp[eval]"')
     yield _attempt("training", _training, optional='pip install "acomp[train]"')
     yield _attempt("ffmpeg", _ffmpeg)
-    parts = {part for folder in FOLDERS.values() for part in folder}
-    for name in [name for name in (*CATALOGUE, *FOLDERS) if name not in parts]:
+    for name in [name for name, entry in CATALOGUE.items() if not entry.is_part]:
         yield _attempt(f"weights of {name}", partial(_weights, name))
     yield Finding("codecs", "ok", ", ".join(names()))
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, Weights, lookup
+from acomp.backends.weights.catalogue import CATALOGUE, Weights, lookup
 from acomp.codecs import SPECS
 from acomp.errors import WeightsError
 
@@ -16,15 +16,15 @@ PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
 
 
 def test_every_codec_has_weights() -> None:
-    assert {*CATALOGUE, *FOLDERS} >= {*SPECS}
-    parts = {part for folder in FOLDERS.values() for part in folder}
+    assert {*CATALOGUE} >= {*SPECS}
+    parts = {entry.name for entry in CATALOGUE.values() if entry.is_part}
     models = {"nano-lm", "nano-2-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
     assert set(CATALOGUE) - {*SPECS} == parts | models
     assert {weights.name for weights in CATALOGUE.values() if weights.is_language_model} == models
 
 
 def test_the_files_of_a_folder_lie_in_one() -> None:
-    for parts in FOLDERS.values():
+    for parts in [entry.parts for entry in CATALOGUE.values() if entry.parts]:
         (folder,) = {PurePath(lookup(part).file).parent for part in parts}
         assert folder.name
 
@@ -62,7 +62,7 @@ def test_unknown_name_lists_those_like_it_or_all() -> None:
         lookup("encodec-96khz")
     with pytest.raises(WeightsError, match="'qqq'; there are ") as caught:
         lookup("qqq")
-    assert {*CATALOGUE, *FOLDERS} <= {*re.findall(r"[\w-]+", str(caught.value))}
+    assert {*CATALOGUE} <= {*re.findall(r"[\w-]+", str(caught.value))}
 
 
 def test_neither_catalogue_nor_cache_import_torch_or_requests() -> None:

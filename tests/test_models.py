@@ -19,13 +19,13 @@ from weights_server import WeightsServer, serving
 
 import acomp
 from acomp.backends.weights import cache as weights
-from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS, lookup
+from acomp.backends.weights.catalogue import CATALOGUE, lookup
 from acomp.codecs import ALIASES, CUSTOM, SPECS, CodecSpec
 from acomp.errors import CodecError, WeightsError
 
 BODY = b"weights" * 100
 SUM = hashlib.sha256(BODY).hexdigest()
-SOUNDSTREAM = FOLDERS["soundstream"]
+SOUNDSTREAM = lookup("soundstream").parts
 MODEL = "encodec-24khz-lm"
 SNAC_FILE = "hub/models--hubertsiuzdak--snac_24khz/snapshots/{}/pytorch_model.bin"
 
@@ -364,7 +364,7 @@ def test_the_readme_says_of_a_codec_what_the_code_says(spec: CodecSpec) -> None:
         f"{spec.frame_rate:.3g}",
         f"{codebooks} x {spec.codebook_size}",
         ", ".join(f"{kbps:g}" for kbps in sorted(spec.bandwidths)),
-        lookup(FOLDERS.get(spec.name, (spec.name,))[0]).licence,
+        lookup(spec.name).licence,
     ]
 
 

@@ -64,10 +64,10 @@ def fetched(name: str) -> Path | None:
     """
     from acomp.backends import check_packages
     from acomp.backends.weights.cache import fetch
-    from acomp.backends.weights.catalogue import CATALOGUE, FOLDERS
-    from acomp.cli.models import download_bar
+    from acomp.backends.weights.catalogue import CATALOGUE
+    from acomp.cli.progress import download_bar
 
-    if name not in CATALOGUE and name not in FOLDERS:
+    if name not in CATALOGUE:
         return None
     check_packages(name)
     with download_bar(name) as progress:

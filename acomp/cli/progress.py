@@ -1,4 +1,4 @@
-"""Bars on the terminal, of seconds of audio and of files; nothing in a pipe."""
+"""Bars on the terminal, of seconds of audio, of files and of downloads; nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from acomp.batch.inputs import PIPE
-from acomp.cli.console import one_line, shows_bars
+from acomp.cli.console import one_line, say, settings, shows_bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, ProgressColumn
 
+    from acomp.backends.weights.download import Progress as DownloadProgress
     from acomp.pipeline import Progress
 
 
@@ -96,3 +97,44 @@ def plain_bar(*columns: ProgressColumn) -> RichProgress:
     return Progress(
         *columns, console=Console(stderr=True), transient=True, disable=not shows_bars()
     )
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator[DownloadProgress]:
+    """A progress bar for `weights.fetch`: on a terminal, and only once there is progress."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=console, disable=settings.quiet or not console.is_terminal)
+    task = bar.add_task(name, total=None)
+
+    def show(done: int, total: int | None) -> None:
+        if not bar.tasks[task].total and total and not console.is_terminal:
+            say(f"downloading {name}: {megabytes(total)}", error=True)
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes, as it is shown."""
+    return f"{size / 1e6:.1f} MB"

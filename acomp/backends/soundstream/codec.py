@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.backends.base import Codec, Samples
-from acomp.backends.weights.catalogue import FOLDERS, Weights, lookup
+from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.codecs import SPECS
 from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines import Engine
@@ -43,7 +43,7 @@ def load(name: str, weights: Path, engine: Engine) -> Codec:
     """
     _check_engine(engine)
     _require_package()
-    encoder, quantiser, decoder = (_read(weights, lookup(part)) for part in FOLDERS[name])
+    encoder, quantiser, decoder = (_read(weights, lookup(part)) for part in lookup(name).parts)
     return SoundStream(encoder, quantiser, decoder)
 
 

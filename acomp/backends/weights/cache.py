@@ -12,12 +12,11 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from acomp.backends.weights.catalogue import FOLDERS, Weights, lookup
+from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.backends.weights.checkpoint import MAX_SIZE, load_checkpoint
 from acomp.backends.weights.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
@@ -53,7 +52,8 @@ def find(name: str) -> Path | None:
     here = status(name)
     if here.problem is None:
         return here.path
-    if name in FOLDERS or here.path == _own_path(lookup(name)):
+    weights = lookup(name)
+    if weights.parts or here.path == _own_path(weights):
         raise WeightsError(
             f"{here.path} is not the published file: {here.problem}; "
             f"replace it with: acomp models fetch {name}"
@@ -95,10 +95,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         WeightsError: there are no such weights, or they cannot be fetched, or ACOMP_OFFLINE is set
             and they are not here.
     """
-    if name in FOLDERS:
-        first, *_ = [fetch(part, progress) for part in FOLDERS[name]]
-        return first.parent
     weights = lookup(name)
+    if weights.parts:
+        first, *_ = [fetch(part, progress) for part in weights.parts]
+        return first.parent
     found = _find_sound(name)
     if found:
         return found
@@ -142,8 +142,7 @@ def _option(weights: Weights) -> str:
     """What names other weights on the command line."""
     if weights.is_language_model:
         return "--language-model FILE"
-    parts = chain.from_iterable(FOLDERS.values())
-    return "--weights FOLDER" if weights.name in parts else "--weights FILE"
+    return "--weights FOLDER" if weights.is_part else "--weights FILE"
 
 
 def _find_sound(name: str) -> Path | None:
@@ -215,9 +214,9 @@ def _is_file(path: Path) -> bool:
 
 
 def _status(name: str, *, rehash: bool) -> Status:
-    if name in FOLDERS:
-        return _together(name, [_status(part, rehash=rehash) for part in FOLDERS[name]])
     weights = lookup(name)
+    if weights.parts:
+        return _together(name, [_status(part, rehash=rehash) for part in weights.parts])
     own, *others = (
         _inspect(weights, path, rehash=rehash) if _is_file(path) else Status(name, None)
         for path in _paths(weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from acomp.errors import WeightsError, did_you_mean
@@ -15,28 +16,35 @@ _DAC = "https://github.com/descriptinc/descript-audio-codec/releases/download"
 
 @dataclass(frozen=True)
 class Weights:
-    """One published weights file."""
+    """Published weights: one file, or several in one folder.
+
+    Attributes:
+        name: the codec that they belong to, for example `encodec-24khz`; with `-lm` behind it for
+            its language model's, and with the part's name behind it for a file of several.
+        file: name of the file, or of the folder, in acomp's cache, and in the official package's;
+            may lie in a folder.
+        licence: with `(code)` behind it where it is that of the code; for the weights see `page`.
+        page: page that the weights are published on.
+        url: address of the file; None for weights that ship with acomp, and for folders.
+        size: in bytes, of all files; None where it is not known.
+        sha256: SHA-256 of the file, 64 hexadecimal digits, or the first 8 or more of them; None
+            where it is not known, and for folders.
+        package: official package that keeps the file in a cache of its own; Hugging Face's by the
+            repository that `page` names.
+        parts: names of the catalogue's entries of the folder's files; empty for one file.
+        is_part: whether it is a file of a folder, which has an entry of its own.
+    """
 
     name: str
-    """The codec that the weights belong to, for example `encodec-24khz`, and where they are not
-    all of it, or its language model's, what they are of it."""
     file: str
-    """Name of the file in acomp's cache, and in the official package's; may lie in a folder. Of
-    weights that ship with acomp, the place below `acomp/backends`."""
     licence: str
-    """With `(code)` behind it where it is that of the code; for the weights see `page`."""
     page: str
-    """Page that the weights are published on."""
     url: str | None = None
-    """Address of the file; None for weights that ship with acomp."""
     size: int | None = None
-    """Size in bytes; None where it is not known."""
     sha256: str | None = None
-    """SHA-256 of the file, 64 hexadecimal digits, or the first 8 or more of them; None where it
-    is not known."""
     package: Literal["encodec", "dac", "huggingface"] | None = None
-    """Official package that keeps the file in a cache of its own; Hugging Face's by the repository
-    that `page` names."""
+    parts: tuple[str, ...] = ()
+    is_part: bool = False
 
     @property
     def is_language_model(self) -> bool:
@@ -94,15 +102,34 @@ def _hugging_face(
     )
 
 
-def _lyra(part: str, file: str, *, sha256: str, size: int) -> Weights:
+def _folder(name: str, *parts: Weights) -> tuple[Weights, ...]:
+    """The entry of a codec whose weights are several files of one folder, and those of the files.
+
+    It has what they share.
+    """
+    first = parts[0]
+    sizes = [part.size for part in parts if part.size is not None]
+    whole = Weights(
+        name=name,
+        file=str(PurePosixPath(first.file).parent),
+        licence=first.licence,
+        page=first.page,
+        size=sum(sizes) if len(sizes) == len(parts) else None,
+        parts=tuple(part.name for part in parts),
+    )
+    return (*parts, whole)
+
+
+def _lyra(name: str, file: str, *, sha256: str, size: int) -> Weights:
     return Weights(
-        name=f"soundstream-{part}",
+        name=name,
         file=f"lyra-1.3.2/{file}",
         licence="Apache-2.0",
         page="https://github.com/google/lyra",
         url=f"{_LYRA}/{file}",
         size=size,
         sha256=sha256,
+        is_part=True,
     )
 
 
@@ -199,23 +226,26 @@ _ALL = (
         licence="MIT",
         sha256="b0a676cbdc8d1cc53186f6d777bc956fb7932ceacdc657a4c3741646e9e7ead0",
     ),
-    _lyra(
-        "encoder",
-        "soundstream_encoder.tflite",
-        sha256="237da0b16226fb0a68d49551c81bebf614e42142af72764448359f68581e88f1",
-        size=1_779_200,
-    ),
-    _lyra(
-        "quantizer",
-        "quantizer.tflite",
-        sha256="841ee05989687d32d1f616a8ad1419fc7eda37599d3c05c7cf5a0d60ccf8ac5c",
-        size=329_012,
-    ),
-    _lyra(
-        "decoder",
-        "lyragan.tflite",
-        sha256="50e7839cda4f30599a3a34cfaddcd9c98449b049eee884e1a74295780448ad06",
-        size=1_475_160,
+    *_folder(
+        "soundstream",
+        _lyra(
+            "soundstream-encoder",
+            "soundstream_encoder.tflite",
+            sha256="237da0b16226fb0a68d49551c81bebf614e42142af72764448359f68581e88f1",
+            size=1_779_200,
+        ),
+        _lyra(
+            "soundstream-quantizer",
+            "quantizer.tflite",
+            sha256="841ee05989687d32d1f616a8ad1419fc7eda37599d3c05c7cf5a0d60ccf8ac5c",
+            size=329_012,
+        ),
+        _lyra(
+            "soundstream-decoder",
+            "lyragan.tflite",
+            sha256="50e7839cda4f30599a3a34cfaddcd9c98449b049eee884e1a74295780448ad06",
+            size=1_475_160,
+        ),
     ),
     _hugging_face(
         "mimi",
@@ -231,11 +261,7 @@ _ALL = (
 )
 
 CATALOGUE = {weights.name: weights for weights in _ALL}
-
-FOLDERS = {
-    "soundstream": ("soundstream-encoder", "soundstream-quantizer", "soundstream-decoder"),
-}
-"""Codecs whose weights are several files of one folder, and the names of those in the catalogue."""
+"""Everything that is published, by name: codecs, language models, and files of folders."""
 
 
 def lookup(name: str) -> Weights:
@@ -247,5 +273,5 @@ def lookup(name: str) -> Weights:
     try:
         return CATALOGUE[name]
     except KeyError:
-        known = did_you_mean(name, [*CATALOGUE, *FOLDERS])
+        known = did_you_mean(name, CATALOGUE)
         raise WeightsError(f"no weights are called {name!r}{known}") from None
