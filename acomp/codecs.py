@@ -172,6 +172,8 @@ class Published:
         family: folder of `acomp.backends` that its network is in.
         network: arguments of the family's shape beside the sample rate and the codebooks, which
             `spec` has, where they differ from the family's defaults.
+        recipe: name of the default settings that it is trained with (`acomp/training/recipes`);
+            None where it cannot be trained.
         official_form: form of the files that the official package writes of its codes: `ecdc` or
             `dac`; None where that has no files of its own.
         official_name: what such a file calls the codec; None where it does not name it.
@@ -182,6 +184,7 @@ class Published:
     spec: CodecSpec
     family: str
     network: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    recipe: str | None = None
     official_form: Literal["ecdc", "dac"] | None = None
     official_name: str | None = None
     official_memory: float | None = None
@@ -211,6 +214,7 @@ _ALL = (
             extra_frames=1,
         ),
         family="nano",
+        recipe="nano",
         network={"bands": 20, "encoder": (192, 4), "decoder": (192, 6), "expansion": 4},
     ),
     Published(
@@ -243,6 +247,7 @@ _ALL = (
             delay=320 / 24_000,
         ),
         family="encodec",
+        recipe="encodec-24khz",
         official_form="ecdc",
         official_name="encodec_24khz",
         official_memory=20e6,
@@ -262,6 +267,7 @@ _ALL = (
             segment_overlap=0.01,
         ),
         family="encodec",
+        recipe="encodec-48khz",
         network={"channels": 2, "causal": False, "norm": "time_group_norm", "segment": 1.0},
         official_form="ecdc",
         official_name="encodec_48khz",
@@ -282,6 +288,7 @@ _ALL = (
             chunk_margin=5534,
         ),
         family="dac",
+        recipe="dac",
         network={"strides": (2, 4, 5, 8)},
         official_form="dac",
         official_memory=40e6,
@@ -301,6 +308,7 @@ _ALL = (
             chunk_margin=5534,
         ),
         family="dac",
+        recipe="dac",
         network={"strides": (2, 4, 5, 8)},
         official_form="dac",
         official_memory=60e6,
@@ -320,6 +328,7 @@ _ALL = (
             chunk_margin=8342,
         ),
         family="dac",
+        recipe="dac",
         official_form="dac",
         official_memory=100e6,
     ),
@@ -338,6 +347,7 @@ _ALL = (
             chunk_margin=8342,
         ),
         family="dac",
+        recipe="dac",
         network={"latent_dimension": 128},
         official_form="dac",
         official_memory=100e6,

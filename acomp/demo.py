@@ -12,7 +12,7 @@ import numpy as np
 from acomp.audio import Audio, read_audio
 from acomp.backends import load
 from acomp.backends.base import Codec
-from acomp.codecs import SPECS
+from acomp.codecs import BUILT_IN, SPECS
 from acomp.errors import AcompError
 from acomp.metrics import log_mel_distance, si_sdr
 from acomp.pipeline import Coding, decode_file, encode_file
@@ -48,7 +48,7 @@ def run(folder: Path) -> Iterator[Row]:
     Raises:
         AcompError: the folder cannot be written, or something fails that should not.
     """
-    codec = load("nano")
+    codec = load(BUILT_IN)
     codec.warm_up()
     for sample in SAMPLES:
         with as_file(files("acomp") / "samples" / f"{sample}.flac") as path:
@@ -60,7 +60,7 @@ def run(folder: Path) -> Iterator[Row]:
 def outputs(folder: Path) -> Iterator[Path]:
     """The files that `run` leaves."""
     for sample in SAMPLES:
-        for bandwidth in SPECS["nano"].bandwidths:
+        for bandwidth in SPECS[BUILT_IN].bandwidths:
             nac, txt = _codes(folder, sample, bandwidth)
             yield from (nac, txt, nac.with_suffix(".wav"), txt.with_suffix(".txt.wav"))
 

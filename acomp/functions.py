@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acomp.audio import Audio, read_audio, resample
-from acomp.backends import load, resolve
+from acomp.backends import load
 from acomp.backends.base import Codec
+from acomp.codecs import ENCODEC
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import CodecError
 from acomp.formats import Writing, read_codes
@@ -126,7 +127,7 @@ def get_codebooks(audio_type: str) -> torch.Tensor:
 def _encodec(channels: int) -> Codec:
     if channels not in (1, 2):
         raise CodecError(f"EnCodec has models for 1 and 2 channels, not for {channels}")
-    return load(resolve("encodec", channels))
+    return load(ENCODEC, channels=channels)
 
 
 def _segments(codes: Codes) -> Any:

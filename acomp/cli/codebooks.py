@@ -13,6 +13,7 @@ from acomp.batch.inputs import stream_or_path
 from acomp.cli.batches import Failures, guard
 from acomp.cli.console import say
 from acomp.cli.options import Device, Overwrite, Weights, codec_names
+from acomp.codecs import ENCODEC
 
 
 def codebooks(
@@ -102,7 +103,7 @@ def codebooks(
     if inputs:
         sources = map(stream_or_path, names)
         usage = count_codes(sources, lambda info: load(backend or info.codec), failures.add)
-    codec = load(backend or (usage.codec if usage else "encodec"))
+    codec = load(backend or (usage.codec if usage else ENCODEC))
     books = codec.latent_codebooks() if latent else codec.codebooks()
     shape = " x ".join(str(size) for size in books.shape)
     done = []

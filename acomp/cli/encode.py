@@ -29,6 +29,7 @@ from acomp.cli.options import (
     refuse_terminal,
     usage_of,
 )
+from acomp.codecs import ENCODEC
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
@@ -50,7 +51,7 @@ def encode(
     keep_suffix: KeepSuffix = False,
     keep_tree: KeepTree = False,
     jobs: Jobs = 1,
-    backend: Backend = "encodec",
+    backend: Backend = ENCODEC,
     bandwidth: Annotated[
         float | None,
         typer.Option(

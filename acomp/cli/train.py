@@ -14,6 +14,7 @@ import typer
 from acomp.cli.console import one_line, printable, say, settings
 from acomp.cli.options import codec_names
 from acomp.cli.progress import count_bar, plain_bar
+from acomp.codecs import CUSTOM
 from acomp.errors import AcompError
 from acomp.packages import TRAINING, require_packages
 
@@ -146,13 +147,13 @@ def _settled(
     from acomp.training.data.sources import parse_source
 
     own = {} if file is None else read_yaml(file)
-    name = backend or own.get("backend") or ("custom" if "shape" in own else None)
+    name = backend or own.get("backend") or (CUSTOM if "shape" in own else None)
     if not isinstance(name, str):
         raise typer.BadParameter("name the codec to train", param_hint="--backend")
     if language_model or "language_model" in own:
         settings = merge(language_model_recipe(_resolved(name)), own)
     else:
-        family = _family(own.get("shape"), given.get("weights")) if name == "custom" else None
+        family = _family(own.get("shape"), given.get("weights")) if name == CUSTOM else None
         settings = merge(recipe(_resolved(name), family), own)
     sources = [parse_source(text) for text in data]
     if sources:

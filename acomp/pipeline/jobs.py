@@ -13,14 +13,12 @@ from acomp.backends.base import Codec
 from acomp.batch.inputs import PIPE, stream_or_path
 from acomp.batch.outputs import Job
 from acomp.batch.watching import Watching
+from acomp.codecs import BUILT_IN
 from acomp.codes import CodesInfo
 from acomp.errors import AcompError, WeightsError
 from acomp.files import make_folder
 from acomp.formats import Reading, Writing
 from acomp.pipeline import Coding, Result, Sound, Span, decode_file, encode_file
-
-BUILT_IN = "nano"
-"""The codec whose weights are always there."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from acomp.codecs import CUSTOM
+from acomp.codecs import CUSTOM, PUBLISHED, of_family
 from acomp.errors import TrainingError
 from acomp.files import atomic_write, reason_of
 from acomp.plain import MAX_TEXT, NotPlainError, brief, parse_yaml, read_small
@@ -133,17 +133,17 @@ def recipe(backend: str, family: object = None) -> dict[str, Any]:
     Raises:
         TrainingError: the codec has none.
     """
-    name = "dac" if backend.startswith("dac") else backend
-    if backend == CUSTOM:
-        name = {"encodec": "encodec-24khz", "dac": "dac"}.get(str(family), "")
-        if not name:
-            raise TrainingError(
-                "a codec of one's own needs its shape: give a file with `shape:` and in it "
-                "`family: encodec` or `family: dac` (--config FILE)"
-            )
+    known = of_family(str(family)) if backend == CUSTOM else [PUBLISHED.get(backend)]
+    name = next((codec.recipe for codec in known if codec and codec.recipe), None)
+    if name is None and backend == CUSTOM:
+        raise TrainingError(
+            "a codec of one's own needs its shape: give a file with `shape:` and in it "
+            "`family: encodec` or `family: dac` (--config FILE)"
+        )
+    if name is None:
+        trained = ", ".join(name for name, codec in PUBLISHED.items() if codec.recipe)
+        raise TrainingError(f"{backend} cannot be trained; these can: {trained}, {CUSTOM}")
     path = files("acomp.training") / "recipes" / f"{name}.yaml"
-    if not path.is_file():
-        raise TrainingError(f"{backend} cannot be trained; codecs of EnCodec, DAC and nano can")
     return dict(yaml.safe_load(path.read_text()), backend=backend)
 
 
