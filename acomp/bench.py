@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from acomp.audio import Audio, read_audio, resample, to_channels
 from acomp.backends import load, resolve
 from acomp.backends.base import Codec, Samples
-from acomp.backends.shapes import SHAPES
+from acomp.backends.families import published_shape
 from acomp.backends.weights.cache import find
 from acomp.backends.weights.catalogue import CATALOGUE
 from acomp.backends.weights.checkpoint import load_weights
@@ -236,7 +236,7 @@ def _random_model(codec: str) -> Any:
     """The official model with the weights that it is initialised with."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: Any = SHAPES[codec].build()
+        model: Any = published_shape(codec).build()
         if CATALOGUE[codec].package == "encodec":
             _scatter_codebooks(model, SPECS[codec])
     return model
@@ -347,7 +347,7 @@ def _official(codec: str, path: Path) -> Callable[[Audio, Codes], Side] | None:
     package = CATALOGUE[codec].package
     if package is None:
         return None
-    model: Any = SHAPES[codec].build()
+    model: Any = published_shape(codec).build()
     load_weights(model, path, codec)
     return partial(OfficialEncodec if package == "encodec" else OfficialDac, model)
 

@@ -13,7 +13,9 @@ from importlib.metadata import version
 from typing import Literal
 
 from acomp.backends import names
+from acomp.backends.families import families
 from acomp.backends.weights.catalogue import CATALOGUE
+from acomp.codecs import BUILT_IN, SPECS
 from acomp.engines import pick_engine
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, PAGES, TRAINING
@@ -21,19 +23,23 @@ from acomp.quiet import quiet
 
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "av", "safetensors")
 
-
 State = Literal["ok", "not here", "not in order"]
 """What is not here is not needed by everybody; what is not in order wants mending."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at.
+
+    Attributes:
+        name: what was looked at.
+        state: ok, not here, or not in order.
+        detail: what was found, or why it is not here or not in order and what mends that.
+    """
 
     name: str
     state: State
     detail: str
-    """What was found, or why it is not here or not in order and what mends that."""
 
 
 class _NotHereError(Exception):
@@ -47,13 +53,10 @@ def examine() -> Iterator[Finding]:
     for package in PACKAGES:
         yield _package(package)
     yield _attempt("torchaudio", _torchaudio)
-    yield _attempt("EnCodec architecture", _encodec)
-    yield _attempt("DAC architecture", _dac, optional='pip install "acomp[dac]"')
-    yield _attempt("SNAC architecture", _snac, optional='pip install "acomp[snac]"')
-    yield _attempt("SoundStream", _soundstream, optional='pip install "acomp[soundstream]"')
-    yield _attempt("Mimi as a torch module", _mimi, optional='pip install "acomp[mimi]"')
-    yield _attempt("nano", _nano)
-    yield _attempt("nano's language model", _language_model)
+    for family in families():
+        for check in family.checks:
+            yield _attempt(check.title, check.look, optional=check.advice)
+    yield _attempt(f"{BUILT_IN}'s language model", _language_model)
     yield _attempt("GPU", _gpu)
     yield _attempt("engine on the CPU", _engine)
     yield _attempt("measuring, reports", _evaluation, optional='pip install "acomp[eval]"')
@@ -102,36 +105,6 @@ def _torchaudio() -> str:
     return f"{version('torchaudio')}, {how}"
 
 
-def _encodec() -> str:
-    from acomp.torchaudio import ensure_torchaudio
-
-    ensure_torchaudio()
-    importlib.import_module("encodec")
-    return version("encodec")
-
-
-def _dac() -> str:
-    from acomp.torchaudio import ensure_torchaudio
-
-    ensure_torchaudio()
-    importlib.import_module("dac.model")
-    return f"descript-audio-codec {version('descript-audio-codec')}"
-
-
-def _snac() -> str:
-    importlib.import_module("snac")
-    return f"snac {version('snac')}"
-
-
-def _soundstream() -> str:
-    importlib.import_module("ai_edge_litert.interpreter")
-    return f"ai-edge-litert {version('ai-edge-litert')}"
-
-
-def _mimi() -> str:
-    return f"transformers {version('transformers')}; encoding and decoding need no more than torch"
-
-
 def _evaluation() -> str:
     for package in (*EVALUATION, *PAGES):
         importlib.import_module(package)
@@ -144,17 +117,10 @@ def _training() -> str:
     return "what acomp train needs is here"
 
 
-def _nano() -> str:
-    from acomp.backends import load
-
-    return f"loads, weights {load('nano').fingerprint}"
-
-
 def _language_model() -> str:
-    from acomp.codecs import SPECS
     from acomp.entropy.loading import load_language_model
 
-    model = load_language_model("nano", SPECS["nano"].frame_rate)
+    model = load_language_model(BUILT_IN, SPECS[BUILT_IN].frame_rate)
     return f"loads, weights {model.fingerprint}"
 
 

@@ -69,11 +69,11 @@ def soundstream(_: Path) -> Codec:
 def snac(name: str, folder: Path) -> Codec:
     from snac_models import SMALL as SNACS, lively as lively_snac, spec_of
 
-    from acomp.backends.snac.codec import load_shape
+    from acomp.backends.snac.codec import load
 
     path = folder / "pytorch_model.bin"
     torch.save(lively_snac(SNACS[name]).state_dict(), path)
-    return load_shape(spec_of(SNACS[name]), SNACS[name], path, pick_engine("torch"))
+    return load(spec_of(SNACS[name]), SNACS[name], path, pick_engine("torch"))
 
 
 def mimi(folder: Path) -> Codec:
@@ -87,22 +87,24 @@ def tiny(_: Path | None = None) -> Codec:
     return Tiny(SPEC, None)
 
 
-ENCODEC_BLOCKS = {"encodec.codec.BLOCK_FRAMES": 10, "encodec.codec.LSTM_FRAMES": 25}
+ENCODEC_BLOCKS = {"encodec.causal.BLOCK_FRAMES": 10, "encodec.causal.LSTM_FRAMES": 25}
 CASES = {
-    "nano": Case(lambda _: acomp.load("nano", engine="torch"), 60, {"nano.codec.BLOCK_FRAMES": 25}),
+    "nano": Case(
+        lambda _: acomp.load("nano", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
+    ),
     "nano on openvino": Case(
         lambda _: acomp.load("nano", engine="openvino"),
         60,
-        {"nano.codec.BLOCK_FRAMES": 25},
+        {"nano.streams.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
     "nano-2": Case(
-        lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.codec.BLOCK_FRAMES": 25}
+        lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
     ),
     "nano-2 on openvino": Case(
         lambda _: acomp.load("nano-2", engine="openvino"),
         60,
-        {"nano.codec.BLOCK_FRAMES": 25},
+        {"nano.streams.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
     "encodec-24khz": Case(partial(encodec, "encodec-24khz"), 60, ENCODEC_BLOCKS),

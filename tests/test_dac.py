@@ -73,8 +73,8 @@ def test_many_blocks_give_the_codes_of_one_whole_run(
 ) -> None:
     """Blocks of 20 frames instead of some hundred, so that a short sound has several."""
     model, codec = pair
-    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 20)
-    monkeypatch.setattr("acomp.backends.dac.codec.SAMPLE_BLOCK", 7)
+    monkeypatch.setattr("acomp.backends.shared.blocks.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.shared.blocks.SAMPLE_BLOCK", 7)
     assert_same(model, codec, noise(codec, 45_000), 9)
 
 
@@ -82,8 +82,8 @@ def test_many_blocks_give_the_codes_of_one_whole_run(
 def test_the_other_models(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     spec = SPECS[name]
     model = dac_model(name)
-    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 10)
-    monkeypatch.setattr("acomp.backends.dac.codec.SAMPLE_BLOCK", 3)
+    monkeypatch.setattr("acomp.backends.shared.blocks.LATENT_BLOCK", 10)
+    monkeypatch.setattr("acomp.backends.shared.blocks.SAMPLE_BLOCK", 3)
     codec = acomp.load(name, weights=save_dac(model, tmp_path / "weights.pth"), engine="torch")
     assert_same(model, codec, noise(codec, 9777), spec.codebooks)
     assert codec.codebooks().shape == (spec.codebooks, 1024, 8)

@@ -31,8 +31,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import acomp
 from acomp.audio.loudness import LoudnessMeter
 from acomp.backends.base import Codec
-from acomp.backends.dac.codec import Dac, Unpadded
-from acomp.backends.shapes import DacShape
+from acomp.backends.dac.codec import Dac
+from acomp.backends.dac.network import Unpadded
+from acomp.backends.dac.shape import DacShape
 from acomp.codecs import SPECS
 from acomp.codes import Block, Codes, CodesInfo
 from acomp.errors import AudioError, CodecError, FormatError
@@ -176,7 +177,7 @@ def test_odd_strides(tmp_path: Path) -> None:
 def test_long_chunks_are_decoded_in_blocks(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.shared.blocks.LATENT_BLOCK", 20)
     path, expected = pair.file(0.7, 2, 0.5)
     assert (read_codes(path, codec=pair.codec.spec).info.chunk or 0) > 100
     out = tmp_path / "out.wav"
@@ -414,10 +415,10 @@ def test_what_acomp_writes_names_its_codec() -> None:
 
 @pytest.mark.parametrize("name", ["dac-44khz", "dac-24khz", "dac-16khz", "dac-44khz-16kbps"])
 def test_the_margins_of_chunks_are_those_of_the_networks(name: str) -> None:
-    from acomp.backends.shapes import SHAPES
+    from acomp.backends.families import published_shape
     from acomp.engines.rewriting import fold_weight_norm, without_transposed
 
-    shape = SHAPES[name]
+    shape = published_shape(name)
     assert isinstance(shape, DacShape)
     # How much is missing does not depend on the widths.
     narrow = replace(shape, encoder_width=2, decoder_width=32, latent_dimension=4, codebooks=1)

@@ -30,8 +30,8 @@ from torch import nn
 
 import acomp
 from acomp.backends.base import Codec, Decoder, Encoder
-from acomp.backends.nano.codec import BUILT_IN
 from acomp.backends.shared.seanet import Upsampler
+from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.codes import Codes, join, split
 from acomp.engines import Engine, Input, pick_engine
@@ -133,9 +133,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a short sound has several."""
-    monkeypatch.setattr("acomp.backends.dac.codec.SAMPLE_BLOCK", 7)
-    monkeypatch.setattr("acomp.backends.dac.codec.LATENT_BLOCK", 20)
-    monkeypatch.setattr("acomp.backends.encodec.codec.BLOCK_FRAMES", 25)
+    monkeypatch.setattr("acomp.backends.shared.blocks.SAMPLE_BLOCK", 7)
+    monkeypatch.setattr("acomp.backends.shared.blocks.LATENT_BLOCK", 20)
+    monkeypatch.setattr("acomp.backends.encodec.causal.BLOCK_FRAMES", 25)
 
 
 def noise(codec: Codec, length: int) -> acomp.Audio:
@@ -425,7 +425,7 @@ def test_another_precision_is_another_entry(openvino: Engine, own_cache: Path) -
 @needs_openvino
 def test_other_weights_are_other_entries(cache: Path, nano: Codec, tmp_path: Path) -> None:
     weights = tmp_path / "other.safetensors"
-    save_file({name: 0.9 * tensor for name, tensor in load_file(BUILT_IN).items()}, weights)
+    save_file({name: 0.9 * tensor for name, tensor in load_file(fetch("nano")).items()}, weights)
     audio = sound(0.5)
     codes = nano.encode(audio)
     before = files_in(cache)

@@ -105,7 +105,7 @@ def test_pushes_of_any_size_give_the_same_codes(
 ) -> None:
     sound = noise(40 * HOP + 1234)
     whole = codec.encode(sound, codebooks=32)
-    monkeypatch.setattr("acomp.backends.mimi.codec.TRANSFORMER_FRAMES", 11)
+    monkeypatch.setattr("acomp.backends.mimi.streams.TRANSFORMER_FRAMES", 11)
     encoder = Encoder(codec, whole.info)
     blocks = [
         encoder.push(sound.samples[:, start : start + step])

@@ -11,24 +11,27 @@ from safetensors.torch import load_file, save_file
 
 import acomp
 from acomp.backends.base import Codec
-from acomp.backends.nano.codec import SHAPES, NanoShape
+from acomp.backends.families import published_shape
 from acomp.backends.nano.network import Network, overlap_add
+from acomp.backends.nano.shape import NanoShape
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.catalogue import lookup
 from acomp.metrics import log_mel_distance, si_sdr
 
+NAMES = ("nano", "nano-2")
 SAMPLES = Path(acomp.__file__).parent / "samples"
 WEIGHTS = Path(acomp.__file__).parent / "backends" / "nano" / "nano.safetensors"
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=NAMES)
 def codec(request: pytest.FixtureRequest) -> Codec:
     return acomp.load(request.param)
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=NAMES)
 def shape(request: pytest.FixtureRequest) -> NanoShape:
-    return SHAPES[request.param]
+    shape: NanoShape = published_shape(request.param)
+    return shape
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,6 @@ def test_scales_are_one_for_each_row(tmp_path: Path) -> None:
 
 
 def test_one_generation_refuses_the_weights_of_the_other(codec: Codec) -> None:
-    (other,) = SHAPES.keys() - {codec.spec.name}
+    (other,) = {*NAMES} - {codec.spec.name}
     with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {other}$"):
         acomp.load(other, weights=fetch(codec.spec.name))

@@ -24,9 +24,11 @@ from torch.nn.functional import avg_pool1d, normalize
 
 import acomp
 from acomp.backends.base import Decoder, Encoder
-from acomp.backends.shapes import LATENT_BLOCK, SAMPLE_BLOCK
-from acomp.backends.snac.codec import SHAPES, Snac, load_shape, unfold
-from acomp.backends.tokens import fold
+from acomp.backends.families import published_shape
+from acomp.backends.shared.blocks import LATENT_BLOCK, SAMPLE_BLOCK
+from acomp.backends.shared.levels import fold, unfold
+from acomp.backends.snac.codec import Snac, load
+from acomp.backends.snac.network import noise as drawn_noise
 from acomp.codecs import SPECS
 from acomp.codes import Block, split
 from acomp.engines import pick_engine
@@ -44,15 +46,15 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model = lively(shape)
     torch.save(model.state_dict(), path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("acomp.backends.snac.codec.SAMPLE_BLOCK", 8)
-        patch.setattr("acomp.backends.snac.codec.LATENT_BLOCK", 16)
-        yield model, load_shape(spec_of(shape), shape, path, pick_engine("torch"))
+        patch.setattr("acomp.backends.shared.blocks.SAMPLE_BLOCK", 8)
+        patch.setattr("acomp.backends.shared.blocks.LATENT_BLOCK", 16)
+        yield model, load(spec_of(shape), shape, path, pick_engine("torch"))
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The official 24 kHz model of full size, and a file of its weights."""
-    model = lively(SHAPES["snac-24khz"])
+    model = lively(published_shape("snac-24khz"))
     path = tmp_path_factory.mktemp("weights") / "pytorch_model.bin"
     torch.save(model.state_dict(), path)
     return model, path
@@ -103,7 +105,7 @@ def official_sound(codec: Snac, model: Any, latents: torch.Tensor) -> NDArray[np
 
     def fixed(shape: tuple[int, ...], **_: object) -> torch.Tensor:
         layer = next(layers)
-        drawn = np.resize(codec.noise(layer), shape[-1])
+        drawn = np.resize(drawn_noise(codec.shape, layer), shape[-1])
         return torch.from_numpy(drawn).repeat(shape[0], 1)[:, None]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -147,7 +149,7 @@ def test_samples_are_the_official_ones_without_noise(tmp_path: Path) -> None:
             if type(part).__name__ == "NoiseBlock":
                 part.linear.parametrizations.weight.original0.zero_()
     torch.save(model.state_dict(), tmp_path / "weights.bin")
-    codec = load_shape(spec_of(shape), shape, tmp_path / "weights.bin", pick_engine("torch"))
+    codec = load(spec_of(shape), shape, tmp_path / "weights.bin", pick_engine("torch"))
     audio = sound(codec, 9)
     official = official_codes(model, audio)
     with torch.no_grad():
@@ -197,9 +199,9 @@ def test_shapes_and_specs_are_the_published_ones(
     name: str, millions: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The numbers of parameters are those of the models' pages."""
-    monkeypatch.setattr("acomp.backends.snac.codec.SAMPLE_BLOCK", SAMPLE_BLOCK)
-    monkeypatch.setattr("acomp.backends.snac.codec.LATENT_BLOCK", LATENT_BLOCK)
-    spec, shape = SPECS[name], SHAPES[name]
+    monkeypatch.setattr("acomp.backends.shared.blocks.SAMPLE_BLOCK", SAMPLE_BLOCK)
+    monkeypatch.setattr("acomp.backends.shared.blocks.LATENT_BLOCK", LATENT_BLOCK)
+    spec, shape = SPECS[name], published_shape(name)
     with torch.device("meta"):
         model: Any = shape.build()
     assert sum(part.numel() for part in model.parameters()) / 1e6 == pytest.approx(
@@ -296,8 +298,7 @@ def test_openvino_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model = lively(shape)
     torch.save(model.state_dict(), path)
     codec, reference = (
-        load_shape(spec_of(shape), shape, path, pick_engine(engine))
-        for engine in ("openvino", "torch")
+        load(spec_of(shape), shape, path, pick_engine(engine)) for engine in ("openvino", "torch")
     )
     assert_official(codec, model, sound(codec, 40))
     audio = sound(codec, 9, channels=2)
@@ -329,7 +330,7 @@ def test_a_folder_in_hugging_face_layout(pair: Any, tmp_path: Path, file: str) -
     (tmp_path / "config.json").write_text(json.dumps(codec.shape.config))
     save = save_file if file.endswith("safetensors") else torch.save
     save(model.state_dict(), tmp_path / file)
-    again = load_shape(codec.spec, codec.shape, tmp_path, pick_engine("torch"))
+    again = load(codec.spec, codec.shape, tmp_path, pick_engine("torch"))
     assert again.fingerprint == codec.fingerprint
 
 

@@ -14,7 +14,7 @@ from checkpoints import SMALL, lively
 from commands import sound
 
 import acomp
-from acomp.backends.shapes import EncodecShape
+from acomp.backends.encodec.shape import EncodecShape
 from acomp.training.config import Config, parse
 from acomp.training.families import build
 from acomp.training.families.dac import DacTrainee

@@ -1,17 +1,15 @@
 """The codecs by name.
 
-A codec is a record in `acomp.codecs` and the folder of its family here, whose module `codec` has a
-loader, a function `(name, weights, engine) -> Codec`; or, from another package, an entry point of
-the group `acomp.backends` whose name is the codec's and whose object is such a function. `weights`
-is the path of a file, or None where the user gave none; `engine` runs the codec's networks.
+acomp's own are those of `acomp.codecs.PUBLISHED`, each of a family (`families`), and `custom`, a
+codec of the user's own. Another package's is an entry point of the group `acomp.backends` whose
+name is the codec's and whose object is a function `(name, weights, engine) -> Codec`: `weights` is
+the path of a file, or None where the user gave none; `engine` runs the codec's networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +23,6 @@ if TYPE_CHECKING:
 Loader = Callable[[str, Path | None, Engine], "Codec"]
 
 ENTRY_POINTS = "acomp.backends"
-
-PACKAGES = {
-    "dac": ("dac", "dac"),
-    "snac": ("snac", "snac"),
-    "soundstream": ("ai_edge_litert", "soundstream"),
-}
-"""The package that only an extra brings and a family needs, and that extra."""
 
 
 def names() -> list[str]:
@@ -48,11 +39,12 @@ def resolve(name: str, channels: int = 1) -> str:
     if not isinstance(name, str):
         raise CodecError(f"a codec is named by a text, such as 'nano', not {type(name).__name__}")
     if name in BY_CHANNELS:
-        name = BY_CHANNELS[name].get(channels, BY_CHANNELS[name][1])
+        by_channels = BY_CHANNELS[name]
+        return by_channels.get(channels, by_channels[1])
     name = ALIASES.get(name, name)
     if name in READ_ONLY:
         raise CodecError(READ_ONLY[name])
-    if not _is_own(name) and name not in third_party():
+    if name != CUSTOM and name not in PUBLISHED and name not in third_party():
         raise CodecError(f"there is no codec {name!r}{did_you_mean(name, names())}")
     return name
 
@@ -94,8 +86,10 @@ def load(
 
 
 def _loader(name: str) -> Loader:
-    if _is_own(name):
-        return _load_own
+    if name in PUBLISHED:
+        return _load_published
+    if name == CUSTOM:
+        return _load_custom
     entry = third_party()[name]
     try:
         loader: Loader = entry.load()
@@ -104,35 +98,38 @@ def _loader(name: str) -> Loader:
     return loader
 
 
+def _load_published(name: str, weights: Path | None, engine: Engine) -> Codec:
+    from acomp.backends.families import family_of
+    from acomp.backends.weights.cache import fetch
+
+    if weights is None:
+        check_packages(name)
+        weights = fetch(name)
+    codec, family = PUBLISHED[name], family_of(name)
+    return family.load(codec.spec, family.shape_of(codec), weights, engine)
+
+
+def _load_custom(name: str, weights: Path | None, engine: Engine) -> Codec:
+    from acomp.backends.custom import load
+
+    if weights is None:
+        raise CodecError(f"{name} is a codec of your own: give its file of weights (--weights)")
+    return load(name, weights, engine)
+
+
 def check_packages(name: str) -> None:
     """See that the packages of a codec are here, before its weights are fetched: 300 MB, perhaps.
 
     Raises:
         CodecError: one is missing; the message says how to get it.
     """
-    family = PUBLISHED[name].family if name in PUBLISHED else ""
-    package, extra = PACKAGES.get(family, ("", ""))
-    if package and find_spec(package) is None:
+    from acomp.backends.families import family_of
+
+    package = family_of(name).package if name in PUBLISHED else None
+    if package is not None and not package.is_installed:
         raise CodecError(
-            f'the codec {name} needs the package {package}: pip install "acomp[{extra}]"'
+            f"the codec {name} needs the package {package.import_name}: {package.advice}"
         )
-
-
-def _is_own(name: str) -> bool:
-    return name in PUBLISHED or name == CUSTOM
-
-
-def _load_own(name: str, weights: Path | None, engine: Engine) -> Codec:
-    from acomp.backends.weights.cache import fetch
-
-    if name == CUSTOM and weights is None:
-        raise CodecError(f"{CUSTOM} is a codec of your own: give its file of weights (--weights)")
-    if weights is None:
-        check_packages(name)
-    path = fetch(name) if weights is None else weights
-    module = f"{PUBLISHED[name].family}.codec" if name in PUBLISHED else CUSTOM
-    codec: Codec = import_module(f"acomp.backends.{module}").load(name, path, engine)
-    return codec
 
 
 def third_party() -> dict[str, EntryPoint]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.backends.shared.levels import fold
 from acomp.bare import codes_from, parts_of, three_axes
 from acomp.codes import Codes
 from acomp.errors import CodecError
@@ -54,15 +55,6 @@ def _length(spec: CodecSpec, codes: Codes, length: object) -> int:
             f"{info.source_rate} Hz, not of {asked}: leave length out, or cut the codes"
         )
     return asked
-
-
-def fold(levels: Sequence[Array]) -> Array:
-    """The codes of each of SNAC's levels, `[streams, time]` as `SNAC.encode` gives them, to
-    `[streams, codebooks, frames]`.
-    """
-    streams, frames = levels[0].shape
-    slots = [codes.reshape(streams, frames, -1).transpose(0, 2, 1) for codes in levels]
-    return np.concatenate(slots, axis=1)
 
 
 def _parts(spec: CodecSpec, tokens: object) -> tuple[list[Array], Array | None]:

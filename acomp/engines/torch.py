@@ -88,6 +88,19 @@ class _Network:
         return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
 
+def in_torch(engine: Engine, module: nn.Module, *, precise: bool = False) -> Runner:
+    """A module made ready to run in torch whatever the codec's engine is.
+
+    Args:
+        engine: the codec's; where it is not torch's, the module runs on the CPU.
+        module: takes inputs of any length.
+        precise: whether it runs in fp32 whatever the engine's precision is.
+    """
+    if not isinstance(engine, TorchEngine):
+        engine = TorchEngine("fp32" if precise else engine.precision)
+    return engine.prepare(lambda: module, (), "", precise=precise)
+
+
 def _flat(results: Any) -> Iterator[Tensor]:
     """The tensors in what a module returned: one, or a tuple of tensors and tuples."""
     if isinstance(results, Tensor):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 import acomp
-from acomp.backends.nano import codec as nano
+from acomp.backends.nano import codec, search
 from acomp.evaluation.metrics import measure
 
 KBPS = 6
@@ -38,7 +38,8 @@ def main() -> None:
     recordings = [acomp.read_audio(name) for name in sys.argv[1:]]
     print("paths  choices  encode  " + "  ".join(METRICS))
     for paths, choices in CASES:
-        nano.PATHS, nano.CHOICES = paths, choices
+        for module in (codec, search):  # the one of torch, and that of OpenVINO
+            module.PATHS, module.CHOICES = paths, choices
         means, speed = run(recordings)
         shown = "  ".join(f"{mean:.3f}" for mean in means)
         print(f"{paths:5}  {choices:7}  {speed:5.0f}x  {shown}", flush=True)

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from acomp.backends.shapes import SHAPES, DacShape, EncodecShape, Shape
+from acomp.backends.dac.shape import DacShape
+from acomp.backends.encodec.shape import EncodecShape
+from acomp.backends.families import published_shape
+from acomp.backends.shared.shape import Shape
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.entropy.cascade import CascadeShape
 from acomp.torchaudio import ensure_torchaudio
@@ -65,7 +68,7 @@ SMALL: dict[str, Shape] = {
 def encodec_model(name: str) -> Any:
     """An `encodec.EncodecModel` of full size; its codebooks, zeros when new, are filled."""
     torch.manual_seed(0)
-    model: Any = SHAPES[name].build()
+    model: Any = published_shape(name).build()
     for level, layer in enumerate(model.quantizer.vq.layers):
         # Levels get finer, as they are in a trained model, so that all of them matter.
         layer._codebook.embed.normal_(std=0.3 * 0.8**level)
@@ -78,7 +81,7 @@ def encodec_model(name: str) -> Any:
 def dac_model(name: str) -> Any:
     """A `dac.DAC` of full size."""
     torch.manual_seed(0)
-    return _lively(SHAPES[name].build())
+    return _lively(published_shape(name).build())
 
 
 def lively(shape: Shape, seed: int = 0) -> Any:

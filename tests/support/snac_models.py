@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from acomp.backends.snac.codec import SnacShape
+from acomp.backends.snac.shape import SnacShape
 from acomp.codecs import CodecSpec
 
 SMALL = {

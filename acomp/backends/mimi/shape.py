@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from acomp.codecs import SPECS
+from acomp.codecs import SPECS, Published
 from acomp.errors import WeightsError
 from acomp.plain import read_json
 
@@ -54,8 +55,17 @@ FIXED: dict[str, object] = {
 class MimiShape:
     """What may differ between networks of Mimi's kind; by default the published one.
 
-    The fields are those of `transformers.MimiConfig`.
+    Attributes:
+        hidden_size: channels of the latents and of the transformers.
+        num_filters: channels of the layer next to the samples.
+        upsampling_ratios: of the decoder's upsampling layers, the one next to the latents first.
+        num_hidden_layers: layers of a transformer.
+        num_attention_heads: heads of its attention.
+        intermediate_size: channels within a layer's two products.
+        sliding_window: positions that a position attends to, itself among them.
     """
+
+    # Named as `transformers.MimiConfig` names them.
 
     hidden_size: int = 512
     num_filters: int = 64
@@ -64,7 +74,12 @@ class MimiShape:
     num_attention_heads: int = 8
     intermediate_size: int = 2048
     sliding_window: int = 250
-    """Positions that a position attends to, itself among them."""
+
+    @classmethod
+    def of(cls, codec: Published) -> MimiShape:
+        """The shape of the published codec."""
+        network: dict[str, Any] = dict(codec.network)
+        return cls(**network)
 
     @property
     def head_dim(self) -> int:
@@ -72,7 +87,7 @@ class MimiShape:
         return self.hidden_size // self.num_attention_heads
 
 
-def read_config(path: Path) -> MimiShape:
+def read_shape(path: Path) -> MimiShape:
     """The shape that a `config.json` tells.
 
     Raises:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.nano.codec import FIRST, MEMORY, SCALE, NanoShape
+from acomp.backends.nano.shape import MEMORY, SCALE, NanoShape
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
 from acomp.engines.apart import apart_to_load
 from acomp.engines.torch import SteadyLinear, steady_linear
@@ -101,7 +101,7 @@ class Network(nn.Module):
     to_bands: Tensor
     to_lines: Tensor
 
-    def __init__(self, shape: NanoShape = FIRST) -> None:
+    def __init__(self, shape: NanoShape) -> None:
         super().__init__()
         self.hop = shape.hop
         features, latent, wider = shape.features, shape.latent, shape.expansion
@@ -112,8 +112,8 @@ class Network(nn.Module):
         self.synthesis = SteadyLinear(latent, features)
         self.decoder = Refiner(latent, features, shape.decoder, wider)
         with torch.device("cpu"):  # whatever device the weights are made on
-            constants = _constants(shape.hop, shape.bands)
-        for name, constant in constants.items():
+            made = constants(shape.hop, shape.bands)
+        for name, constant in made.items():
             self.register_buffer(name, constant, persistent=False)
 
     def features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +155,7 @@ def overlap_add(frames: Tensor) -> Tensor:
     return (frames[:, 1:, :hop] + frames[:, :-1, hop:]).flatten(1)
 
 
-def _constants(hop: int, bands: int) -> dict[str, Tensor]:
+def constants(hop: int, bands: int) -> dict[str, Tensor]:
     """The MDCT and its sine twin with a sine window, and the bands, triangles along the lines."""
     time = torch.arange(2 * hop, dtype=torch.float64)[:, None] + 0.5
     line = torch.arange(hop, dtype=torch.float64)
@@ -213,7 +213,7 @@ def load_network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
     with torch.device("meta"):  # so that no weights are drawn, which takes random numbers
         network = Network(shape).float()
     network.to_empty(device="cpu")
-    for constant, value in _constants(shape.hop, shape.bands).items():
+    for constant, value in constants(shape.hop, shape.bands).items():
         network.register_buffer(constant, value, persistent=False)
     state = load_checkpoint(weights).state
     try:

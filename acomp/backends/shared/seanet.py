@@ -1,6 +1,7 @@
-"""EnCodec's causal networks (24 kHz) as a stream: stacks of layers that carry their own past.
+"""SEANet's causal layers as streams: stacks of layers that carry their own past.
 
-Each layer can be run in two ways, which give the same but for rounding:
+EnCodec's networks and Mimi's are made of them. Each layer can be run in two ways, which give the
+same but for rounding:
 
 - `products`, as matrix products on `[batch, time, channels]`, one for each tap of the kernel. A row
   of a product does not depend on how many rows there are (`steady_linear` says when), so a stream
@@ -9,14 +10,14 @@ Each layer can be run in two ways, which give the same but for rounding:
   OpenVINO, and GPUs.
 
 A layer's past is the end of its input, `[batch, memory, channels]` (for `forward`, with the last
-two axes changed round). Before the first sample it is None: the network then pads by
-reflection, as `encodec` does.
+two axes changed round). Before the first sample it is None: the layer then pads as the network
+does, by reflection (EnCodec) or with zeros (Mimi), and so it does after the last sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
@@ -25,11 +26,20 @@ from torch import Tensor, nn
 from acomp.engines.torch import MIN_ROWS
 
 Pasts = list[Tensor]
+Padding = Literal["reflect", "zeros"]
 
 
 class Conv(nn.Module):
-    """A causal convolution, behind an ELU where `elu` says so; its kernel is a multiple of its
-    stride, and one that strides is not dilated.
+    """A causal convolution, whose kernel is a multiple of its stride; where that is more than 1, it
+    is not dilated.
+
+    Args:
+        kernel: `[outputs, inputs, taps]`.
+        bias: `[outputs]`.
+        stride: steps of the input for a step of the output.
+        dilation: steps of the input between taps.
+        elu: whether an ELU comes before it.
+        padding: what the stream's edges are padded with.
     """
 
     kernel: Tensor
@@ -44,8 +54,10 @@ class Conv(nn.Module):
         dilation: int = 1,
         *,
         elu: bool = False,
+        padding: Padding = "reflect",
     ) -> None:
         super().__init__()
+        self.padding = padding
         self.outputs, self.inputs, size = kernel.shape
         self.stride = stride
         self.dilation = dilation
@@ -65,7 +77,7 @@ class Conv(nn.Module):
         x = F.elu(x) if self.elu else x
         missing = -x.shape[1] % self.stride if last else 0
         if past is not None:
-            seen = _go_on(past, x, missing)
+            seen = self._pad_end(torch.cat([past, x], dim=1), missing)
         else:
             seen = self._begin(x, missing) if self.memory else x
         rows = seen.reshape(len(seen), -1, self.stride * self.inputs)
@@ -80,11 +92,21 @@ class Conv(nn.Module):
         return y, seen[..., seen.shape[2] - self.memory :]
 
     def _begin(self, x: Tensor, missing: int) -> Tensor:
-        """The stream's first steps between what `encodec` pads them with."""
+        """The stream's first steps between what they are padded with."""
+        if self.padding == "zeros":
+            return F.pad(x, (0, 0, self.memory, missing))
         from encodec.modules.conv import pad1d
 
         padded: Tensor = pad1d(x.transpose(1, 2), (self.memory, missing), mode="reflect")
         return padded.transpose(1, 2)
+
+    def _pad_end(self, seen: Tensor, missing: int) -> Tensor:
+        """Steps, and as many behind them as are `missing`."""
+        if not missing:
+            return seen
+        if self.padding == "zeros":
+            return F.pad(seen, (0, 0, 0, missing))
+        return torch.cat([seen, seen[:, -1 - missing : -1].flip(1)], dim=1)
 
 
 class Upsampler(Conv):
@@ -97,7 +119,7 @@ class Upsampler(Conv):
     def __init__(self, kernel: Tensor, bias: Tensor, factor: int) -> None:
         late, early = kernel[..., :factor], kernel[..., factor:]  # [inputs, outputs, factor]
         pair = torch.stack([early, late], dim=-1).permute(2, 1, 0, 3).flatten(0, 1)
-        super().__init__(pair, bias.repeat(factor), elu=True)
+        super().__init__(pair, bias.repeat(factor), elu=True, padding="zeros")
         self.factor = factor
         self.outputs //= factor
 
@@ -112,32 +134,36 @@ class Upsampler(Conv):
         y = y.reshape(len(y), self.factor, -1, y.shape[2]).permute(0, 2, 3, 1)
         return y.flatten(2), past
 
-    def _begin(self, x: Tensor, missing: int) -> Tensor:  # noqa: ARG002 - its stride is 1
-        return F.pad(x, (0, 0, 1, 0))
-
 
 class Residual(nn.Module):
-    """Two convolutions, each behind an ELU, beside a third; only the first sees the past."""
+    """Two convolutions, each behind an ELU, whose result is added to what came in, or to what a
+    third convolution makes of that; only the first sees the past.
+    """
 
-    def __init__(self, first: Conv, second: Conv, beside: Conv) -> None:
+    def __init__(self, first: Conv, second: Conv, beside: Conv | None = None) -> None:
         super().__init__()
         self.first = first
         self.second = second
         self.beside = beside
         self.memory = first.memory
         self.inputs, self.outputs = first.inputs, second.outputs
+        self.padding = first.padding
 
     def products(self, x: Tensor, past: Tensor | None, *, last: bool) -> tuple[Tensor, Tensor]:
         """`[batch, time, channels]` to the same shape, and the next past."""
         y, past = self.first.products(x, past, last=last)
         y, _ = self.second.products(y, None, last=False)
-        return self.beside.products(x, None, last=False)[0] + y, past
+        if self.beside is not None:
+            x, _ = self.beside.products(x, None, last=False)
+        return x + y, past
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """`[batch, channels, time]` to the same shape, and the next past."""
         y, past = self.first(x, past)
         y, _ = self.second(y, past)
-        return self.beside(x, past)[0] + y, past
+        if self.beside is not None:
+            x, _ = self.beside(x, past)
+        return x + y, past
 
 
 class Stack(nn.Module):
@@ -148,6 +174,11 @@ class Stack(nn.Module):
         self.layers = list(layers)
         self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
         self._registered = nn.ModuleList(self.layers)
+
+    @property
+    def reflects(self) -> bool:
+        """Whether the stream's edges are padded by reflection, in some layer."""
+        return any(layer.memory and layer.padding == "reflect" for layer in self.layers)
 
     def past_shapes(self) -> list[tuple[int, int, int]]:
         """The shape of each layer's past, `[1, time, channels]`."""
@@ -192,38 +223,6 @@ class AsConvolutions(nn.Module):
         return (x.transpose(1, 2), *after)
 
 
-def stack_of(layers: Iterable[nn.Module]) -> Stack:
-    """The stack of some of the official network's layers, whose weight norm is folded."""
-    ours: list[Conv | Residual] = []
-    elu = False
-    for layer in layers:
-        kind = type(layer).__name__
-        if kind == "SConv1d":
-            ours.append(_conv(layer, elu=elu))
-        elif kind == "SConvTranspose1d":
-            ours.append(_upsampler(layer))
-        elif kind == "SEANetResnetBlock":
-            ours.append(_residual(layer))
-        elu = kind == "ELU"
-    return Stack(ours)
-
-
-def _conv(layer: Any, *, elu: bool = False) -> Conv:
-    conv = layer.conv.conv
-    weight, bias = conv.weight.detach(), conv.bias.detach()
-    return Conv(weight, bias, conv.stride[0], conv.dilation[0], elu=elu)
-
-
-def _upsampler(layer: Any) -> Upsampler:
-    conv = layer.convtr.convtr
-    return Upsampler(conv.weight.detach(), conv.bias.detach(), conv.stride[0])
-
-
-def _residual(layer: Any) -> Residual:
-    _, first, _, second = layer.block
-    return Residual(_conv(first, elu=True), _conv(second, elu=True), _conv(layer.shortcut))
-
-
 def _products(rows: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
     """The convolution of rows `[batch, count, inputs]` with taps `[taps, inputs, outputs]`."""
     batch, count, inputs = rows.shape
@@ -237,11 +236,3 @@ def _products(rows: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor
         seen = rows[:, j * dilation : j * dilation + padded]
         y.addmm_(seen.reshape(-1, inputs), taps[j])
     return y.reshape(batch, padded, -1)[:, :steps]
-
-
-def _go_on(past: Tensor, x: Tensor, missing: int) -> Tensor:
-    """The past, these steps, and as many behind them as are `missing`, by reflection."""
-    seen = torch.cat([past, x], dim=1)
-    if missing:
-        seen = torch.cat([seen, seen[:, -1 - missing : -1].flip(1)], dim=1)
-    return seen

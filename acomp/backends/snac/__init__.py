@@ -1,1 +1,21 @@
 """SNAC: 24, 32 and 44.1 kHz, its levels at several rates (https://arxiv.org/abs/2410.14411)."""
+
+from acomp.backends.family import Check, Family, Official, Package, later
+from acomp.backends.snac.shape import SnacShape
+
+PACKAGE = Package(distribution="snac", module="snac", extra="snac")
+
+FAMILY = Family(
+    name="snac",
+    shape_of=SnacShape.of,
+    load=later("acomp.backends.snac.codec:load"),
+    package=PACKAGE,
+    random_weights=later("acomp.backends.shared.official:random_weights"),
+    official=Official(
+        package=PACKAGE,
+        load=later("acomp.backends.shared.official:load"),
+        side=later("acomp.backends.snac.official:Side"),
+        repeats=False,
+    ),
+    checks=(Check("SNAC architecture", PACKAGE.found, PACKAGE.advice),),
+)

@@ -21,36 +21,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.backends.base import Codec, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec
 from acomp.backends.weights.catalogue import Weights, lookup
-from acomp.codecs import SPECS
+from acomp.codecs import CodecSpec
 from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines import Engine
 from acomp.errors import CodecError, WeightsError
 from acomp.files import reason_of
 
-SPEC = SPECS["soundstream"]
 UNUSED = -1
 """What the quantiser has in place of a code of a codebook that is not used."""
 
 
-def load(name: str, weights: Path, engine: Engine) -> Codec:
+def load(spec: CodecSpec, _shape: None, weights: Path, engine: Engine) -> Codec:
     """SoundStream with the three files of a folder, which must be the published ones.
 
     Raises:
         WeightsError: a file is missing, cannot be read, or is not the published one.
         CodecError: the extra is not installed, or bf16 or a GPU is asked for.
     """
-    _check_engine(engine)
-    _require_package()
-    encoder, quantiser, decoder = (_read(weights, lookup(part)) for part in lookup(name).parts)
-    return SoundStream(encoder, quantiser, decoder)
+    _check_engine(spec.name, engine)
+    _require_package(spec.name)
+    parts = (_read(spec.name, weights, lookup(part)) for part in lookup(spec.name).parts)
+    return SoundStream(spec, *parts)
 
 
-def _check_engine(engine: Engine) -> None:
+def _check_engine(name: str, engine: Engine) -> None:
     if engine.precision != "fp32":
         raise CodecError(
-            f"{SPEC.name} runs on LiteRT in the precision of its files, not in {engine.precision}; "
+            f"{name} runs on LiteRT in the precision of its files, not in {engine.precision}; "
             "take precision fp32"
         )
     if engine.name == "torch":
@@ -61,19 +61,19 @@ def _check_engine(engine: Engine) -> None:
             and engine.device.type != "cpu"
             and engine.device_asked != "auto"
         ):
-            raise CodecError(f"{SPEC.name} runs on the CPU, not on a GPU; take device cpu")
+            raise CodecError(f"{name} runs on the CPU, not on a GPU; take device cpu")
 
 
-def _require_package() -> None:
+def _require_package(name: str) -> None:
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError as error:
         raise CodecError(
-            f'the codec {SPEC.name} needs its package ({error}): pip install "acomp[soundstream]"'
+            f'the codec {name} needs its package ({error}): pip install "acomp[soundstream]"'
         ) from None
 
 
-def _read(folder: Path, due: Weights) -> bytes:
+def _read(name: str, folder: Path, due: Weights) -> bytes:
     """A file of the folder, seen to be the published one: LiteRT trusts what it is given."""
     assert due.size is not None
     path = folder / Path(due.file).name
@@ -81,7 +81,7 @@ def _read(folder: Path, due: Weights) -> bytes:
         if folder.exists() and not folder.is_dir():
             raise WeightsError(
                 f"{folder} is a file: give the folder that holds {path.name} and the other files "
-                f"of {SPEC.name}"
+                f"of {name}"
             )
         if path.stat().st_size == due.size:
             content = path.read_bytes()
@@ -90,7 +90,7 @@ def _read(folder: Path, due: Weights) -> bytes:
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     raise WeightsError(
-        f"{path} is not the published file, and {SPEC.name} takes no other: its size or its "
+        f"{path} is not the published file, and {name} takes no other: its size or its "
         f"SHA-256 differs; see {due.page}"
     )
 
@@ -98,14 +98,14 @@ def _read(folder: Path, due: Weights) -> bytes:
 class SoundStream(Codec):
     """The codec on the bytes of its three files."""
 
-    def __init__(self, encoder: bytes, quantiser: bytes, decoder: bytes) -> None:
+    def __init__(self, spec: CodecSpec, encoder: bytes, quantiser: bytes, decoder: bytes) -> None:
         digest = hashlib.sha256(encoder + quantiser + decoder).hexdigest()
-        super().__init__(SPEC, digest[:16])
+        super().__init__(spec, digest[:16])
         self.encoder = encoder
         self.quantiser = quantiser
         self.decoder = decoder
         with _without_notice():
-            self._books = _read_codebooks(quantiser)
+            self._books = _read_codebooks(quantiser, spec)
 
     def codebooks(self) -> NDArray[np.float32]:
         return self._books.copy()
@@ -117,7 +117,7 @@ class SoundStream(Codec):
         to the last bit.
         """
         streams, _, frames = codes.shape
-        total = np.zeros((streams, frames, SPEC.codebook_dim), np.float32)
+        total = np.zeros((streams, frames, self.spec.codebook_dim), np.float32)
         for book, chosen in zip(self._books, codes.transpose(1, 0, 2), strict=False):
             total += book[chosen]
         return total
@@ -211,11 +211,11 @@ def _open(model: bytes) -> Any:
     return interpreter
 
 
-def _read_codebooks(quantiser: bytes) -> NDArray[np.float32]:
+def _read_codebooks(quantiser: bytes, spec: CodecSpec) -> NDArray[np.float32]:
     """What each code adds to a latent: each is decoded alone, all other codebooks unused."""
     decode = _open(quantiser).get_signature_runner("decode")
-    books = np.zeros((SPEC.codebooks, SPEC.codebook_size, SPEC.codebook_dim), np.float32)
-    codes = np.full((SPEC.codebooks, 1, 1), UNUSED, np.int32)
+    books = np.zeros((spec.codebooks, spec.codebook_size, spec.codebook_dim), np.float32)
+    codes = np.full((spec.codebooks, 1, 1), UNUSED, np.int32)
     for level, entry in np.ndindex(books.shape[:2]):
         codes[level] = entry
         books[level, entry] = decode(encoding_indices=codes)["output_0"][0, 0]

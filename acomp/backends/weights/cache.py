@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from acomp.backends.weights.catalogue import Weights, lookup
+from acomp.backends.weights.catalogue import CATALOGUE, Weights, lookup
 from acomp.backends.weights.checkpoint import MAX_SIZE, load_checkpoint
 from acomp.backends.weights.download import DownloadError, Progress, download
 from acomp.errors import WeightsError
@@ -158,6 +158,12 @@ def _no_progress(_done: int, _total: int | None) -> None:
 
 
 # Where files are
+
+
+def shipped(name: str) -> Path | None:
+    """The file of the weights of `name` that ship with acomp; None where they are downloaded."""
+    weights = CATALOGUE.get(name)
+    return None if weights is None or weights.url is not None else _own_path(weights)
 
 
 def _own_path(weights: Weights) -> Path:

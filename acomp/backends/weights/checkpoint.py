@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.backends.shapes import Shape, shape_from
-from acomp.errors import CodecError, WeightsError
+from acomp.errors import WeightsError
 from acomp.files import atomic_write, reason_of
 from acomp.plain import NotPlainError, brief, check, parse_json
 from acomp.tensors import load_tensors
@@ -33,15 +32,19 @@ SHAPE_KEY = "acomp"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a weights file."""
+    """The contents of a weights file.
+
+    Attributes:
+        state: tensors by their name in the module.
+        kwargs: settings that the module was built with, where the file says so (DAC): numbers,
+            strings, None, and lists of them. They come from the file: bound them before use.
+        shape: what the module is, where the file says so (acomp's own): what `Shape.to_dict` gave,
+            or anything else that JSON can hold.
+    """
 
     state: dict[str, torch.Tensor]
-    """Tensors by their name in the module."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Settings that the module was built with, where the file says so (DAC): numbers, strings,
-    None, and lists of them. They come from the file: bound them before use."""
-    shape: Shape | None = None
-    """What the module is, where the file says so (acomp's own)."""
+    shape: object = None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -123,45 +126,6 @@ def load_weights(module: torch.nn.Module, path: Path, name: str) -> str:
     return fingerprint(state)
 
 
-def load_module(shape: Shape, path: Path, name: str) -> tuple[torch.nn.Module, str]:
-    """The official module of a shape with the weights of a file, those of the codec `name`.
-
-    Memory is taken once the file is known to hold tensors of just these names and shapes.
-
-    Returns:
-        The module, in eval mode, and the fingerprint of the weights.
-
-    Raises:
-        WeightsError: the file cannot be read, or holds other weights than this codec's.
-        CodecError: a package is missing.
-    """
-    from acomp.engines.apart import apart_to_load
-
-    with apart_to_load():
-        return _load_module(shape, path, name)
-
-
-def _load_module(shape: Shape, path: Path, name: str) -> tuple[torch.nn.Module, str]:
-    import torch
-
-    with torch.device("meta"):
-        module = shape.build().float()  # whatever type new tensors have here
-    checkpoint = load_checkpoint(path)
-    if checkpoint.shape not in (None, shape):
-        raise WeightsError(
-            f"{path} does not hold weights of {name} but those of a codec of its own shape: "
-            "take -b custom"
-        )
-    if _shapes(module.state_dict()) != _shapes(checkpoint.state):
-        raise WeightsError(f"{path} does not hold weights of {name}")
-    module.to_empty(device="cpu").load_state_dict(checkpoint.state)
-    return module, fingerprint(checkpoint.state)
-
-
-def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
-
 class Described(Protocol):
     """What a file of weights can name as its shape."""
 
@@ -189,7 +153,8 @@ def save_weights(
         file.write(save(tensors, metadata))
 
 
-def _load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Shape | None]:
+def _load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], object]:
+    """The tensors, and the shape that the header names, if any."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
@@ -199,17 +164,12 @@ def _load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Shape | None
         state = load_file(path, device="cpu")
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
-    return state, _shape_in(path, metadata[SHAPE_KEY]) if SHAPE_KEY in metadata else None
-
-
-def _shape_in(path: Path, text: str) -> Shape:
-    """The shape that a file's header names."""
+    if SHAPE_KEY not in metadata:
+        return state, None
     try:
-        return shape_from(parse_json(text))
+        return state, parse_json(metadata[SHAPE_KEY])
     except NotPlainError as error:
         raise WeightsError(f"{path}: the shape that it names {error}") from error
-    except CodecError as error:
-        raise WeightsError(f"{path}: in the shape that it names {error}") from error
 
 
 def _check_state(path: Path, contents: object, size: int) -> dict[str, torch.Tensor]:

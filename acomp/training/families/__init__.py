@@ -1,15 +1,22 @@
-"""The codec families that can be trained, one file each."""
+"""The codec families that can be trained, one file each, found through their records
+(`acomp.backends.family.Family.trainee`).
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acomp.backends.custom import shape_from, shape_of
+from acomp.backends.families import family_called, family_of
+from acomp.backends.shared.shape import Shape
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import load_weights
+from acomp.codecs import CUSTOM, PUBLISHED, CodecSpec
 
 if TYPE_CHECKING:
-    from acomp.backends.shapes import Shape
+    from acomp.backends.family import Family
     from acomp.training.config import Config
     from acomp.training.families.base import Trainee
 
@@ -21,51 +28,26 @@ def build(config: Config) -> tuple[Trainee, Shape | None]:
     Raises:
         CodecError, WeightsError: as `acomp.load`.
     """
-    if config.backend == "nano":
-        return _nano(config), None
-    if config.backend == "custom":
-        return _custom(config)
-    from acomp.backends.shapes import SHAPES
-    from acomp.codecs import SPECS
-
-    shape = SHAPES[config.backend]
-    return _trainee(shape, SPECS[config.backend], config), None
+    if config.backend == CUSTOM:
+        own = _own_shape(config)
+        return _trainee(family_called(own.family), own, own.spec(config.backend), config), own
+    codec, family = PUBLISHED[config.backend], family_of(config.backend)
+    return _trainee(family, family.shape_of(codec), codec.spec, config), None
 
 
-def _nano(config: Config) -> Trainee:
-    from acomp.backends.nano.network import Network
-    from acomp.training.families.nano import NanoTrainee
+def _trainee(family: Family[Any], shape: Any, spec: CodecSpec, config: Config) -> Trainee:
+    network = shape.build()
+    if not config.from_scratch:
+        path = fetch(config.backend) if config.weights is None else Path(config.weights)
+        load_weights(network, path, config.backend)
+    assert family.trainee is not None  # which the recipe sees to
+    module, name = family.trainee.split(":")
+    trainee: Trainee = getattr(import_module(module), name)(network, spec)
+    return trainee
 
-    network = Network()
-    _begin(network, config)
-    return NanoTrainee(network)
 
-
-def _custom(config: Config) -> tuple[Trainee, Shape]:
-    from acomp.backends.custom import shape_of
-    from acomp.backends.shapes import shape_from
-
+def _own_shape(config: Config) -> Shape:
     if config.shape is not None:
-        shape = shape_from(config.shape)
-    else:
-        assert config.weights is not None  # which Config sees to
-        shape = shape_of(Path(config.weights))
-    return _trainee(shape, shape.spec("custom"), config), shape
-
-
-def _trainee(shape: Shape, spec: Any, config: Config) -> Trainee:
-    from acomp.training.families.dac import DacTrainee
-    from acomp.training.families.encodec import EncodecTrainee
-
-    family = {"encodec": EncodecTrainee, "dac": DacTrainee}[shape.family]
-    model = shape.build()
-    _begin(model, config)
-    return family(model, spec)
-
-
-def _begin(network: Any, config: Config) -> None:
-    """Put the weights that the run begins from into the network; none from scratch."""
-    if config.from_scratch:
-        return
-    path = fetch(config.backend) if config.weights is None else Path(config.weights)
-    load_weights(network, path, config.backend)
+        return shape_from(config.shape)
+    assert config.weights is not None  # which Config sees to
+    return shape_of(Path(config.weights))

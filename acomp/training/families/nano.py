@@ -5,32 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from acomp.backends.nano.codec import CHOICES, FIRST, PATHS
 from acomp.backends.nano.network import Network, overlap_add
+from acomp.backends.nano.shape import CHOICES, PATHS
 from acomp.backends.shared.quantisers import Search
+from acomp.codecs import CodecSpec
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.losses import relative_error
 from acomp.training.quantiser import LearningQuantiser
-
-SPEC = FIRST.spec
-HOP = SPEC.hop_length
 
 
 class NanoTrainee(Trainee):
     """Nano's network."""
 
-    spec = SPEC
-
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, spec: CodecSpec) -> None:
         super().__init__()
+        self.spec = spec
         self.network = network
-        self.quantiser = LearningQuantiser(SPEC.codebooks, SPEC.codebook_size)
+        self.quantiser = LearningQuantiser(spec.codebooks, spec.codebook_size)
         self.learns = True
 
     def forward(self, samples: Tensor, codebooks: Tensor) -> Coded:
-        network, batch = self.network, len(samples)
+        network, batch, hop = self.network, len(samples), self.spec.hop_length
         with precise(samples):
-            features, sines = network.features(windows(samples[:, 0]))
+            features, sines = network.features(windows(samples[:, 0], hop))
         latents = network.encode(features, sines, network.encoder.start(batch))[0]
         with precise(samples):
             quantised, codes, commitment = self._quantise(latents.float(), codebooks)
@@ -38,8 +35,8 @@ class NanoTrainee(Trainee):
         with precise(samples):
             output = overlap_add(network.frames(decoded))[:, : samples.shape[-1]]
             penalties = {
-                "lines": relative_error(features[..., :HOP], decoded[..., :HOP]),
-                "bands": (features[..., HOP:] - decoded[..., HOP:]).abs().mean(),
+                "lines": relative_error(features[..., :hop], decoded[..., :hop]),
+                "bands": (features[..., hop:] - decoded[..., hop:]).abs().mean(),
                 "commitment": commitment,
             }
         return Coded(output[:, None], codes, penalties)
@@ -71,11 +68,12 @@ class NanoTrainee(Trainee):
     @torch.no_grad()
     def start(self, samples: Tensor) -> None:
         """Principal components for the linear maps, and k-means for the codebooks."""
-        features = self.network.features(windows(samples[:, 0]))[0].flatten(0, 1)
+        frames = windows(samples[:, 0], self.spec.hop_length)
+        features = self.network.features(frames)[0].flatten(0, 1)
         mean = features.mean(0)
         centred = features - mean
         components = torch.linalg.eigh(centred.T @ centred).eigenvectors
-        basis = components[:, -SPEC.codebook_dim :]
+        basis = components[:, -self.spec.codebook_dim :]
         self.network.analysis.weight.copy_(basis.T)
         self.network.analysis.bias.copy_(-mean @ basis)
         self.network.synthesis.weight.copy_(basis)
@@ -87,7 +85,7 @@ class NanoTrainee(Trainee):
         return {name: value.half() for name, value in self.network.state_dict().items()}
 
 
-def windows(samples: Tensor) -> Tensor:
-    """Samples `[batch, time]` to frames `[batch, frames, 640]`, silence around them."""
-    missing = -samples.shape[-1] % HOP
-    return nn.functional.pad(samples, (HOP, HOP + missing)).unfold(-1, 2 * HOP, HOP)
+def windows(samples: Tensor, hop: int) -> Tensor:
+    """Samples `[batch, time]` to frames `[batch, frames, 2 * hop]`, silence around them."""
+    missing = -samples.shape[-1] % hop
+    return nn.functional.pad(samples, (hop, hop + missing)).unfold(-1, 2 * hop, hop)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from acomp.backends.nano.codec import SCALE
+from acomp.backends.nano.shape import SCALE
 from acomp.backends.weights.checkpoint import save_weights
 
 SHORTEST = 16

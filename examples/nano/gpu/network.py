@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.nano.codec import MEMORY, SECOND, NanoShape
-from acomp.backends.nano.network import BAND_WEIGHT, LEVELLING, _constants
+from acomp.backends.families import published_shape
+from acomp.backends.nano.network import BAND_WEIGHT, LEVELLING, constants
+from acomp.backends.nano.shape import MEMORY, NanoShape
 
 DECAY = 0.99
 """Of the moving averages that codebooks follow by."""
@@ -60,8 +61,9 @@ class Refiner(nn.Module):
 class Network(nn.Module):
     """Samples to samples, through codes."""
 
-    def __init__(self, shape: NanoShape = SECOND) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        shape: NanoShape = published_shape("nano-2")
         self.shape, self.levels, self.size = shape, shape.spec.codebooks, shape.spec.codebook_size
         features, latent, wider = shape.features, shape.latent, shape.expansion
         self.analysis = nn.Linear(features, latent)
@@ -70,7 +72,7 @@ class Network(nn.Module):
         self.register_buffer("share", torch.ones(self.levels, self.size), persistent=False)
         self.synthesis = nn.Linear(latent, features)
         self.decoder = Refiner(latent, features, shape.decoder, wider)
-        for name, constant in _constants(shape.hop, shape.bands).items():
+        for name, constant in constants(shape.hop, shape.bands).items():
             self.register_buffer(name, constant, persistent=False)
 
     def encoding(self) -> list[nn.Parameter]:

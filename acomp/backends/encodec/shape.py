@@ -1,0 +1,150 @@
+"""The shape of EnCodec's networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from acomp.backends.shared.shape import MAX_WIDTH, Shape
+from acomp.codecs import CUSTOM_OVERLAP, CodecSpec, Published
+from acomp.errors import CodecError
+from acomp.plain import brief
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_SEGMENT_FRAMES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodecShape(Shape):
+    """An EnCodec (https://arxiv.org/abs/2210.13438, section 3); the defaults are those of 24 kHz.
+
+    Attributes:
+        channels: channels of audio, coded jointly.
+        filters: channels of the layer next to the samples.
+        residual_layers: residual units before each downsampling, each looking twice as far as the
+            one before.
+        lstm_layers: layers of the LSTM.
+        dimension: of the latents and of the codebooks' entries.
+        causal: whether it sees the past only and codes a stream; otherwise it codes segments.
+        norm: what normalises the convolutions, as the package calls it.
+        segment: seconds, rounded to samples, of the segments that a network that is not causal
+            codes, each scaled to unit level; they overlap by 1 %. None where it is causal.
+    """
+
+    family: ClassVar[str] = "encodec"
+    ranges: ClassVar[dict[str, tuple[int, int]]] = {
+        "channels": (1, 2),
+        "filters": (4, 1024),
+        "residual_layers": (1, 4),
+        "lstm_layers": (1, 4),
+        "dimension": (2, 4096),
+    }
+
+    sample_rate: int = 24_000
+    codebooks: int = 32
+    channels: int = 1
+    filters: int = 32
+    residual_layers: int = 1
+    lstm_layers: int = 2
+    dimension: int = 128
+    causal: bool = True
+    norm: Literal["weight_norm", "time_group_norm"] = "weight_norm"
+    segment: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width > MAX_WIDTH:
+            raise CodecError(
+                f"filters: {self.filters}, doubled by each of {len(self.strides)} strides, are "
+                f"more than {MAX_WIDTH} channels"
+            )
+        if not isinstance(self.causal, bool):
+            raise CodecError(f"causal is {brief(self.causal)}, not true or false")
+        if self.norm not in ("weight_norm", "time_group_norm"):
+            raise CodecError(f"norm is {brief(self.norm)}, not weight_norm or time_group_norm")
+        if not self.causal:
+            self._check_segment()
+        elif self.segment is not None:
+            raise CodecError("segment is for networks that are not causal")
+        elif self.norm != "weight_norm":
+            raise CodecError("norm: a causal network has weight_norm")
+
+    def _check_segment(self) -> None:
+        seconds = self.segment
+        if seconds is None or type(seconds) not in (int, float) or not 0 < seconds <= 60:
+            raise CodecError(
+                f"segment is {brief(seconds)}: a network that is not causal needs the "
+                "seconds that it codes at a time, 60 at most"
+            )
+        frames = min(max(1, round(self.segment_length / self.hop_length)), MAX_SEGMENT_FRAMES)
+        if self.segment_length != frames * self.hop_length:
+            raise CodecError(
+                f"segment is {seconds:g} s, which is not a whole number of frames of "
+                f"{self.hop_length} samples, or is more than {MAX_SEGMENT_FRAMES} of them: take "
+                f"{frames * self.hop_length / self.sample_rate:.9g}"
+            )
+
+    @property
+    def codebook_dim(self) -> int:
+        return self.dimension
+
+    @property
+    def width(self) -> int:
+        """Channels of the LSTM."""
+        return self.filters << len(self.strides)
+
+    @property
+    def segment_length(self) -> int:
+        """Samples of a segment; 0 where it is causal."""
+        return round((self.segment or 0) * self.sample_rate)
+
+    @property
+    def first_frames(self) -> int:
+        """Frames that the first step of a causal stream takes, an even number as the LSTM takes
+        two at a time: the network begins by reflection, and the layers next to the latents see 6
+        steps back, the last residual unit 2 ** residual_layers of its own.
+        """
+        frames = max(7, (1 << self.residual_layers) // self.strides[-1] + 1)
+        return frames + frames % 2
+
+    @classmethod
+    def of(cls, codec: Published) -> EncodecShape:
+        """The shape of a published codec."""
+        spec = codec.spec
+        return cls.from_dict(
+            {
+                "sample_rate": spec.sample_rate,
+                "channels": spec.channels,
+                "codebooks": spec.codebooks,
+                "codebook_size": spec.codebook_size,
+                "dimension": spec.codebook_dim,
+                **codec.network,
+            }
+        )
+
+    def build(self) -> nn.Module:
+        from acomp.backends.encodec.official import build
+
+        return build(self)
+
+    def spec(
+        self, name: str = "custom", bandwidths: Mapping[float, int] | None = None
+    ) -> CodecSpec:
+        # The LSTM takes two frames at a time.
+        held = self.hop_length if self.causal else self.segment_length
+        return CodecSpec(
+            name=name,
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            hop_length=self.hop_length,
+            codebooks=self.codebooks,
+            codebook_size=self.codebook_size,
+            codebook_dim=self.dimension,
+            bandwidths=bandwidths or self._bandwidths(),
+            delay=held / self.sample_rate,
+            segment_frames=None if self.causal else self.segment_length // self.hop_length,
+            segment_overlap=0.0 if self.causal else CUSTOM_OVERLAP,
+        )

@@ -1,0 +1,86 @@
+"""nano over streams; the streams are the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from acomp.audio.samples import Samples
+from acomp.backends.nano.shape import MEMORY
+from acomp.codes import Block, CodesInfo, join, split
+from acomp.engines import Array
+
+if TYPE_CHECKING:
+    from acomp.backends.nano.codec import Nano
+
+BLOCK_FRAMES = 750
+"""Frames run at a time, at most."""
+
+
+class NanoEncoder:
+    """Streaming encoder; the streams are the batch."""
+
+    def __init__(self, codec: Nano, info: CodesInfo) -> None:
+        self._run = codec.functions
+        self._quantise = codec.quantiser(info.codebooks)
+        self._info = info
+        self._hop = codec.shape.hop
+        self._state = _start(info.streams, *codec.shape.encoder)
+        self._buffer = np.zeros((info.streams, self._hop), np.float32)
+
+    def push(self, samples: Samples) -> Block:
+        self._buffer = np.concatenate([self._buffer, samples], axis=1)
+        blocks, hop = [], self._hop
+        while (hops := min(self._buffer.shape[1] // hop, BLOCK_FRAMES + 1)) >= 2:
+            blocks.append(self._code(self._buffer[:, : hops * hop]))
+            self._buffer = self._buffer[:, (hops - 1) * hop :]
+        return join(self._info, blocks)
+
+    def finish(self) -> Block:
+        # Silence up to a whole hop, and one hop more for the last frame's second half.
+        missing = -self._buffer.shape[1] % self._hop + self._hop
+        return self.push(np.zeros((self._info.streams, missing), np.float32))
+
+    def _code(self, samples: Samples) -> Block:
+        frames = sliding_window_view(samples, 2 * self._hop, axis=1)[:, :: self._hop]
+        features, sines = self._run.analyse(frames)
+        latents, *self._state = self._run.encode(features, sines, *self._state)
+        (codes,) = self._quantise(latents)
+        return Block(codes.astype(np.uint16))
+
+
+class NanoDecoder:
+    """Streaming decoder; the streams are the batch."""
+
+    def __init__(self, codec: Nano, info: CodesInfo) -> None:
+        self._run = codec.functions
+        self._books = codec.codebooks()
+        self._hop = codec.shape.hop
+        self._state = _start(info.streams, *codec.shape.decoder)
+        self._last = np.zeros((info.streams, 0, 2 * self._hop), np.float32)
+        self._streams = info.streams
+
+    def push(self, block: Block) -> Samples:
+        parts = [self._samples(part) for part in split(block, BLOCK_FRAMES)]
+        return np.concatenate([self.finish(), *parts], axis=1)
+
+    def finish(self) -> Samples:
+        return np.zeros((self._streams, 0), np.float32)
+
+    def _samples(self, block: Block) -> Samples:
+        levels = zip(self._books, block.data.transpose(1, 0, 2), strict=False)
+        latents = sum(book[codes] for book, codes in levels)
+        features, *self._state = self._run.decode(np.asarray(latents), *self._state)
+        (frames,) = self._run.synthesise(features)
+        frames = np.concatenate([self._last, frames], axis=1)
+        self._last = frames[:, -1:]
+        # Overlap-add: each frame's second half onto the next one's first.
+        samples: Samples = frames[:, 1:, : self._hop] + frames[:, :-1, self._hop :]
+        return samples.reshape(self._streams, -1)
+
+
+def _start(streams: int, width: int, depth: int) -> list[Array]:
+    """The state before the first frame."""
+    return [np.zeros((streams, MEMORY, width), np.float32)] * depth
