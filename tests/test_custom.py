@@ -211,7 +211,7 @@ def test_the_package_finds_the_codebooks_of_each_of_its_bandwidths(name: str) ->
     for codebooks in (1, 3, 7, 31):
         shape = replace(SMALL[name], codebooks=codebooks, sample_rate=22_400)
         model: Any = shape.build()
-        for count, kbps in zip(shape._counts(), model.target_bandwidths, strict=True):
+        for count, kbps in zip(shape.offered_codebooks(), model.target_bandwidths, strict=True):
             found = model.quantizer.get_num_quantizers_for_bandwidth(model.frame_rate, kbps)
             assert found == count
 
