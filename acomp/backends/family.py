@@ -7,9 +7,9 @@ imports no torch; what needs it is imported when it is first called (`later`).
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +40,7 @@ def later(name: str) -> Callable[..., Any]:
     module, function = name.split(":")
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return getattr(import_module(module), function)(*args, **kwargs)
+        return getattr(importlib.import_module(module), function)(*args, **kwargs)
 
     return call
 
@@ -83,7 +83,7 @@ class Package:
         from acomp.torchaudio import ensure_torchaudio
 
         ensure_torchaudio()  # which several of them import
-        import_module(self.module)
+        importlib.import_module(self.module)
         return self.version()
 
     def version(self) -> str:
