@@ -106,7 +106,9 @@ def _torchaudio() -> str:
 
 
 def _evaluation() -> str:
-    for package in (*EVALUATION, *PAGES):
+    from acomp.evaluation.metrics import METRICS, packages
+
+    for package in dict.fromkeys((*EVALUATION, *packages(METRICS.values())["eval"], *PAGES)):
         importlib.import_module(package)
     return "what acomp eval, report and listen need is here"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from acomp.audio import Audio
 from acomp.errors import AudioError
@@ -10,26 +13,40 @@ from acomp.errors import AudioError
 WINDOW = 2048
 MEL_BANDS = 80
 FLOOR = 1e-5
+TINY = float(np.finfo(np.float64).eps)
 
 
 def si_sdr(reference: Audio, estimate: Audio) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, all channels together; higher is better.
 
-    J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 5.
+    Equal samples give some 200 dB, the limit of `si_sdr_of_samples`; a silent reference NaN.
 
     Raises:
         AudioError: the two differ in sample rate or shape.
     """
     _check(reference, estimate)
-    target = reference.samples.astype(np.float64).ravel()
-    output = estimate.samples.astype(np.float64).ravel()
-    energy = target @ target
-    if energy == 0:
-        return float("nan")
-    scaled = (output @ target) / energy * target
-    noise = output - scaled
-    with np.errstate(divide="ignore"):
-        return float(10 * np.log10((scaled @ scaled) / (noise @ noise)))
+    return float(si_sdr_of_samples(reference.samples.ravel(), estimate.samples.ravel()))
+
+
+def si_sdr_of_samples(
+    reference: NDArray[np.floating[Any]], estimate: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Scale-invariant signal-to-distortion ratios in dB of arrays of samples `[..., time]`.
+
+    J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 5, in 64 bits. Means
+    are kept. Both energies of the ratio are raised by the spacing of 64-bit floats at 1, so that it
+    stays finite where an estimate is exact or has nothing of the reference.
+
+    Returns:
+        `[...]`; NaN where the reference is silent.
+    """
+    target, output = reference.astype(np.float64), estimate.astype(np.float64)
+    energy = np.sum(target**2, axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of 0 / 0, for silence
+        scaled = np.sum(output * target, axis=-1, keepdims=True) / energy * target
+    signal, noise = (np.sum(part**2, axis=-1) for part in (scaled, output - scaled))
+    ratio: NDArray[np.float64] = 10 * np.log10((signal + TINY) / (noise + TINY))
+    return ratio
 
 
 def log_mel_distance(reference: Audio, estimate: Audio) -> float:

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 from acomp.errors import AcompError
 
-EVALUATION = ("auraloss", "pesq", "pystoi", "scipy", "silero_vad", "torchmetrics")
-"""What `acomp eval` needs of the extra `eval`."""
+EVALUATION = ("scipy", "silero_vad")
+"""What `acomp eval` needs of the extra `eval`, beside what its metrics say that they need."""
 PAGES = ("jinja2", "matplotlib", "pyloudnorm", "scipy")
 """What the pages of `acomp report` and `acomp listen` need of it."""
 TRAINING = ("lightning_fabric", "matplotlib", "yaml")

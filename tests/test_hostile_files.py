@@ -23,7 +23,7 @@ from acomp.audio import read_audio
 from acomp.backends.weights.checkpoint import load_arrays, load_checkpoint
 from acomp.entropy import loading
 from acomp.errors import AcompError, FormatError, WeightsError
-from acomp.evaluation.results import read_rows
+from acomp.evaluation.rows import read_rows
 from acomp.formats import open_codes, read_codes, write_codes
 from acomp.training.config import read_yaml
 
@@ -249,10 +249,10 @@ def test_a_name_of_a_language_model_is_no_text(tmp_path: Path) -> None:
 def test_a_table_of_impossible_values(tmp_path: Path, old: bytes, new: bytes) -> None:
     path = tmp_path / "results.csv"
     path.write_bytes(table_rows())
-    assert len(list(read_rows(path))) == 2
+    assert len(read_rows(path)) == 2
     path.write_bytes(table_rows().replace(old, new))
     with pytest.raises(AcompError, match=r"results.csv, line [23]: ") as caught:
-        list(read_rows(path))
+        read_rows(path)
     assert len(str(caught.value)) < 300
 
 

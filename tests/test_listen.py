@@ -21,7 +21,8 @@ from results_folder import FILES, make_results
 
 from acomp.audio import Audio, write_audio
 from acomp.errors import AcompError
-from acomp.evaluation.results import Results, Row
+from acomp.evaluation.results import Results
+from acomp.evaluation.rows import Row
 from acomp.listening.anchors import anchor, can_be_anchored, low_pass
 from acomp.listening.page import write_listening_test
 from acomp.listening.ratings import Rating, read_ratings

@@ -19,10 +19,13 @@ from results_folder import FILES, SETTINGS, make_results
 from acomp.audio import Audio, write_audio
 from acomp.cli.report import report
 from acomp.errors import AcompError
-from acomp.evaluation.results import METRICS, Results, open_results, write_rows
+from acomp.evaluation.metrics import METRICS
+from acomp.evaluation.results import Results, open_results
+from acomp.evaluation.rows import write_rows
 from acomp.pages import charts
 from acomp.pages.clips import level_matched
-from acomp.pages.report import family, means, write_report
+from acomp.pages.figures import family, means
+from acomp.pages.report import write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["browser"]
 
 HOSTILE = "<script>alert(1)</script> \"'`${x}&amp;.wav"
-METRIC = {metric.name: metric for metric in METRICS}
 Edit = Callable[[Results], None]
 
 
@@ -64,7 +66,7 @@ def test_a_family_is_the_codec_and_its_weights(setting: str, expected: str) -> N
 
 
 def test_points_are_means_over_files_and_bits_over_seconds(results: Results) -> None:
-    for metric in METRICS:
+    for metric in METRICS.values():
         found = means(results, metric)
         speech_only = metric.name in ("pesq", "stoi")
         assert found.files == list(FILES[:1] if speech_only else FILES)
@@ -73,7 +75,7 @@ def test_points_are_means_over_files_and_bits_over_seconds(results: Results) -> 
         for point in found.points:
             rows = [row for row in results.rows if row.setting == point.setting]
             rows = [row for row in rows if row.file in found.files]
-            values = [getattr(row, metric.name) for row in rows]
+            values = [row.metrics[metric.name] for row in rows]
             assert point.value == pytest.approx(np.mean(values))
             seconds = sum(row.seconds for row in rows)
             assert point.kbps == pytest.approx(sum(row.bytes for row in rows) / seconds / 125)
@@ -82,13 +84,13 @@ def test_points_are_means_over_files_and_bits_over_seconds(results: Results) -> 
 def test_long_files_weigh_more_in_the_bit_rate(results: Results) -> None:
     rows = [row for row in results.rows if row.setting == "nano@6"]
     long = replace(rows[1], seconds=3 * rows[1].seconds, bytes=6000)
-    (point,) = means(Results(results.folder, [rows[0], long]), METRIC["si_sdr"]).points
+    (point,) = means(Results(results.folder, [rows[0], long]), METRICS["si_sdr"]).points
     assert point.kbps == pytest.approx((rows[0].bytes + 6000) * 8 / (4 * rows[0].seconds) / 1000)
 
 
 def test_means_leave_out_files_that_a_setting_lacks(results: Results) -> None:
     rows = [row for row in results.rows if (row.setting, row.file) != ("opus@12", FILES[1])]
-    found = means(Results(results.folder, rows), METRIC["si_sdr"])
+    found = means(Results(results.folder, rows), METRICS["si_sdr"])
     assert found.files == [FILES[0]]
     assert found.partial == 1
     assert len(found.points) == 3
@@ -97,13 +99,15 @@ def test_means_leave_out_files_that_a_setting_lacks(results: Results) -> None:
 def test_settings_with_no_file_in_common_have_no_points(results: Results) -> None:
     rows = [row for row in results.rows if row.setting != "pcm"]
     rows = [row for row in rows if (row.setting == "nano@6") == (row.file == FILES[0])]
-    found = means(Results(results.folder, rows), METRIC["si_sdr"])
+    found = means(Results(results.folder, rows), METRICS["si_sdr"])
     assert (found.points, found.files, found.partial) == ([], [], 2)
 
 
 def test_what_is_no_number_has_no_point(results: Results) -> None:
-    rows = [replace(row, si_sdr=math.inf) for row in results.rows if row.file == FILES[0]]
-    assert means(Results(results.folder, rows), METRIC["si_sdr"]).points == []
+    rows = [
+        replace(row, metrics={"si_sdr": math.inf}) for row in results.rows if row.file == FILES[0]
+    ]
+    assert means(Results(results.folder, rows), METRICS["si_sdr"]).points == []
 
 
 def test_charts_have_a_mark_for_each_point() -> None:

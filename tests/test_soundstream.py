@@ -164,7 +164,7 @@ def test_speech_through_the_command_line(cli: Cli) -> None:
     """At 6 kbps: understood, good, and neither late nor early."""
     pytest.importorskip("pesq", reason="the extra acomp[eval] is not installed")
     pytest.importorskip("pystoi", reason="the extra acomp[eval] is not installed")
-    from acomp.evaluation.metrics import pesq, stoi
+    from acomp.evaluation.metrics import METRICS
 
     speech = material("audio/speech_16k_mono.wav")
     coding = ("-b", "soundstream", "-k", 6, "--weights", WEIGHTS)
@@ -173,8 +173,8 @@ def test_speech_through_the_command_line(cli: Cli) -> None:
     reference, decoded = acomp.read_audio(speech), acomp.read_audio("out.wav")
     assert (decoded.length, decoded.sample_rate) == (reference.length, reference.sample_rate)
     assert find_delay(reference, decoded) == 0
-    assert pesq(reference, decoded) > PESQ_FLOOR
-    assert stoi(reference, decoded) > STOI_FLOOR
+    assert METRICS["pesq"].of(reference, decoded) > PESQ_FLOOR
+    assert METRICS["stoi"].of(reference, decoded) > STOI_FLOOR
 
 
 def test_a_file_takes_four_bits_a_code(cli: Cli, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from acomp.packages import EVALUATION, require_packages
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from acomp.evaluation.results import Metric
-    from acomp.evaluation.run import Task
+    from acomp.evaluation.metrics import Metric
+    from acomp.evaluation.plan import Task
+    from acomp.evaluation.results import Results
     from acomp.evaluation.summary import Summary
 
 PIPE_WIDTH = 1000
@@ -50,8 +51,15 @@ def evaluate(
     ] = 1,
     content: Annotated[
         Literal["auto", "speech", "other"],
-        typer.Option(help="What the files hold: PESQ and STOI are for speech. auto listens."),
+        typer.Option(help="What the files hold: some metrics are for speech. auto listens."),
     ] = "auto",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="What to measure: fast, full, or names of metrics with commas between them.",
+        ),
+    ] = "fast",
     engine: Engine = "auto",
     precision: Precision = "fp32",
     device: Device = "auto",
@@ -64,9 +72,13 @@ def evaluate(
 
         acomp eval audio/ -c nano@3 -c nano@6 -c opus@12 -o results
     """
-    require_packages("eval", *EVALUATION)
+    from acomp.evaluation.metrics import choose
+
+    measured = choose(metrics)
+    _require_packages(measured, every=metrics != "full")
+    from acomp.evaluation.plan import Conditions, find_files, plan
     from acomp.evaluation.results import write_summary
-    from acomp.evaluation.run import Conditions, check_folder, find_files, plan, run, sole_use
+    from acomp.evaluation.run import check_folder, run, sole_use
     from acomp.evaluation.settings import parse_setting
     from acomp.evaluation.summary import as_dict, count_usage, summarise
 
@@ -81,7 +93,8 @@ def evaluate(
     files = find_files(inputs, output, told)
     missing = len(failures)
     with sole_use(output):
-        conditions = Conditions(content, engine, precision, device)
+        names = tuple(metric.name for metric in measured)
+        conditions = Conditions(content, engine, precision, device, names)
         tasks = plan(files, asked, output, conditions, fetched)
         with _progress(len(tasks), failures) as done:
             results = run(tasks, output, jobs, done)
@@ -90,11 +103,23 @@ def evaluate(
     if as_json:
         print(json.dumps(as_dict(summaries), indent=2))
     elif summaries and not asked_of_all.quiet:
-        _show(summaries, results.table)
+        _show(summaries, results)
     if failures:
         codings = f"{len(failures) - missing} of {len(tasks)} codings failed"
         folders = f", and {missing} of the inputs could not be read" if missing else ""
         raise AcompError(f"{codings}{folders}, as said above")
+
+
+def _require_packages(metrics: Sequence[Metric], *, every: bool) -> None:
+    """See that what measuring needs is there; unless `every` metric was asked for, slow ones whose
+    packages are missing are left out.
+    """
+    from acomp.evaluation.metrics import packages
+
+    require_packages("eval", *EVALUATION)
+    needed = [metric for metric in metrics if every or metric.method.cost == "fast"]
+    for extra, modules in packages(needed).items():
+        require_packages("eval", *modules, extra=extra)
 
 
 @contextmanager
@@ -117,44 +142,50 @@ def _progress(
         yield done
 
 
-def _show(summaries: Sequence[Summary], table: Path) -> None:
+def _show(summaries: Sequence[Summary], results: Results) -> None:
     from rich.console import Console
 
-    from acomp.evaluation.results import METRICS
     from acomp.evaluation.settings import short_labels
     from acomp.evaluation.summary import left_out
 
-    better = ", ".join(metric.label for metric in METRICS if metric.higher_is_better)
     console = Console()
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     labels = [each.setting for each in summaries]
     names = dict(zip(labels, labels, strict=True))
     anything = console.options.update(max_width=PIPE_WIDTH)
-    needed = console.measure(_table(summaries, names), options=anything).maximum
+    metrics = results.metrics
+    needed = console.measure(_table(summaries, metrics, names), options=anything).maximum
     excess = needed - console.width
     if excess > 0:
         names = short_labels(labels, max(map(len, labels)) - excess)
-    console.print(_table(summaries, names))
+    console.print(_table(summaries, metrics, names))
     lines = [
         *(f"{short}: {label}" for label, short in names.items() if short != label),
         "kbps: of the coded files, all told   tok/s: codes a second   enc, dec: times real time",
-        f"higher is better: {better}   lower is better: the distances mel and STFT",
+        "   ".join(_better(metrics)),
         "use: share of the codebooks' entries used   perpl: their perplexity; means over codebooks",
         *left_out(summaries),
-        f"Each file's figures: {table}",
+        f"Each file's figures: {results.table}",
     ]
     console.print(*map(one_line, lines), sep="\n", soft_wrap=True, highlight=False, markup=False)
 
 
-def _table(summaries: Sequence[Summary], shown: Mapping[str, str]) -> Table:
+def _better(metrics: Sequence[Metric]) -> Iterator[str]:
+    for higher, word in ((True, "higher"), (False, "lower")):
+        labels = [metric.label for metric in metrics if metric.higher_is_better == higher]
+        if labels:
+            yield f"{word} is better: {', '.join(labels)}"
+
+
+def _table(
+    summaries: Sequence[Summary], metrics: Sequence[Metric], shown: Mapping[str, str]
+) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from acomp.evaluation.results import METRICS
-
     columns = ("setting", "files", "kbps", "tok/s", "enc", "dec")
-    names = [metric.short for metric in METRICS]
+    names = [metric.short for metric in metrics]
     table = Table(*columns, *names, "use", "perpl", padding=(0, 0), pad_edge=False)
     for column in table.columns:
         column.no_wrap = True
@@ -169,7 +200,7 @@ def _table(summaries: Sequence[Summary], shown: Mapping[str, str]) -> Table:
             "-" if each.tokens_per_second is None else f"{each.tokens_per_second:.0f}",
             f"{each.encode_speed:.0f}x",
             f"{each.decode_speed:.0f}x",
-            *(_figure(each, metric) for metric in METRICS),
+            *(_figure(each, metric) for metric in metrics),
             "-" if use is None else f"{use.utilisation:.0%}",
             "-" if use is None else f"{use.perplexity:.0f}",
         )
@@ -178,4 +209,4 @@ def _table(summaries: Sequence[Summary], shown: Mapping[str, str]) -> Table:
 
 def _figure(summary: Summary, metric: Metric) -> str:
     found = summary.metrics.get(metric.name)
-    return "-" if found is None else f"{found.mean:.{metric.digits}f}"
+    return "-" if found is None else metric.shown(found.mean)

@@ -6,6 +6,7 @@ so that a chart is as legible in dark mode as in light.
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import re
@@ -185,6 +186,11 @@ def spectrogram(levels: NDArray[np.float64], brightest: float) -> bytes:
     """A PNG of `band_levels`, in colours from `brightest` dB down by `RANGE`."""
     shade = np.clip((levels - brightest) / RANGE + 1, 0, 1)
     return _png(np.round(255 * shade).astype(np.uint8), "magma")
+
+
+def data_url(png: bytes) -> str:
+    """A picture as the address of an `<img>`, which holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def frequency_marks(sample_rate: int) -> list[tuple[str, float]]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from acomp.metrics import si_sdr_of_samples
 from acomp.training.balancer import Balancer
 from acomp.training.config import AGAINST_DISCRIMINATORS, Config
 from acomp.training.discriminators import (
@@ -171,18 +172,22 @@ class CodecLoop(Loop):
 
     def _measure(self, samples: Tensor, codebooks: int) -> dict[str, float]:
         sums: dict[str, float] = {}
-        codes = []
+        codes, ratios = [], []
         for part in torch.split(samples, self.config.batch):
             self._go_on()
             real = part.to(self.fabric.device)
             coded = self._code(real, codebooks)
             measured = self.reconstruction(real, coded.output)
-            measured["si_sdr"] = _si_sdr(real, coded.output)
+            ratios.append(_si_sdr(real, coded.output))
             for name, value in measured.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(samples)
             codes.append(coded.codes[:, :codebooks].cpu())
         size = self.trainee.spec.codebook_size
-        return {**sums, "utilisation": _utilisation(torch.cat(codes), size)}
+        return {
+            **sums,
+            "si_sdr": _mean_of_sound(np.concatenate(ratios)),
+            "utilisation": _utilisation(torch.cat(codes), size),
+        }
 
     def total(self, measured: Mapping[str, float]) -> float:
         """The weighted sum of the losses that compare sounds."""
@@ -237,12 +242,16 @@ def _halves(judged: Any) -> tuple[list[Any], list[Any]]:
     return real, fake
 
 
-def _si_sdr(target: Tensor, output: Tensor) -> Tensor:
-    """Mean scale-invariant signal-to-distortion ratio in dB (see acomp.metrics.si_sdr)."""
-    x, y = target.flatten(1), output.flatten(1)
-    scaled = (y * x).sum(1, keepdim=True) / x.square().sum(1, keepdim=True).clamp(min=1e-8) * x
-    noise = (y - scaled).square().sum(1).clamp(min=1e-10)
-    return (10 * (scaled.square().sum(1).clamp(min=1e-10) / noise).log10()).mean()
+def _si_sdr(target: Tensor, output: Tensor) -> NDArray[np.float64]:
+    """The SI-SDR in dB of each segment of a batch, all channels together: `[batch]`."""
+    sides = (each.flatten(1).float().cpu().numpy() for each in (target, output))
+    return si_sdr_of_samples(*sides)
+
+
+def _mean_of_sound(ratios: NDArray[np.float64]) -> float:
+    """The mean over the segments that are not silent; NaN where all are."""
+    known = ratios[~np.isnan(ratios)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _utilisation(codes: Tensor, size: int) -> float:

@@ -334,10 +334,11 @@ def by_path(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], ob
 
 
 def read_results(path: Path) -> None:
-    from acomp.evaluation.results import Results, read_rows
+    from acomp.evaluation.results import Results
+    from acomp.evaluation.rows import read_rows
     from acomp.evaluation.summary import summarise
 
-    results = Results(path.parent, list(read_rows(path)))
+    results = Results(path.parent, read_rows(path))
     summarise(results, {setting: {} for setting in results.settings})
 
 
@@ -456,14 +457,14 @@ def sounds(folder: Path) -> list[tuple[str, str, bytes]]:
 
 
 def table_rows() -> bytes:
-    from acomp.evaluation.results import COLUMNS
+    from acomp.evaluation.rows import columns
 
     rows = [
         "nano@6,talk.wav,nano,speech,0.6,24000,1,488,6.5,225,101,201,0,7,2.2,0.85,0.15,1,0.9 0.9,"
         "500 500,,0",
         "pcm,a tune.flac,pcm,other,0.6,44100,2,1875,25,,102,202,0,11,,,0.1,0.6,,,pesq: music,0",
     ]
-    return "\n".join([",".join(COLUMNS), *rows, ""]).encode()
+    return "\n".join([",".join(columns()), *rows, ""]).encode()
 
 
 def targets(folder: Path) -> dict[str, Target]:

@@ -9,7 +9,8 @@ from commands import sound
 
 from acomp.audio import Audio, write_audio
 from acomp.codes import Codes, CodesInfo
-from acomp.evaluation.results import Results, Row, write_rows, write_summary
+from acomp.evaluation.results import Results, write_summary
+from acomp.evaluation.rows import Row, write_rows
 from acomp.formats import write_codes
 
 SETTINGS = {"nano@1.5": 2, "nano@6": 8, "opus@12": 0, "pcm": 0}
@@ -54,14 +55,15 @@ def _row(setting: str, codebooks: int, file: str, audio: Audio, order: int) -> R
         encode_speed=100.0 + order,
         decode_speed=200.0 + order,
         delay_ms=0.0,
-        si_sdr=3.0 + 4 * order,
-        pesq=1.5 + 0.7 * order if speech else None,
-        stoi=0.8 + 0.05 * order if speech else None,
-        log_mel=0.3 / (1 + order),
-        mr_stft=2.0 / (1 + order),
+        metrics={
+            "si_sdr": 3.0 + 4 * order,
+            **({"pesq": 1.5 + 0.7 * order, "stoi": 0.8 + 0.05 * order} if speech else {}),
+            "log_mel": 0.3 / (1 + order),
+            "mr_stft": 2.0 / (1 + order),
+        },
         utilisation=tuple(0.9 for _ in range(codebooks)),
         perplexity=tuple(500.0 for _ in range(codebooks)),
-        left_out=() if speech else ("pesq: not speech", "stoi: not speech"),
+        left_out={} if speech else {"pesq": "not speech", "stoi": "not speech"},
         key="0" * 16,
     )
 

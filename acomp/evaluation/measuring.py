@@ -1,0 +1,116 @@
+"""Measuring one file in one setting: it is coded, decoded, and compared with what it was."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from acomp.analysis.usage import code_counts, perplexity, utilisation
+from acomp.audio import Audio, read_audio, write_audio
+from acomp.backends import load
+from acomp.batch.processes import as_error
+from acomp.errors import AcompError
+from acomp.evaluation.alignment import find_delay, moved, same_channels
+from acomp.evaluation.coding import Coder, NeuralCoder, yardstick
+from acomp.evaluation.content import content_of
+from acomp.evaluation.metrics import METRICS, measure
+from acomp.evaluation.plan import Conditions, Task
+from acomp.evaluation.results import Results
+from acomp.evaluation.rows import Row
+from acomp.evaluation.settings import Setting
+from acomp.files import reason_of
+from acomp.formats import read_codes
+
+
+def evaluate(task: Task) -> Row:
+    """Code one file, decode it, compare the two, and leave all three in the folder of results.
+
+    Raises:
+        AcompError: the file cannot be read or coded.
+    """
+    coder = _coder(task.setting, task.codec, task.weights, task.conditions)
+    if isinstance(coder, AcompError):
+        raise coder
+    try:
+        return _evaluate(task, coder, Results(task.folder))
+    except Exception as failure:
+        error = as_error(failure)
+        if str(task.path) in str(error):
+            raise error from None
+        raise AcompError(f"{task.path} in {task.setting.label}: {error}") from failure
+
+
+def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
+    audio = read_audio(task.path)
+    if audio.length == 0:
+        raise AcompError("it holds no samples")
+    coded = results.coded(task.setting.label, task.file)
+    _make_folder(coded.parent)
+    encoding = coder.encode(audio, coded)
+    found, decoding = coder.decode(coded, audio.sample_rate)
+    reference, found = same_channels(audio, found)
+    delay = find_delay(reference, found)
+    found = moved(found, delay, audio.length)
+    _save(results.decoded(task.setting.label, task.file), found)
+    _save(results.reference(task.file), audio)
+    content = task.conditions.content
+    content = content_of(audio) if content == "auto" else content
+    asked = [METRICS[name] for name in task.conditions.metrics]
+    figures, left_out = measure(reference, found, content, asked)
+    codes = None if task.setting.is_yardstick else read_codes(coded)
+    size = coded.stat().st_size
+    counts = np.zeros((0, 1), np.int64) if codes is None else code_counts(codes)
+    return Row(
+        setting=task.setting.label,
+        file=task.file,
+        codec=task.codec,
+        content=content,
+        seconds=audio.duration,
+        sample_rate=audio.sample_rate,
+        channels=reference.channels,
+        bytes=size,
+        kbps=size * 8 / audio.duration / 1000,
+        tokens_per_second=None if codes is None else codes.data.size / audio.duration,
+        encode_speed=audio.duration / encoding,
+        decode_speed=audio.duration / decoding,
+        delay_ms=1000 * delay / audio.sample_rate,
+        metrics=figures,
+        utilisation=tuple(map(float, utilisation(counts))),
+        perplexity=tuple(map(float, perplexity(counts))),
+        left_out=left_out,
+        key=task.key,
+    )
+
+
+@lru_cache(maxsize=1)
+def _coder(
+    setting: Setting, codec: str, weights: Path | None, conditions: Conditions
+) -> Coder | AcompError:
+    """The coder of a setting, or why there is none, which is then so for all its files."""
+    try:
+        if setting.is_yardstick:
+            return yardstick(setting)
+        loaded = load(
+            codec,
+            weights=weights,
+            engine=conditions.engine,
+            precision=conditions.precision,
+            device=conditions.device,
+        )
+        return NeuralCoder(loaded, setting.bandwidth)
+    except AcompError as error:
+        return AcompError(f"{setting.label}: {error}")
+
+
+def _save(path: Path, audio: Audio) -> None:
+    _make_folder(path.parent)
+    write_audio(path, audio, subtype="PCM_24")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AcompError(f"cannot make the folder {folder}: {reason_of(error)}") from error
