@@ -21,7 +21,7 @@ METRICS = (
         unit="dB",
         higher_is_better=True,
         digits=2,
-        about="scale-invariant signal-to-distortion ratio, all channels together, means kept",
+        about="scale-invariant signal-to-distortion ratio, means kept (J. Le Roux et al., 2019)",
         method=Method(compute=_si_sdr, longest=None),
     ),
 )
