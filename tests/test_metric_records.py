@@ -101,7 +101,7 @@ def test_a_record_is_all_that_a_new_metric_takes(cli: Cli, tmp_path: Path) -> No
 def test_a_method_of_several_metrics_is_computed_once() -> None:
     calls = []
 
-    def both(reference: Audio, decoded: Audio) -> dict[str, float]:
+    def both(reference: Audio, _: Audio) -> dict[str, float]:
         calls.append(reference.channels)
         return {"first": float(reference.samples[0, 0]), "second": float("nan")}
 
