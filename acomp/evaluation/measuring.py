@@ -20,7 +20,7 @@ from acomp.evaluation.plan import Conditions, Task
 from acomp.evaluation.results import Results
 from acomp.evaluation.rows import Row
 from acomp.evaluation.settings import Setting
-from acomp.files import reason_of
+from acomp.files import make_folder
 from acomp.formats import read_codes
 
 
@@ -47,7 +47,7 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     if audio.length == 0:
         raise AcompError("it holds no samples")
     coded = results.coded(task.setting.label, task.file)
-    _make_folder(coded.parent)
+    make_folder(coded.parent, AcompError)
     encoding = coder.encode(audio, coded)
     found, decoding = coder.decode(coded, audio.sample_rate)
     reference, found = same_channels(audio, found)
@@ -105,12 +105,5 @@ def _coder(
 
 
 def _save(path: Path, audio: Audio) -> None:
-    _make_folder(path.parent)
+    make_folder(path.parent, AcompError)
     write_audio(path, audio, subtype="PCM_24")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AcompError(f"cannot make the folder {folder}: {reason_of(error)}") from error

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_SAMPLE_RATE, MAX_STREAMS
 from acomp.errors import AcompError, AcompWarning
 from acomp.evaluation.metrics import METRICS
-from acomp.files import atomic_write, reason_of
-from acomp.plain import NotPlainError, brief, read_small
+from acomp.files import atomic_write
+from acomp.plain import brief, read_text
 
 Number = TypeVar("Number", int, float)
 
@@ -108,7 +108,9 @@ def read_rows(table: Path) -> list[Row]:
     Raises:
         AcompError: another line is no row, or the file cannot be read.
     """
-    lines = csv.reader(io.StringIO(_whole_lines(table)), strict=True)
+    text = read_text(table, MAX_TABLE, AcompError)
+    whole = text[: text.rfind("\n") + 1]
+    lines = csv.reader(io.StringIO(whole), strict=True)
     rows: dict[tuple[str, str], Row] = {}
     try:
         names = tuple(next(lines, ()))
@@ -143,18 +145,6 @@ def unknown_columns(rows: Iterable[Row]) -> list[str]:
 def row_line(row: Row, names: Iterable[str]) -> bytes:
     """The line of a table of these columns that `row` is."""
     return _line([_cell(row, name) for name in names])
-
-
-def _whole_lines(table: Path) -> str:
-    try:
-        text = read_small(table, MAX_TABLE).decode("utf-8")
-    except OSError as error:
-        raise AcompError(f"cannot read {table}: {reason_of(error)}") from error
-    except NotPlainError as error:
-        raise AcompError(f"{table} {error}") from error
-    except UnicodeDecodeError as error:
-        raise AcompError(f"{table} is not text in UTF-8") from error
-    return text[: text.rfind("\n") + 1]
 
 
 def _check_columns(table: Path, names: Sequence[str]) -> None:

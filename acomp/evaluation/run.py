@@ -14,7 +14,7 @@ from acomp.evaluation.metrics import METRICS, NOT_INSTALLED
 from acomp.evaluation.plan import Task
 from acomp.evaluation.results import TABLE, Results
 from acomp.evaluation.rows import Row, columns, read_rows, row_line, unknown_columns, write_rows
-from acomp.files import reason_of, remove_leftovers
+from acomp.files import append, make_folder, reason_of, remove_leftovers
 
 LOCK = ".lock"
 
@@ -46,7 +46,7 @@ def sole_use(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    _make_folder(folder)
+    make_folder(folder, AcompError)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -101,7 +101,8 @@ def run(
     for task, outcome in _outcomes(rest, jobs):
         if isinstance(outcome, Row):
             earlier = kept.get((outcome.setting, outcome.file))
-            _append(results.table, _with_earlier(outcome, earlier), names)
+            line = row_line(_with_earlier(outcome, earlier), names)
+            append(results.table, line, AcompError)
         done(task, outcome if isinstance(outcome, AcompError) else None)
     others = [row for row in known if (row.setting, row.file) not in due]
     settings = _positions([row.setting for row in others] + [task.setting.label for task in tasks])
@@ -143,14 +144,6 @@ def _with_earlier(row: Row, earlier: Row | None) -> Row:
     return replace(row, metrics=metrics, left_out=reasons, unknown=earlier.unknown)
 
 
-def _append(table: Path, row: Row, names: Sequence[str]) -> None:
-    try:
-        with table.open("ab") as file:
-            file.write(row_line(row, names))
-    except OSError as error:
-        raise AcompError(f"cannot write {table}: {reason_of(error)}") from error
-
-
 def _positions(names: Sequence[str]) -> dict[str, int]:
     """Where each name comes first."""
     return {name: index for index, name in enumerate(dict.fromkeys(names))}
@@ -168,10 +161,3 @@ def _outcomes(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Row | Ac
 
 def _evaluator() -> Callable[[Task], Row]:
     return evaluate
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AcompError(f"cannot make the folder {folder}: {reason_of(error)}") from error
