@@ -97,23 +97,34 @@ ROOMS = {
     "packages": {"errors"},
     "metrics": {"errors", "audio", "torchaudio"},
     "drawing": {"errors"},
+    "tables": {"errors", "plain"},
     "analysis": {
         *{"errors", "files", "packages", "codes", "formats", "backends", "batch", "drawing"},
     },
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
-        *{"metrics", "analysis", "batch", "quiet"},
+        *{"metrics", "analysis", "batch", "quiet", "tables"},
     },
     "pages": {
         *{"errors", "files", "packages", "audio", "analysis"},
         *{"evaluation", "drawing", "quiet"},
     },
     "listening": {
-        *{"errors", "files", "plain", "packages", "audio", "evaluation", "pages"},
+        *{"errors", "files", "plain", "packages", "audio", "evaluation", "pages", "tables"},
     },
     "training": {
         *{"errors", "files", "plain", "packages", "codecs", "codes", "audio", "engines"},
-        *{"backends", "entropy", "metrics", "drawing", "batch", "quiet", "signals", "torchaudio"},
+        *{
+            "backends",
+            "entropy",
+            "metrics",
+            "drawing",
+            "batch",
+            "quiet",
+            "signals",
+            "tables",
+            "torchaudio",
+        },
     },
 }
 """The rooms below the pipeline and the command line, and what each may import."""
