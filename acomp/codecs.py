@@ -177,8 +177,11 @@ class Published:
         official_form: form of the files that the official package writes of its codes: `ecdc` or
             `dac`; None where that has no files of its own.
         official_name: what such a file calls the codec; None where it does not name it.
+        one_bandwidth: whether its network was trained for one bandwidth, that of all codebooks; the
+            others are what its quantiser dropout was trained for.
         official_memory: bytes that the official package was seen to take for each second of audio
             given at once; None where there is no such package in Python.
+        bench_seconds: durations of the cases that `acomp bench` times where none is named.
     """
 
     spec: CodecSpec
@@ -187,7 +190,9 @@ class Published:
     recipe: str | None = None
     official_form: Literal["ecdc", "dac"] | None = None
     official_name: str | None = None
+    one_bandwidth: bool = False
     official_memory: float | None = None
+    bench_seconds: tuple[int, ...] = ()
 
 
 # Papers: EnCodec https://arxiv.org/abs/2210.13438, DAC https://arxiv.org/abs/2306.06546,
@@ -216,6 +221,7 @@ _ALL = (
         family="nano",
         recipe="nano",
         network={"bands": 20, "encoder": (192, 4), "decoder": (192, 6), "expansion": 4},
+        bench_seconds=(20,),
     ),
     Published(
         spec=CodecSpec(
@@ -251,6 +257,7 @@ _ALL = (
         official_form="ecdc",
         official_name="encodec_24khz",
         official_memory=20e6,
+        bench_seconds=(20, 600),
     ),
     Published(
         spec=CodecSpec(
@@ -272,6 +279,7 @@ _ALL = (
         official_form="ecdc",
         official_name="encodec_48khz",
         official_memory=5e6,
+        bench_seconds=(20,),
     ),
     Published(
         spec=CodecSpec(
@@ -291,6 +299,7 @@ _ALL = (
         recipe="dac",
         network={"strides": (2, 4, 5, 8)},
         official_form="dac",
+        one_bandwidth=True,
         official_memory=40e6,
     ),
     Published(
@@ -311,6 +320,7 @@ _ALL = (
         recipe="dac",
         network={"strides": (2, 4, 5, 8)},
         official_form="dac",
+        one_bandwidth=True,
         official_memory=60e6,
     ),
     Published(
@@ -330,7 +340,9 @@ _ALL = (
         family="dac",
         recipe="dac",
         official_form="dac",
+        one_bandwidth=True,
         official_memory=100e6,
+        bench_seconds=(5,),
     ),
     Published(
         spec=CodecSpec(
@@ -350,6 +362,7 @@ _ALL = (
         recipe="dac",
         network={"latent_dimension": 128},
         official_form="dac",
+        one_bandwidth=True,
         official_memory=100e6,
     ),
     Published(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from statistics import median
@@ -12,12 +13,17 @@ import numpy as np
 import pytest
 import torch
 from commands import Cli, assert_done, assert_refused, assert_wrong_usage
+from material import LYRA, material
 from torch import nn
 
 import acomp
 import acomp.backends
-from acomp import bench
+from acomp.backends.weights.catalogue import lookup
 from acomp.bench import Case, Machine, parse_case
+from acomp.bench.cases import audio_of, weights_of
+from acomp.bench.flops import count
+from acomp.bench.rounds import _direction, _warm_up
+from acomp.bench.sides import Ours, official_side
 from acomp.codecs import SPECS
 
 
@@ -30,8 +36,8 @@ def report(cli: Cli, *arguments: object) -> tuple[dict[str, Any], list[dict[str,
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "PEAK_SIZES", (64,))
-    monkeypatch.setattr(bench, "COUNTED_SECONDS", 1)
+    monkeypatch.setattr("acomp.bench.machine.PEAK_SIZES", (64,))
+    monkeypatch.setattr("acomp.bench.rounds.COUNTED_SECONDS", 1)
 
 
 def assert_consistent(row: dict[str, Any], machine: dict[str, Any]) -> None:
@@ -78,22 +84,58 @@ def test_codecs_with_segments_and_several_rounds(cli: Cli) -> None:
     assert_consistent(row, machine)
 
 
-def test_dac_beside_its_package(cli: Cli) -> None:
-    """The sides alone, on little audio: a whole run of DAC takes long."""
+@pytest.mark.parametrize(
+    ("name", "package", "repeats"),
+    [("dac-16khz", "dac", True), ("snac-24khz", "snac", False), ("mimi", "transformers", True)],
+)
+def test_codecs_beside_their_packages(cli: Cli, name: str, package: str, repeats: bool) -> None:
+    """The sides alone, on little audio: a whole run of these takes long."""
     del cli  # whose cache, an empty one, is in use
-    pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
-    with bench.weights_of("dac-16khz") as (path, kind):
-        codec = acomp.backends.load("dac-16khz", weights=path, engine="torch")
-        make = bench._official("dac-16khz", path)
-    audio = acomp.Audio(bench._audio(codec.spec, 2).samples[:, -4000:], codec.spec.sample_rate)
-    codes = codec.encode(audio, codebooks=bench._codebooks(codec.spec))
+    pytest.importorskip(package, reason=f"the package {package} is not installed")
+    case = Case(name, 1)
+    with weights_of(name) as (path, kind):
+        codec = acomp.backends.load(name, weights=path, engine="torch")
+        make = official_side(name, path)
+    samples = audio_of(codec.spec, 2).samples[:, -4000:]
+    audio = acomp.Audio(np.ascontiguousarray(samples), codec.spec.sample_rate)
+    codes = codec.encode(audio, codebooks=case.codebooks)
     assert kind == "random"
-    assert make is not None and codes.info.codebooks == 12
-    agreement = bench._warm_up(
-        {"official": make(audio, codes), "fp32": bench.Ours(codec, audio, codes)}
-    )
-    assert agreement["fp32"].codes == 1
-    assert agreement["fp32"].samples < 1e-5
+    assert make is not None and codes.info.codebooks == codec.spec.codebooks
+    sides = {"official": make(audio, codes), "fp32": Ours(codec, audio, codes)}
+    agreement = _warm_up(sides, repeats=repeats)["fp32"]
+    assert agreement.codes == 1
+    assert (agreement.samples is not None) == repeats
+    assert agreement.samples is None or agreement.samples < 1e-5
+    assert count(sides["official"].encode) > 0
+
+
+def test_a_codec_with_no_package_in_python_is_timed_alone(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert", reason="the extra acomp[soundstream] is not installed")
+    files, cache = material(LYRA), Path("cache")
+    folder = cache / lookup("soundstream").file
+    shutil.copytree(files, folder, copy_function=shutil.copyfile)
+    monkeypatch.setenv("ACOMP_CACHE", str(cache.absolute()))
+    _, (row,) = report(cli, "soundstream:1", "--rounds", 1)
+    assert (row["weights"], row["bandwidth"], row["agreement"]) == ("published", 6, {})
+    for direction in (row["encode"], row["decode"]):
+        assert direction["official"] is direction["bf16"] is direction["gflop"] is None
+        assert direction["fp32"]["times_real_time"] > 0
+        assert direction["fp32"]["of_peak"] is None
+    assert any("acomp alone, as there is no official package" in note for note in row["notes"])
+    run = cli("bench", "soundstream:1", "--rounds", 1)
+    assert_done(run)
+    assert "acomp alone" in run.out
+
+
+def test_weights_that_nothing_can_draw_are_asked_for(cli: Cli) -> None:
+    run = cli("bench", "soundstream:1")
+    assert_refused(run, "its published weights: acomp models fetch soundstream")
+
+
+def test_only_codecs_that_acomp_has_are_timed(cli: Cli) -> None:
+    assert_refused(cli("bench", "custom:1"), "custom is not one of the codecs that acomp has")
 
 
 def test_nano_has_no_official_package(cli: Cli) -> None:
@@ -134,7 +176,7 @@ def test_without_openvino_acomp_runs_on_torch_and_says_so(
 def test_a_case_too_long_for_the_official_package_is_timed_without_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "_memory", lambda _: 500_000_000)
+    monkeypatch.setattr("acomp.bench.sides.memory_of", lambda _: 500_000_000)
     machine, (row,) = report(cli, "encodec-24khz:1", "--rounds", 1, "--engine", "torch")
     assert row["encode"]["official"] is None
     assert row["encode"]["fp32"]["times_real_time"] > 0
@@ -146,23 +188,22 @@ def test_a_case_too_long_for_the_official_package_is_timed_without_it(
 def test_audio_is_the_samples_one_after_the_other_and_again() -> None:
     folder = Path(acomp.__file__).parent / "samples"
     speech, music = (acomp.read_audio(folder / f"{name}.flac") for name in ("speech", "music"))
-    audio = bench._audio(SPECS["encodec-48khz"], 20)
+    audio = audio_of(SPECS["encodec-48khz"], 20)
     assert (audio.samples.shape, audio.sample_rate) == ((2, 20 * 48_000), 48_000)
     both = np.concatenate([np.repeat(speech.samples, 2, axis=0), music.samples], axis=1)
     np.testing.assert_array_equal(audio.samples, np.tile(both, 3)[:, : audio.length])
 
 
 @pytest.mark.parametrize("name", ["encodec-24khz", "encodec-48khz", "dac-16khz"])
-def test_random_weights_give_each_frame_codes_of_its_own(name: str) -> None:
+def test_random_weights_give_each_frame_codes_of_its_own(cli: Cli, name: str) -> None:
     """Else equal codes would say nothing."""
+    del cli  # whose cache, an empty one, is in use
     if name.startswith("dac"):
         pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
-    model = bench._random_model(name)
-    spec = SPECS[name]
-    x = torch.from_numpy(bench._audio(spec, 2).samples)[None]
-    with torch.no_grad():
-        codes = model.encode(x)[1] if name.startswith("dac") else model.encode(x)[0][0]
-    assert min(len(level.unique()) for level in codes[0]) > 20
+    with weights_of(name) as (path, _):
+        codec = acomp.backends.load(name, weights=path, engine="torch")
+    codes = codec.encode(audio_of(codec.spec, 1))
+    assert min(len(np.unique(level)) for level in codes.data[0]) > 20
 
 
 def test_operations_of_an_lstm_are_counted_as_its_matrix_products() -> None:
@@ -170,7 +211,7 @@ def test_operations_of_an_lstm_are_counted_as_its_matrix_products() -> None:
     x = torch.zeros(5, 3, 8)
     weights = 4 * 16 * (8 + 16) + 4 * 16 * (16 + 16)
     with torch.no_grad():
-        assert bench._count(lambda: lstm(x)) == 2 * 5 * 3 * weights
+        assert count(lambda: lstm(x)) == 2 * 5 * 3 * weights
 
 
 def test_cases() -> None:
@@ -210,7 +251,7 @@ def test_an_official_package_that_is_not_installed(
 
 
 def test_long_cases_have_fewer_rounds() -> None:
-    assert [bench._rounds(Case("nano", seconds)) for seconds in (1, 59, 60)] == [5, 5, 3]
+    assert [Case("nano", seconds).rounds for seconds in (1, 59, 60)] == [5, 5, 3]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -220,7 +261,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
         {"official": 9.0, "fp32": 1.0, "bf16": 3.0},
         {"official": 2.0, "fp32": 4.0, "bf16": 2.0},
     ]
-    found = bench._direction(Case("nano", 10), rounds, 4.0, machine)
+    found = _direction(Case("nano", 10), rounds, 4.0, machine)
     assert found.fp32.times_real_time == 5
     assert (found.fp32.ratio, found.fp32.ratio_range) == (4, (0.5, 9))
     assert found.fp32.of_peak == pytest.approx(0.2)

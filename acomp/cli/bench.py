@@ -12,13 +12,17 @@ import typer
 
 from acomp.cli.console import shows_bars
 from acomp.cli.options import Engine
+from acomp.codecs import PUBLISHED
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from acomp.bench import Direction, Machine, Row, Timing
 
-CASES = ["encodec-24khz:20", "encodec-24khz:600", "encodec-48khz:20", "dac-44khz:5", "nano:20"]
+CASES = [
+    f"{name}:{seconds}" for name, codec in PUBLISHED.items() for seconds in codec.bench_seconds
+]
+"""What is timed where the user names nothing."""
 
 
 def bench(
@@ -96,7 +100,8 @@ def _peaks(machine: Machine, rows: list[Row]) -> Table:
     table = _table(title, "", "", "GFLOP", "official", "acomp fp32", "acomp bf16")
     for name, direction, figures in _directions(rows):
         sides = (figures.official, figures.fp32, figures.bf16)
-        cells = (f"{figures.gflop:.3g}", *map(_share, sides))
+        gflop = "-" if figures.gflop is None else f"{figures.gflop:.3g}"
+        cells = (gflop, *map(_share, sides))
         table.add_row(name, direction, *cells, end_section=direction == "decode")
     return table
 
@@ -143,7 +148,7 @@ def _ratio(timing: Timing | None) -> str:
 
 
 def _share(timing: Timing | None) -> str:
-    return "-" if timing is None else f"{timing.of_peak:.1%}"
+    return "-" if timing is None or timing.of_peak is None else f"{timing.of_peak:.1%}"
 
 
 def _facts(machine: Machine) -> list[str]:
@@ -161,4 +166,5 @@ def _agreement(row: Row) -> tuple[str, str]:
     agreement = row.agreement.get("fp32")
     if agreement is None:
         return "-", "-"
-    return f"{agreement.codes:.4%}", f"{agreement.samples:.0e}"
+    samples = "-" if agreement.samples is None else f"{agreement.samples:.0e}"
+    return f"{agreement.codes:.4%}", samples

@@ -163,12 +163,12 @@ def _no_progress(_done: int, _total: int | None) -> None:
 def shipped(name: str) -> Path | None:
     """The file of the weights of `name` that ship with acomp; None where they are downloaded."""
     weights = CATALOGUE.get(name)
-    return None if weights is None or weights.url is not None else _own_path(weights)
+    return _own_path(weights) if weights and weights.ships_with_acomp else None
 
 
 def _own_path(weights: Weights) -> Path:
     """Where acomp itself keeps the file."""
-    if weights.url is None:
+    if weights.ships_with_acomp:
         return Path(__file__).parents[1] / weights.file
     return cache_folder() / weights.file
 

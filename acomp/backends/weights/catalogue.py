@@ -47,6 +47,11 @@ class Weights:
     is_part: bool = False
 
     @property
+    def ships_with_acomp(self) -> bool:
+        """Whether the file is in acomp's own package."""
+        return self.url is None and not self.parts
+
+    @property
     def is_language_model(self) -> bool:
         """Whether they are a language model's, for entropy coding, and not a codec's."""
         return self.name.endswith("-lm")
@@ -262,6 +267,11 @@ _ALL = (
 
 CATALOGUE = {weights.name: weights for weights in _ALL}
 """Everything that is published, by name: codecs, language models, and files of folders."""
+
+
+def ships_with_acomp(codec: str) -> bool:
+    """Whether the weights of a codec are in acomp's own package."""
+    return codec in CATALOGUE and CATALOGUE[codec].url is None
 
 
 def lookup(name: str) -> Weights:
