@@ -18,8 +18,7 @@ from acomp.codecs import ENCODEC
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import CodecError
 from acomp.formats import Writing, read_codes
-from acomp.pipeline import decode_file, encode_file
-from acomp.settings import Coding
+from acomp.pipeline import Coding, decode_file, encode_file
 
 if TYPE_CHECKING:
     import torch

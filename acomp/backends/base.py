@@ -29,7 +29,6 @@ from acomp.codes import Block, Codes, CodesInfo, check_block, info_of, join, spl
 from acomp.engines import Engine
 from acomp.errors import AcompError, AcompWarning, AudioError, CodecError
 from acomp.scalars import whole_number
-from acomp.settings import Channels, Coding, EngineName, Precision
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +84,8 @@ class Loading:
     name: str
     weights: str | None
     """Absolute path; None for the published weights."""
-    engine: EngineName
-    precision: Precision
+    engine: str
+    precision: str
     device: str
 
 
@@ -171,25 +170,21 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: Channels | int = "auto",
+        channels: str | int = "auto",
     ) -> CodesInfo:
         """The `CodesInfo` of encoding `audio`, an `Audio` or a reader of one.
 
         Raises:
             CodecError: a bandwidth, number of codebooks or channels that the codec lacks.
         """
-        return self.info_for(audio, Coding(bandwidth, codebooks, channels))
-
-    def info_for(self, audio: HasFormat, coding: Coding) -> CodesInfo:
-        """As `info`, with what is coded as one value."""
         spec = self.spec
         if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
             _refuse_audio(audio)
-        coded = spec.channels_for(audio.channels, coding.channels)
+        coded = spec.channels_for(audio.channels, channels)
         return info_of(
             spec,
             channels=coded,
-            codebooks=spec.codebooks_for(coding.bandwidth, coding.codebooks),
+            codebooks=spec.codebooks_for(bandwidth, codebooks),
             source_rate=audio.sample_rate,
             fingerprint=self.fingerprint,
         )
@@ -200,7 +195,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: Channels | int = "auto",
+        channels: str | int = "auto",
     ) -> Codes:
         """Encode audio of any rate and of one or two channels.
 
@@ -215,12 +210,9 @@ class Codec(ABC):
             CodecError: a setting that the codec does not have.
             AudioError: audio with no samples, or with more channels than can be coded.
         """
-        return self._encode(audio, Coding(bandwidth, codebooks, channels))
-
-    def _encode(self, audio: Audio, coding: Coding) -> Codes:
         if not isinstance(audio, Audio):
             _refuse_audio(audio)
-        info = self.info_for(audio, coding)
+        info = self.info(audio, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
         encoder = Encoder(self, info)
         step = BLOCK_SECONDS * audio.sample_rate
         parts = [
@@ -299,7 +291,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: Channels | int = "auto",
+        channels: str | int = "auto",
         errors: Literal["raise"] = "raise",
     ) -> list[Codes]: ...
 
@@ -310,7 +302,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: Channels | int = "auto",
+        channels: str | int = "auto",
         errors: Literal["collect"],
     ) -> list[Codes | AcompError]: ...
 
@@ -320,7 +312,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: Channels | int = "auto",
+        channels: str | int = "auto",
         errors: str = "raise",
     ) -> Any:
         """Encode several clips of any lengths, rates and channels; arguments as for `encode`.
@@ -330,7 +322,7 @@ class Codec(ABC):
         padded. With `errors="collect"` a clip that cannot be encoded gets its error in the list,
         and does not keep the others from being encoded.
         """
-        encode = partial(self._encode, coding=Coding(bandwidth, codebooks, channels))
+        encode = partial(self.encode, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
         return self._run_all([partial(encode, clip) for clip in clips], errors)
 
     @overload

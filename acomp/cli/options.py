@@ -6,14 +6,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from acomp.batch.inputs import PIPE
 from acomp.cli.console import CODEC, FILES, RUNNING
 from acomp.errors import AudioError
-from acomp.settings import EngineName, Entropy as EntropyName, FormName, Precision as PrecisionName
 
 
 def codec_names(incomplete: str) -> list[str]:
@@ -40,14 +39,14 @@ Device = Annotated[
     ),
 ]
 Engine = Annotated[
-    EngineName,
+    Literal["auto", "torch", "openvino"],
     typer.Option(
         help="What runs the networks; auto is OpenVINO on a CPU, where it is installed.",
         rich_help_panel=RUNNING,
     ),
 ]
 Precision = Annotated[
-    PrecisionName,
+    Literal["fp32", "bf16"],
     typer.Option(
         help="Arithmetic; bf16 is faster where the processor has it, and less exact.",
         rich_help_panel=RUNNING,
@@ -65,17 +64,8 @@ Backend = Annotated[
     ),
 ]
 Entropy = Annotated[
-    EntropyName,
+    Literal["none", "lm"],
     typer.Option(help="lm: smaller files, by the codec's language model.", rich_help_panel=CODEC),
-]
-Form = Annotated[
-    FormName | None,
-    typer.Option(
-        "--format",
-        help="Form of the codes where no suffix says it.",
-        show_default="nac",
-        rich_help_panel=FILES,
-    ),
 ]
 LanguageModel = Annotated[
     Path | None,

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from acomp.settings import EngineName, Precision
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -59,8 +57,8 @@ def preparing() -> Iterator[None]:
 class Engine(ABC):
     """Runs networks."""
 
-    name: EngineName
-    precision: Precision
+    name: str
+    precision: str
     """fp32 or bf16."""
     steady: bool
     """Whether a result is the same to the last bit however a stream is cut: torch on the CPU,
