@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
         place = os.environ.get("PYTEST_DEBUG_TEMPROOT")
         os.environ[COMPILED] = folder = tempfile.mkdtemp(prefix="acomp-tests-", dir=place)
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_reports() -> Iterator[None]:
+    """OpenVINO's telemetry, once imported, starts hundreds of processes (engines_here.py)."""
+    yield
+    assert "openvino_telemetry" not in sys.modules
 
 
 SLOWEST = ("train", "eval", "engines", "dac_files", "mimi", "conformance", "report", "listen")

@@ -15,6 +15,7 @@ import torch
 from agreement import assert_official_codes, dac_distances, encodec_distances
 from checkpoints import SMALL, lively
 from commands import Cli, assert_done, assert_refused, make
+from engines_here import ENGINES
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
@@ -35,10 +36,6 @@ ensure_torchaudio()
 HAS_DAC = find_spec("dac") is not None
 needs_dac = pytest.mark.skipif(not HAS_DAC, reason="the extra acomp[dac] is not installed")
 # Not `importorskip`, which would import OpenVINO with its telemetry.
-needs_openvino = pytest.mark.skipif(
-    find_spec("openvino") is None, reason="the extra acomp[fast] is not installed"
-)
-ENGINES = ["torch", pytest.param("openvino", marks=needs_openvino)]
 
 
 @pytest.fixture(scope="module")

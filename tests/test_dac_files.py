@@ -26,6 +26,7 @@ from commands import (
     assert_same_sound,
     limited_file_size,
 )
+from engines_here import needs_openvino
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import acomp
@@ -144,8 +145,8 @@ def test_official_files_decode_to_the_official_samples(
     np.testing.assert_allclose(decoded.samples, expected, rtol=0, atol=1e-5)
 
 
+@needs_openvino
 def test_the_engine_openvino_decodes_chunks_too(pair: Pair) -> None:
-    pytest.importorskip("openvino")
     codec = acomp.load("custom", weights=pair.weights, engine="openvino")
     path, expected = pair.file(0.7, 1, 0.2)
     decoded = codec.decode(read_codes(path, codec=codec.spec))

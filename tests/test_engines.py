@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from checkpoints import SMALL, encodec_model, lively, save_encodec
 from commands import ROOT, Cli, assert_refused, environment, files_in, sound
+from engines_here import ENGINES, needs_openvino
 from hypothesis import given, settings, strategies as st
 from material import material
 from safetensors.torch import load_file, save_file
@@ -41,12 +42,6 @@ from acomp.metrics import log_mel_distance, si_sdr
 from acomp.torchaudio import ensure_torchaudio
 
 SAMPLES = ROOT / "acomp" / "samples"
-
-# Not `importorskip`, which would import OpenVINO with its telemetry.
-needs_openvino = pytest.mark.skipif(
-    find_spec("openvino") is None, reason="the extra acomp[fast] is not installed"
-)
-ENGINES = ["torch", pytest.param("openvino", marks=needs_openvino)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,10 +65,14 @@ def torch_nano() -> Codec:
 
 
 def recordings(folder: Path) -> list[acomp.Audio]:
-    """What lies in a folder of real recordings."""
+    """What lies in a folder of real recordings: of each some seconds."""
     files = sorted(file for file in folder.glob("*.*") if file.suffix in (".flac", ".wav"))
     assert files
-    return [acomp.read_audio(file) for file in files]
+    return [start_of(acomp.read_audio(file)) for file in files]
+
+
+def start_of(audio: acomp.Audio, seconds: float = 4.0) -> acomp.Audio:
+    return acomp.Audio(audio.samples[:, : round(seconds * audio.sample_rate)], audio.sample_rate)
 
 
 @pytest.fixture(params=["samples", "material"])

@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import torch
 from agreement import assert_official_codes
 from commands import Cli, assert_done, assert_refused, make
+from engines_here import needs_openvino
 from mimi_models import parts, small_mimi
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
@@ -200,7 +200,7 @@ def test_coding_needs_no_transformers_and_the_module_says_what_does(
         _ = alone.module
 
 
-@pytest.mark.skipif(find_spec("openvino") is None, reason="the extra acomp[fast] is missing")
+@needs_openvino
 def test_openvino_gives_nearly_the_same(
     codec: Codec, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

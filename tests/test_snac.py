@@ -18,6 +18,7 @@ import pytest
 import torch
 from agreement import assert_official_codes
 from commands import Cli, assert_done, assert_refused, make
+from engines_here import needs_openvino
 from numpy.typing import NDArray
 from snac_models import SMALL, lively, spec_of
 from torch.nn.functional import avg_pool1d, normalize
@@ -290,9 +291,9 @@ def test_the_delay_is_what_the_spec_says(pair: Any) -> None:
 # Engines
 
 
+@needs_openvino
 def test_openvino_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With attention, where there are more parts than without."""
-    pytest.importorskip("openvino", reason="the extra acomp[fast] is not installed")
     monkeypatch.setenv("ACOMP_CACHE", str(tmp_path / "cache"))
     shape, path = SMALL["windows"], tmp_path / "weights.bin"
     model = lively(shape)

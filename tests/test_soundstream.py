@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Cli, assert_done, assert_refused, finish, make, sound, start
+from engines_here import ENGINES
 from material import LYRA, material
 from numpy.typing import NDArray
 
@@ -197,10 +198,8 @@ def test_litert_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
     assert "XNNPACK" not in done.err + done.out
 
 
-@pytest.mark.parametrize("engine", ["auto", "torch", "openvino"])
+@pytest.mark.parametrize("engine", ["auto", *ENGINES])
 def test_every_engine_leaves_it_to_litert(codec: Codec, engine: str) -> None:
-    if engine == "openvino":
-        pytest.importorskip("openvino")
     same = acomp.load("soundstream", weights=WEIGHTS, engine=engine)
     assert same.engine is None
     audio = tone(0.1)
