@@ -15,7 +15,8 @@ from acomp.backends.base import Codec
 from acomp.codecs import BUILT_IN, SPECS
 from acomp.errors import AcompError
 from acomp.metrics import log_mel_distance, si_sdr
-from acomp.pipeline import Coding, decode_file, encode_file
+from acomp.pipeline import decode_file, encode_file
+from acomp.settings import Coding
 
 SAMPLES = ("speech", "music")
 

@@ -18,7 +18,8 @@ from acomp.codecs import ENCODEC
 from acomp.codes import Codes, CodesInfo
 from acomp.errors import CodecError
 from acomp.formats import Writing, read_codes
-from acomp.pipeline import Coding, decode_file, encode_file
+from acomp.pipeline import decode_file, encode_file
+from acomp.settings import Coding
 
 if TYPE_CHECKING:
     import torch

@@ -25,6 +25,7 @@ from acomp.cli.batches import what_was_done
 from acomp.cli.console import one_line, only_our_warnings, printable, settings, with_settings
 from acomp.engines.base import preparing
 from acomp.errors import AcompWarning
+from acomp.pipeline.clock import Clock
 
 NANO = ("-b", "nano", "--engine", "torch")
 COMMANDS = (
@@ -230,7 +231,7 @@ def test_the_line_says_how_long_the_networks_were_prepared(seconds: float, said:
 
 
 def test_the_clock_leaves_out_the_preparing_of_networks() -> None:
-    clock = pipeline._Clock()
+    clock = Clock()
 
     @preparing()
     def compiles() -> None:

@@ -37,6 +37,7 @@ from acomp.codes import Block, Codes, CodesInfo, Segments
 from acomp.entropy import official
 from acomp.errors import FormatError, WeightsError
 from acomp.formats import create_codes, ecdc, open_codes, read_codes, write_codes
+from acomp.settings import Entropy
 from acomp.torchaudio import ensure_torchaudio
 
 ensure_torchaudio()
@@ -89,11 +90,11 @@ class Pair:
     def read(self, data: bytes) -> Codes:
         return read_codes(Pipe(data), language_model=self.language_model)
 
-    def write(self, codes: Codes, entropy: str) -> bytes:
+    def write(self, codes: Codes, entropy: Entropy) -> bytes:
         return written(codes, entropy, self.language_model)
 
 
-def written(codes: Codes, entropy: str = "none", language_model: Path | None = None) -> bytes:
+def written(codes: Codes, entropy: Entropy = "none", language_model: Path | None = None) -> bytes:
     stream = Pipe()
     with create_codes(
         stream, codes.info, form="ecdc", entropy=entropy, language_model=language_model
@@ -473,7 +474,7 @@ def test_headers_that_are_none_are_refused(data: bytes, message: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize("entropy", ["none", "lm"])
-def test_a_length_beyond_all_bounds_takes_no_memory(name: str, entropy: str) -> None:
+def test_a_length_beyond_all_bounds_takes_no_memory(name: str, entropy: Entropy) -> None:
     data = with_header(written(some_codes(name, 960), entropy), al=1 << 40)
     for source in (io.BytesIO(data), Pipe(data)):
         tracemalloc.start()

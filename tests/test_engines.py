@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ from acomp.engines import Engine, Input, pick_engine
 from acomp.engines.rewriting import SplitNorm, TransposedConv, fold_weight_norm, without_transposed
 from acomp.engines.torch import TorchEngine, steady_linear
 from acomp.metrics import log_mel_distance, si_sdr
+from acomp.settings import EngineName, Precision
 from acomp.torchaudio import ensure_torchaudio
 
 SAMPLES = ROOT / "acomp" / "samples"
@@ -233,10 +235,10 @@ def skip_without_bf16(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_bf16_sounds_like_fp32(engine: str, folder: Path) -> None:
+def test_bf16_sounds_like_fp32(engine: EngineName, folder: Path) -> None:
     skip_without_bf16(engine)
     fp32, bf16 = (
-        acomp.load("nano", engine=engine, precision=precision) for precision in ("fp32", "bf16")
+        acomp.load("nano", engine=engine, precision=precision) for precision in get_args(Precision)
     )
     for audio in recordings(folder):
         codes = [codec.encode(audio, codebooks=16) for codec in (fp32, bf16)]
@@ -586,7 +588,7 @@ def test_auto_is_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert engine.device.type == "cuda"
 
 
-def assert_no_engine(words: str, *arguments: str) -> None:
+def assert_no_engine(words: str, *arguments: Any) -> None:
     """`pick_engine` refuses, in one line with these words."""
     with pytest.raises(acomp.CodecError) as refusal:
         pick_engine(*arguments)
@@ -632,7 +634,7 @@ def test_a_broken_openvino_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.usefixtures("no_bf16")
-def test_bf16_where_the_cpu_has_none_is_refused(engine: str) -> None:
+def test_bf16_where_the_cpu_has_none_is_refused(engine: EngineName) -> None:
     assert_no_engine("this CPU has no bf16; take precision fp32", engine, "bf16")
     assert pick_engine(engine).precision == "fp32"
 

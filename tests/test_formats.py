@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from codes_samples import (
@@ -25,6 +25,7 @@ from hypothesis import given, strategies as st
 from acomp.codes import Codes
 from acomp.errors import FormatError
 from acomp.formats import convert, create_codes, open_codes, read_codes, write_codes
+from acomp.settings import FormName
 
 NAMES = ["nac", "txt", "npz"]
 """Those of acomp's own, which hold any codec's codes; the others have tests of their own."""
@@ -40,7 +41,7 @@ def names_in(folder: Path) -> list[str]:
 
 @form_names
 def test_the_suffix_chooses_what_is_written_and_content_what_is_read(
-    tmp_path: Path, form: str
+    tmp_path: Path, form: FormName
 ) -> None:
     codes = encodec_48khz(2, 2.5)
     path = tmp_path / f"codes.{form.upper()}"
@@ -56,7 +57,7 @@ def test_the_suffix_chooses_what_is_written_and_content_what_is_read(
 
 
 @form_names
-def test_a_pipe_needs_no_suffix(form: str) -> None:
+def test_a_pipe_needs_no_suffix(form: FormName) -> None:
     assert_same(read_codes(Pipe(to_bytes(encodec_24khz(2, 9), form))), encodec_24khz(2, 9))
 
 
@@ -77,8 +78,9 @@ def test_a_target_must_tell_its_form(tmp_path: Path) -> None:
         write_codes(tmp_path / "codes.wav", codes)
     with pytest.raises(FormatError, match="nac, txt, npz"):
         write_codes(io.BytesIO(), codes)
+    unknown: Any = "mp3"
     with pytest.raises(FormatError, match="'mp3' is no form"):
-        write_codes(io.BytesIO(), codes, form="mp3")
+        write_codes(io.BytesIO(), codes, form=unknown)
     write_codes(tmp_path / "codes.bin", codes, form="nac")
     assert_same(read_codes(tmp_path / "codes.bin"), codes)
     assert names_in(tmp_path) == ["codes.bin"]
@@ -106,7 +108,7 @@ def test_a_source_that_fails_while_it_is_read() -> None:
 
 
 @given(all_codes(), st.lists(st.sampled_from(NAMES), min_size=1, max_size=4))
-def test_forms_convert_into_each_other_without_loss(codes: Codes, forms: list[str]) -> None:
+def test_forms_convert_into_each_other_without_loss(codes: Codes, forms: list[FormName]) -> None:
     data = to_bytes(codes, "nac")
     for form in forms:
         stream = Pipe()
@@ -172,7 +174,7 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @form_names
-def test_a_full_device_is_one_clear_error(form: str) -> None:
+def test_a_full_device_is_one_clear_error(form: FormName) -> None:
     with pytest.raises(FormatError, match="cannot write /dev/full: no space is left"):
         write_codes("/dev/full", encodec_24khz(), form=form)
     with (

@@ -189,7 +189,7 @@ def test_ratings_are_read(tmp_path: Path) -> None:
         ("", "line 1: it is no file of ratings"),
         ("a,b\n1,2\n", "line 1: it is no file of ratings"),
         (HEADER + "\n", "has no ratings"),
-        (GOOD + "Ada,t1\n", "line 4: 2 cells, where 9 are due"),
+        (GOOD + "Ada,t1\n", "line 4: 2 cells, where there are 9 columns"),
         (GOOD.replace(",60,", ",101,"), "line 3: score is 101"),
         (GOOD.replace(",60,", ",-1,"), "line 3: score is '-1'"),
         (GOOD.replace(",60,", ",nan,"), "line 3: score is 'nan'"),
@@ -226,7 +226,7 @@ def test_files_that_are_no_text_or_too_big(tmp_path: Path) -> None:
     with pytest.raises(AcompError, match="not text in UTF-8"):
         read_ratings([path])
     path.write_bytes(b"a" * (2 << 20))
-    with pytest.raises(AcompError, match="too many for ratings"):
+    with pytest.raises(AcompError, match="is longer than the 1048576 bytes"):
         read_ratings([path])
     with pytest.raises(AcompError, match="no such file"):
         read_ratings([tmp_path / "b.csv"])

@@ -20,6 +20,7 @@ from acomp.backends.base import Codec, Decoder, Encoder, Samples
 from acomp.codes import Block, join
 from acomp.errors import CodecError, WeightsError
 from acomp.evaluation.alignment import find_delay
+from acomp.settings import EngineName
 
 pytest.importorskip("ai_edge_litert", reason="the extra acomp[soundstream] is not installed")
 
@@ -199,7 +200,7 @@ def test_litert_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["auto", *ENGINES])
-def test_every_engine_leaves_it_to_litert(codec: Codec, engine: str) -> None:
+def test_every_engine_leaves_it_to_litert(codec: Codec, engine: EngineName) -> None:
     same = acomp.load("soundstream", weights=WEIGHTS, engine=engine)
     assert same.engine is None
     audio = tone(0.1)

@@ -17,6 +17,7 @@ from engines_here import ENGINES
 
 import acomp
 from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.settings import EngineName
 from acomp.testing.checks import random_states, sweep, torch_settings
 
 NAMES = ["nano", "encodec-24khz", "encodec-48khz"]
@@ -65,7 +66,7 @@ def test_codes_are_the_same_whatever_torch_was_told(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_threads_and_tasks_share_a_codec(engine: str) -> None:
+def test_threads_and_tasks_share_a_codec(engine: EngineName) -> None:
     codec = acomp.load("nano", engine=engine, device="cpu")
     sounds = [sweep(codec, 20, seed=seed) for seed in range(4)]
     alone = [codec.encode(sound) for sound in sounds]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from acomp.codecs import ALIASES, BY_CHANNELS, CUSTOM, PUBLISHED, READ_ONLY
 from acomp.engines import Engine, pick_engine
 from acomp.errors import CodecError, did_you_mean
+from acomp.settings import EngineName, Precision
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
@@ -53,8 +54,8 @@ def load(
     name: str,
     *,
     weights: str | Path | None = None,
-    engine: str = "auto",
-    precision: str = "fp32",
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
     device: object = "auto",
     channels: int = 1,
 ) -> Codec:

@@ -29,6 +29,7 @@ from acomp.codes import Block, Codes, CodesInfo, check_block, info_of, join, spl
 from acomp.engines import Engine
 from acomp.errors import AcompError, AcompWarning, AudioError, CodecError
 from acomp.scalars import whole_number
+from acomp.settings import Channels, Coding, EngineName, Precision
 
 if TYPE_CHECKING:
     import torch
@@ -84,8 +85,8 @@ class Loading:
     name: str
     weights: str | None
     """Absolute path; None for the published weights."""
-    engine: str
-    precision: str
+    engine: EngineName
+    precision: Precision
     device: str
 
 
@@ -170,21 +171,25 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str | int = "auto",
+        channels: Channels | int = "auto",
     ) -> CodesInfo:
         """The `CodesInfo` of encoding `audio`, an `Audio` or a reader of one.
 
         Raises:
             CodecError: a bandwidth, number of codebooks or channels that the codec lacks.
         """
+        return self.info_for(audio, Coding(bandwidth, codebooks, channels))
+
+    def info_for(self, audio: HasFormat, coding: Coding) -> CodesInfo:
+        """As `info`, with what is coded as one value."""
         spec = self.spec
         if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
             _refuse_audio(audio)
-        coded = spec.channels_for(audio.channels, channels)
+        coded = spec.channels_for(audio.channels, coding.channels)
         return info_of(
             spec,
             channels=coded,
-            codebooks=spec.codebooks_for(bandwidth, codebooks),
+            codebooks=spec.codebooks_for(coding.bandwidth, coding.codebooks),
             source_rate=audio.sample_rate,
             fingerprint=self.fingerprint,
         )
@@ -195,7 +200,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str | int = "auto",
+        channels: Channels | int = "auto",
     ) -> Codes:
         """Encode audio of any rate and of one or two channels.
 
@@ -210,9 +215,12 @@ class Codec(ABC):
             CodecError: a setting that the codec does not have.
             AudioError: audio with no samples, or with more channels than can be coded.
         """
+        return self._encode(audio, Coding(bandwidth, codebooks, channels))
+
+    def _encode(self, audio: Audio, coding: Coding) -> Codes:
         if not isinstance(audio, Audio):
             _refuse_audio(audio)
-        info = self.info(audio, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
+        info = self.info_for(audio, coding)
         encoder = Encoder(self, info)
         step = BLOCK_SECONDS * audio.sample_rate
         parts = [
@@ -291,7 +299,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str | int = "auto",
+        channels: Channels | int = "auto",
         errors: Literal["raise"] = "raise",
     ) -> list[Codes]: ...
 
@@ -302,7 +310,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str | int = "auto",
+        channels: Channels | int = "auto",
         errors: Literal["collect"],
     ) -> list[Codes | AcompError]: ...
 
@@ -312,7 +320,7 @@ class Codec(ABC):
         *,
         bandwidth: float | str | None = None,
         codebooks: int | None = None,
-        channels: str | int = "auto",
+        channels: Channels | int = "auto",
         errors: str = "raise",
     ) -> Any:
         """Encode several clips of any lengths, rates and channels; arguments as for `encode`.
@@ -322,7 +330,7 @@ class Codec(ABC):
         padded. With `errors="collect"` a clip that cannot be encoded gets its error in the list,
         and does not keep the others from being encoded.
         """
-        encode = partial(self.encode, bandwidth=bandwidth, codebooks=codebooks, channels=channels)
+        encode = partial(self._encode, coding=Coding(bandwidth, codebooks, channels))
         return self._run_all([partial(encode, clip) for clip in clips], errors)
 
     @overload

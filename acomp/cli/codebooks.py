@@ -75,7 +75,7 @@ def codebooks(
     from acomp.analysis.usage import count_codes
     from acomp.backends.base import Codec
     from acomp.batch.inputs import Kind, gather
-    from acomp.cli.codecs import codec_loader
+    from acomp.cli.codecs import load_fetched
     from acomp.formats import is_codes_name
 
     if inputs and plot is None and not as_json:
@@ -87,7 +87,7 @@ def codebooks(
 
     @cache
     def load(name: str) -> Codec:
-        return codec_loader(name, weights, device)(channels)
+        return load_fetched(name, channels, weights, device)
 
     if backend is not None:
         load(backend)  # what is wrong with it is not the fault of the first file

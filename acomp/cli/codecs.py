@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,24 +12,13 @@ if TYPE_CHECKING:
     from acomp.codecs import CodecSpec
 
 
-def codec_loader(
-    name: str,
-    weights: Path | None,
-    device: str,
-    engine: str = "torch",
-    precision: str = "fp32",
-) -> Callable[[int], Codec]:
-    """A function from a number of channels to the codec, loaded once."""
+def load_fetched(name: str, channels: int, weights: Path | None, device: str) -> Codec:
+    """The codec that `name` is for so many channels, its weights fetched with a bar; on torch."""
     from acomp.backends import load, resolve
 
-    resolve(name)  # so that an unknown name is an error before any file is opened
-
-    @cache
-    def load_resolved(resolved: str) -> Codec:
-        file = weights or fetched(resolved)
-        return load(resolved, weights=file, engine=engine, precision=precision, device=device)
-
-    return lambda channels: load_resolved(resolve(name, channels))
+    resolved = resolve(name, channels)
+    file = weights or fetched(resolved)
+    return load(resolved, weights=file, engine="torch", device=device)
 
 
 def spec_of(name: str | None, weights: Path | None = None) -> CodecSpec | None:

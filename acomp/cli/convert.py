@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from acomp.cli.batches import guard
 from acomp.cli.codecs import spec_of
 from acomp.cli.console import FILES
 from acomp.cli.options import Entropy, LanguageModel, MadeBy, Overwrite, Weights, refuse_terminal
+from acomp.settings import FormName
 
 
 def convert(
@@ -21,7 +22,7 @@ def convert(
         str, typer.Argument(metavar="OUT", help="File to write; - is standard output.")
     ],
     form: Annotated[
-        Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
+        FormName | None,
         typer.Option(
             "--format",
             help="Form of the output where its suffix does not say it.",
@@ -35,21 +36,16 @@ def convert(
     weights: Weights = None,
 ) -> None:
     """Convert codes from one file form to another; needs no model but for entropy coding."""
-    from acomp.formats import convert as convert_codes
+    from acomp.formats import Reading, Writing, converting
 
     if target == PIPE and form is None:
         raise typer.BadParameter("standard output needs --format")
     if form != "txt":
         refuse_terminal([target], "codes")
     guard(target, overwrite, source, weights, language_model)
-    made_by = spec_of(backend, weights)
-    output = stream_or_path(target, write=True)
-    convert_codes(
+    converting(
         stream_or_path(source),
-        output,
-        form=form,
-        codec=made_by,
-        entropy=entropy,
-        language_model=language_model,
-        replace=overwrite,
+        stream_or_path(target, write=True),
+        Reading(language_model=language_model, codec=spec_of(backend, weights)),
+        Writing(form, entropy, language_model, replace=overwrite),
     )

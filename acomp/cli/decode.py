@@ -28,14 +28,15 @@ from acomp.cli.options import (
     refuse_terminal,
     usage_of,
 )
+from acomp.settings import Running, Subtype
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
     from acomp.pipeline import Result
 
 
-_SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
-"""What the writer of audio calls the choices of `--bits`."""
+Bits = Literal["16", "24", "float"]
+_SUBTYPES: dict[Bits, Subtype] = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 
 
 def decode(
@@ -90,7 +91,7 @@ def decode(
         ),
     ] = None,
     bits: Annotated[
-        Literal["16", "24", "float"] | None,
+        Bits | None,
         typer.Option(
             help="Bits of a sample: 24 for .wav and .flac, float for .wav.",
             show_default="16",
@@ -121,7 +122,7 @@ def decode(
     from acomp.batch.outputs import Outputs, plan, split_output
     from acomp.formats import Reading, is_codes_name
     from acomp.pipeline import Sound, Span
-    from acomp.pipeline.jobs import Decoding, Running
+    from acomp.pipeline.jobs import Decoding
 
     names = [*([] if embedding_file is None else [embedding_file]), *(inputs or [])]
     if output_file is not None:
@@ -148,7 +149,7 @@ def decode(
         Running(weights, engine, precision, device),
         Span(start, duration),
         Reading(recover, language_model, spec_of(backend, weights)),
-        Sound(sample_rate, form, overwrite, None if bits is None else _SUBTYPES[bits]),
+        Sound(sample_rate, form, None if bits is None else _SUBTYPES[bits], overwrite),
     )
     run_all(found, work, existing, decoding.start, _line, jobs)
 

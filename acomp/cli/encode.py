@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from acomp.cli.options import (
     Device,
     Engine,
     Entropy,
+    Form,
     Jobs,
     KeepSuffix,
     KeepTree,
@@ -30,6 +31,7 @@ from acomp.cli.options import (
     usage_of,
 )
 from acomp.codecs import ENCODEC
+from acomp.settings import Channels, Coding, Running
 
 if TYPE_CHECKING:
     from acomp.batch.outputs import Job
@@ -72,21 +74,13 @@ def encode(
         ),
     ] = None,
     channels: Annotated[
-        Literal["auto", "mono", "stereo", "each"],
+        Channels,
         typer.Option(
             help="What to code; auto keeps what the codec can keep, each codes any number alone.",
             rich_help_panel=CODEC,
         ),
     ] = "auto",
-    form: Annotated[
-        Literal["nac", "txt", "npz", "dac", "ecdc"] | None,
-        typer.Option(
-            "--format",
-            help="Form of the codes where no suffix says it.",
-            show_default="nac",
-            rich_help_panel=FILES,
-        ),
-    ] = None,
+    form: Form = None,
     raw: Annotated[
         str | None,
         typer.Option(
@@ -141,8 +135,8 @@ def encode(
     from acomp.batch.inputs import Kind, gather
     from acomp.batch.outputs import Outputs, plan, split_output
     from acomp.formats import Writing, is_codes_name
-    from acomp.pipeline import Coding
-    from acomp.pipeline.jobs import Encoding, Running
+    from acomp.pipeline import Recording
+    from acomp.pipeline.jobs import Encoding
 
     names = [*([] if input_file is None else [input_file]), *(inputs or [])]
     if embedding_file is not None:
@@ -172,10 +166,9 @@ def encode(
         backend,
         Running(weights, engine, precision, device),
         Coding(bandwidth, codebooks, channels),
-        Writing(False, entropy, language_model, form, replace=overwrite),
-        pcm,
+        Writing(form, entropy, language_model, replace=overwrite),
+        Recording(pcm, recover),
         output_file,
-        recover,
     )
     run_all(found, work, existing, encoding.start, _line, jobs)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,14 +105,7 @@ def _score(paths: Sequence[Path], output: Path | None, as_json: bool, overwrite:
     if output is not None:
         write_scores(output, found.scores, replace=overwrite)
     if as_json:
-        report = {
-            "test": found.test,
-            "assessors": found.assessors,
-            "excluded": [asdict(each) for each in found.screening.excluded],
-            "undegraded": found.screening.undegraded,
-            "scores": [asdict(score) for score in found.scores],
-        }
-        print(json.dumps(report, indent=2))
+        print(json.dumps(found.as_dict(), indent=2))
     else:
         _show(found)
 

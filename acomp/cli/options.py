@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from acomp.batch.inputs import PIPE
 from acomp.cli.console import CODEC, FILES, RUNNING
 from acomp.errors import AudioError
+from acomp.settings import EngineName, Entropy as EntropyName, FormName, Precision as PrecisionName
 
 
 def codec_names(incomplete: str) -> list[str]:
@@ -39,14 +40,14 @@ Device = Annotated[
     ),
 ]
 Engine = Annotated[
-    Literal["auto", "torch", "openvino"],
+    EngineName,
     typer.Option(
         help="What runs the networks; auto is OpenVINO on a CPU, where it is installed.",
         rich_help_panel=RUNNING,
     ),
 ]
 Precision = Annotated[
-    Literal["fp32", "bf16"],
+    PrecisionName,
     typer.Option(
         help="Arithmetic; bf16 is faster where the processor has it, and less exact.",
         rich_help_panel=RUNNING,
@@ -64,8 +65,17 @@ Backend = Annotated[
     ),
 ]
 Entropy = Annotated[
-    Literal["none", "lm"],
+    EntropyName,
     typer.Option(help="lm: smaller files, by the codec's language model.", rich_help_panel=CODEC),
+]
+Form = Annotated[
+    FormName | None,
+    typer.Option(
+        "--format",
+        help="Form of the codes where no suffix says it.",
+        show_default="nac",
+        rich_help_panel=FILES,
+    ),
 ]
 LanguageModel = Annotated[
     Path | None,

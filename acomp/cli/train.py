@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -17,6 +17,7 @@ from acomp.cli.progress import count_bar, plain_bar
 from acomp.codecs import CUSTOM
 from acomp.errors import AcompError
 from acomp.packages import TRAINING, require_packages
+from acomp.settings import DeviceKind, Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,12 +81,8 @@ def train(
     seed: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Another seed, another run.")
     ] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16"] | None, typer.Option(help="Arithmetic of the networks.")
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"] | None, typer.Option(help="What to train on.")
-    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Arithmetic of the networks.")] = None,
+    device: Annotated[DeviceKind | None, typer.Option(help="What to train on.")] = None,
     devices: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="GPUs, or processes on a CPU, to train on together."),

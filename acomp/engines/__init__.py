@@ -12,17 +12,21 @@ import sys
 from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from acomp.engines.base import Array, Engine, Input, Runner
 from acomp.errors import CodecError
+from acomp.settings import EngineName, Precision
 
 __all__ = ["Array", "Engine", "Input", "Runner", "pick_engine"]
 
-ENGINES = ("auto", "torch", "openvino")
-PRECISIONS = ("fp32", "bf16")
+ENGINES = get_args(EngineName)
+PRECISIONS = get_args(Precision)
 
 
-def pick_engine(engine: str = "auto", precision: str = "fp32", device: object = "auto") -> Engine:
+def pick_engine(
+    engine: EngineName = "auto", precision: Precision = "fp32", device: object = "auto"
+) -> Engine:
     """The engine called `engine`; auto is OpenVINO on a CPU where it is installed, else torch.
 
     Args:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from acomp.settings import EngineName, Precision
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -57,8 +59,8 @@ def preparing() -> Iterator[None]:
 class Engine(ABC):
     """Runs networks."""
 
-    name: str
-    precision: str
+    name: EngineName
+    precision: Precision
     """fp32 or bf16."""
     steady: bool
     """Whether a result is the same to the last bit however a stream is cut: torch on the CPU,

@@ -31,6 +31,7 @@ from acomp.engines.once import once
 from acomp.errors import AcompError, AcompWarning, CodecError
 from acomp.files import atomic_write, cache_folder
 from acomp.quiet import quiet
+from acomp.settings import Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +75,7 @@ class OpenVinoEngine(Engine):
     name = "openvino"
     steady = False
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: Precision) -> None:
         if precision == "bf16" and "BF16" not in _capabilities():
             raise CodecError("this CPU has no bf16; take precision fp32")
         self.precision = precision

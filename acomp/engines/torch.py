@@ -16,6 +16,7 @@ from acomp.engines.apart import apart
 from acomp.engines.base import Array, Engine, Input, Runner
 from acomp.engines.together import Together, run_together
 from acomp.errors import CodecError
+from acomp.settings import Precision
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class TorchEngine(Engine):
 
     name = "torch"
 
-    def __init__(self, precision: str, device: str = "cpu") -> None:
+    def __init__(self, precision: Precision, device: str = "cpu") -> None:
         self.device = pick_device(device)
         self.device_asked = device
         """What was asked for: auto leaves the choice to the codec."""

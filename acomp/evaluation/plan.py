@@ -18,6 +18,7 @@ from acomp.errors import AcompError, AudioError
 from acomp.evaluation.coding import opus_version
 from acomp.evaluation.settings import OPUS, Setting, in_text
 from acomp.files import reason_of
+from acomp.settings import EngineName, Precision
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Conditions:
     """
 
     content: str = "auto"
-    engine: str = "auto"
-    precision: str = "fp32"
+    engine: EngineName = "auto"
+    precision: Precision = "fp32"
     device: str = "auto"
     metrics: tuple[str, ...] = ()
 

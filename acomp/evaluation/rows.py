@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from acomp.codes import MAX_CODEBOOK_SIZE, MAX_SAMPLE_RATE, MAX_STREAMS
 from acomp.errors import AcompError, AcompWarning
 from acomp.evaluation.metrics import METRICS
 from acomp.files import atomic_write
-from acomp.plain import brief, read_text
+from acomp.plain import brief
+from acomp.tables import csv_lines, read_csv
 
 Number = TypeVar("Number", int, float)
 
@@ -108,9 +108,7 @@ def read_rows(table: Path) -> list[Row]:
     Raises:
         AcompError: another line is no row, or the file cannot be read.
     """
-    text = read_text(table, MAX_TABLE, AcompError)
-    whole = text[: text.rfind("\n") + 1]
-    lines = csv.reader(io.StringIO(whole), strict=True)
+    lines = read_csv(table, MAX_TABLE, AcompError, appended=True)
     rows: dict[tuple[str, str], Row] = {}
     try:
         names = tuple(next(lines, ()))
@@ -132,7 +130,7 @@ def write_rows(table: Path, rows: Sequence[Row]) -> None:
     """
     names = columns(unknown_columns(rows))
     with atomic_write(table, AcompError) as file:
-        file.write(_line(names))
+        file.write(csv_lines([names]))
         for row in rows:
             file.write(row_line(row, names))
 
@@ -144,7 +142,7 @@ def unknown_columns(rows: Iterable[Row]) -> list[str]:
 
 def row_line(row: Row, names: Iterable[str]) -> bytes:
     """The line of a table of these columns that `row` is."""
-    return _line([_cell(row, name) for name in names])
+    return csv_lines([[_cell(row, name) for name in names]])
 
 
 def _check_columns(table: Path, names: Sequence[str]) -> None:
@@ -159,12 +157,6 @@ def _check_columns(table: Path, names: Sequence[str]) -> None:
             AcompWarning,
             stacklevel=2,
         )
-
-
-def _line(cells: Iterable[str]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
 
 
 def _cell(row: Row, name: str) -> str:

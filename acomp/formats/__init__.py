@@ -1,4 +1,5 @@
-"""Codes in files and pipes: `.nac`, `.txt`, `.npz` and `.dac`, read and written block by block.
+"""Codes in files and pipes: `.nac`, `.txt`, `.npz`, `.dac` and `.ecdc`, read and written block by
+block.
 
 with open_codes("speech.nac") as reader, create_codes("speech.txt", reader.info) as writer:
     for _, block in reader.blocks():
@@ -11,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +38,7 @@ from acomp.formats.registry import (
 )
 from acomp.formats.source import Source, name_of
 from acomp.formats.tokens import SUFFIXES
+from acomp.settings import Entropy, FormName
 
 __all__ = [
     "FORMS",
@@ -47,6 +48,7 @@ __all__ = [
     "Reading",
     "Writing",
     "convert",
+    "converting",
     "create_codes",
     "describe",
     "is_codes_name",
@@ -107,9 +109,9 @@ def create_codes(
     target: PathOrStream,
     info: CodesInfo,
     *,
-    form: str | None = None,
+    form: FormName | None = None,
     live: bool = False,
-    entropy: str = "none",
+    entropy: Entropy = "none",
     language_model: Path | None = None,
     replace: bool = True,
 ) -> Iterator[CodesWriter]:
@@ -125,7 +127,7 @@ def create_codes(
         FormatError: the form is unknown, the target cannot be written, or `finish` was not called.
             BrokenPipeError of a stream is passed on as it is.
     """
-    how = Writing(live, entropy, language_model, form, replace)
+    how = Writing(form, entropy, language_model, live, replace)
     with writing_codes(target, info, how) as writer:
         yield writer
 
@@ -196,8 +198,8 @@ def write_codes(
     target: PathOrStream,
     codes: Codes,
     *,
-    form: str | None = None,
-    entropy: str = "none",
+    form: FormName | None = None,
+    entropy: Entropy = "none",
     language_model: Path | None = None,
 ) -> None:
     """Write all codes to a file or a binary stream, in the form of its suffix or in `form`.
@@ -208,8 +210,8 @@ def write_codes(
     Raises:
         FormatError: the form is unknown, or the target cannot be written.
     """
-    how = partial(create_codes, form=form, entropy=entropy, language_model=language_model)
-    with how(target, codes.info) as writer:
+    how = Writing(form, entropy, language_model)
+    with writing_codes(target, codes.info, how) as writer:
         writer.write(codes.block)
         writer.finish(codes.length)
 
@@ -217,10 +219,10 @@ def write_codes(
 def convert(
     source: PathOrStream,
     target: PathOrStream,
-    form: str | None = None,
+    form: FormName | None = None,
     *,
     codec: CodecSpec | None = None,
-    entropy: str = "none",
+    entropy: Entropy = "none",
     language_model: Path | None = None,
     replace: bool = True,
 ) -> None:
@@ -232,13 +234,17 @@ def convert(
     Raises:
         FormatError: the source is damaged, or the target cannot be written.
     """
+    reading = Reading(language_model=language_model, codec=codec)
+    converting(source, target, reading, Writing(form, entropy, language_model, replace=replace))
+
+
+def converting(
+    source: PathOrStream, target: PathOrStream, reading: Reading, writing: Writing
+) -> None:
+    """As `convert`, with all that says how codes are read and written as one value each."""
     with (
-        open_codes(source, codec=codec, language_model=language_model) as reader,
-        writing_codes(
-            target,
-            reader.info,
-            Writing(entropy=entropy, language_model=language_model, form=form, replace=replace),
-        ) as writer,
+        reading_codes(source, reading) as reader,
+        writing_codes(target, reader.info, writing) as writer,
     ):
         for _, block in reader.blocks():
             writer.write(block)

@@ -15,6 +15,7 @@ from acomp.errors import FormatError
 from acomp.files import Closing
 from acomp.formats.source import Source
 from acomp.plain import NotPlainError, brief, parse_json as plain_json
+from acomp.settings import Entropy, FormName
 
 BLOCK_BYTES = 4096
 """Packed codes that a block holds: 1.4 s at 24 kbps, 22 s at 1.5 kbps."""
@@ -30,39 +31,42 @@ _OPTIONAL = ("loudness", "chunk")
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source is read."""
+    """How codes are read.
+
+    Attributes:
+        recover: whether to pass over what is damaged, where the form allows it.
+        language_model: file of the language model that the codes were entropy-coded with, where it
+            is not the codec's own.
+        codec: the codec that made the codes, for files that do not say it (`.dac`, plain `.txt`,
+            bare codes).
+    """
 
     recover: bool = False
-    """Whether to pass over what is damaged, where the form allows it."""
     language_model: Path | None = None
-    """File of the language model that the codes were entropy-coded with, instead of the one that
-    belongs to the codec."""
     codec: CodecSpec | None = None
-    """The codec that made the codes, for files that do not say it (`.dac`, plain `.txt`, bare
-    codes)."""
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How codes are written."""
+    """How codes are written.
 
-    live: bool = False
-    """Whether each block is written and flushed at once, for a pipe."""
-    entropy: str = "none"
-    """One of `ENTROPIES`."""
+    Attributes:
+        form: the file form, where the suffix of the target does not say it.
+        entropy: how codes become bits: at a fixed width, or smaller by a language model.
+        language_model: file of the language model, where it is not the codec's own.
+        live: whether each block is written and flushed at once, for a pipe.
+        replace: whether a file that exists is replaced.
+    """
+
+    form: FormName | None = None
+    entropy: Entropy = "none"
     language_model: Path | None = None
-    """As of `Reading`."""
-    form: str | None = None
-    """Name of the form, where the suffix of the target does not say it."""
+    live: bool = False
     replace: bool = True
-    """Whether a file that exists is replaced."""
 
 
 RECOVER = "; decode --recover takes what is whole"
 """The advice for a damaged file of a form that can be recovered."""
-
-ENTROPIES = ("none", "lm")
-"""How codes become bits: all of one width, or by the probabilities of a language model."""
 
 
 class CodesReader(Closing):

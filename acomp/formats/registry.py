@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 from acomp.codes import CodesInfo
 from acomp.errors import FormatError
-from acomp.formats.base import ENTROPIES, CodesReader, CodesWriter, Reading, Writing
+from acomp.formats.base import CodesReader, CodesWriter, Reading, Writing
 from acomp.formats.dac import DacWriter
 from acomp.formats.ecdc import EcdcReader, EcdcWriter
 from acomp.formats.nac import NacWriter, open_nac
@@ -17,13 +17,14 @@ from acomp.formats.npz import NpzWriter
 from acomp.formats.source import Source
 from acomp.formats.tokens import open_archive, open_numpy
 from acomp.formats.txt import TxtWriter, open_txt
+from acomp.settings import Entropy, FormName
 
 
 @dataclass(frozen=True)
 class Form:
     """A file form."""
 
-    name: str
+    name: FormName
     suffixes: tuple[str, ...]
     magic: re.Pattern[bytes]
     """What the first `MAGIC_BYTES` bytes begin with."""
@@ -31,17 +32,17 @@ class Form:
     """Opens a source, given the name for messages."""
     write: Callable[[BinaryIO, str, CodesInfo, Writing], CodesWriter]
     """Begins a stream, given the name for messages and what is written."""
-    entropies: tuple[str, ...] = ("none",)
-    """What entropy codings it has; see `ENTROPIES`."""
+    entropies: tuple[Entropy, ...] = ("none",)
+    """What entropy codings it has."""
 
 
 MAGIC_BYTES = 8
 FORMS = (
-    Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter, ENTROPIES),
+    Form("nac", (".nac",), re.compile(rb"NAC"), open_nac, NacWriter, get_args(Entropy)),
     Form("txt", (".txt",), re.compile(rb"[0-9]{1,2}[ \t]*\r?\n"), open_txt, TxtWriter),
     Form("npz", (".npz",), re.compile(rb"PK\x03\x04|\x80\x02\x8a\nl\xfc"), open_archive, NpzWriter),
     Form("dac", (".dac",), re.compile(rb"\x93NUMPY"), open_numpy, DacWriter),
-    Form("ecdc", (".ecdc",), re.compile(rb"ECDC"), EcdcReader, EcdcWriter, ENTROPIES),
+    Form("ecdc", (".ecdc",), re.compile(rb"ECDC"), EcdcReader, EcdcWriter, get_args(Entropy)),
 )
 
 

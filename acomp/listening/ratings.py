@@ -6,7 +6,6 @@ A rating is one assessor's score of one condition of one file.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from acomp.errors import AcompError
-from acomp.files import reason_of
 from acomp.plain import brief
+from acomp.tables import read_csv
 
 Key = TypeVar("Key")
 
@@ -27,29 +26,34 @@ ANCHORS = {LOW_ANCHOR: 3500, MID_ANCHOR: 7000}
 """The anchors' cut-off frequencies in Hz."""
 
 MOST_BYTES = 1 << 20
-"""Far more than a test of a hundred files gives."""
+"""Of a file of ratings: far more than a test of a hundred files gives."""
 
 
 @dataclass(frozen=True)
 class Rating:
-    """One row of a file of ratings."""
+    """One assessor's rating of one condition of one file: a line of a file of ratings.
+
+    Attributes:
+        assessor: the name they gave.
+        test: hash of what the page held; scores of different tests are not to be mixed.
+        trial: number of the trial, from 1, in the order in which this assessor met the files.
+        file: its name in the results.
+        position: where the signal stood in its trial, from 1.
+        condition: a setting, or `reference`, `anchor35` or `anchor70`.
+        score: 0 to 100.
+        seconds: how long the assessor spent on the trial.
+        time: when the trial was done, as in ISO 8601.
+    """
 
     assessor: str
     test: str
-    """Hash of what the page held: scores of different tests are not to be mixed."""
     trial: int
-    """From 1, in the order in which this assessor met the files."""
     file: str
     position: int
-    """From 1, where the signal stood in its trial."""
     condition: str
-    """A setting, or `reference`, `anchor35` or `anchor70`."""
     score: int
-    """0 to 100."""
     seconds: float
-    """How long the assessor spent on the trial."""
     time: str
-    """When the trial was done, ISO 8601."""
 
 
 COLUMNS = tuple(each.name for each in fields(Rating))
@@ -86,7 +90,7 @@ def grouped(ratings: Iterable[Rating], key: Callable[[Rating], Key]) -> dict[Key
 
 
 def _read(path: Path, seen: _Seen) -> Iterator[Rating]:
-    lines = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    lines = read_csv(path, MOST_BYTES, AcompError)
     empty = True
     try:
         if tuple(next(lines, ())) != COLUMNS:
@@ -102,23 +106,9 @@ def _read(path: Path, seen: _Seen) -> Iterator[Rating]:
         raise AcompError(f"{path} has no ratings")
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise AcompError(f"cannot read {path}: {reason_of(error)}") from error
-    if len(data) > MOST_BYTES:
-        raise AcompError(f"{path} has more than {MOST_BYTES} bytes, too many for ratings")
-    try:
-        return data.decode("utf-8-sig")  # a spreadsheet that saves it may add a mark
-    except UnicodeDecodeError as error:
-        raise AcompError(f"{path} is not text in UTF-8") from error
-
-
 def _rating(cells: list[str]) -> Rating:
     if len(cells) != len(COLUMNS):
-        raise ValueError(f"{len(cells)} cells, where {len(COLUMNS)} are due")
+        raise ValueError(f"{len(cells)} cells, where there are {len(COLUMNS)} columns")
     row = dict(zip(COLUMNS, cells, strict=True))
     for name in ("assessor", "test", "file", "condition"):
         if not row[name]:

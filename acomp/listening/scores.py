@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,10 @@ from acomp.errors import AcompError
 from acomp.files import atomic_write
 from acomp.listening.ratings import MID_ANCHOR, REFERENCE, Rating, grouped
 from acomp.packages import require_packages
+from acomp.tables import csv_lines
 
 MUCH = 90
-"""Score that the hidden reference is due at least, and the mid-range anchor at most."""
+"""Score that the hidden reference must get at least, and the mid-range anchor at most."""
 TOLERATED = 15
 """Per cent of an assessor's trials that may miss that."""
 DOUBTFUL = 25
@@ -26,7 +25,12 @@ DOUBTFUL = 25
 
 @dataclass(frozen=True)
 class Exclusion:
-    """An assessor whose ratings do not count."""
+    """An assessor whose ratings do not count.
+
+    Attributes:
+        assessor: the name they gave.
+        reason: words that follow `ASSESSOR, who `.
+    """
 
     assessor: str
     reason: str
@@ -34,41 +38,68 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Screening:
-    """What the post-screening left."""
+    """What the post-screening left.
+
+    Attributes:
+        ratings: those that count.
+        excluded: assessors whose ratings do not count.
+        undegraded: files whose mid-range anchor sounds too good to judge assessors by.
+    """
 
     ratings: list[Rating]
-    """Those that count."""
     excluded: list[Exclusion]
     undegraded: list[str]
-    """Files whose mid-range anchor is not worse enough to judge assessors by."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a condition was rated in one file, or in all of them."""
+    """The ratings of a condition in one file, or in all of them, summed up.
+
+    Attributes:
+        file: its name; None for the ratings of all files together.
+        condition: a setting, the hidden reference, or an anchor.
+        n: number of ratings.
+        mean: of the ratings, 0 to 100.
+        interval: the 95 % confidence interval is `mean` plus and minus this; None for a single
+            rating.
+        median: of the ratings.
+        quartiles: the first and the third; the interquartile range lies between them.
+    """
 
     file: str | None
-    """None: ratings of all files together."""
     condition: str
     n: int
     mean: float
     interval: float | None
-    """The 95 % confidence interval is `mean` plus and minus this; None for a single rating."""
     median: float
     quartiles: tuple[float, float]
-    """The first and the third; the interquartile range lies between them."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a listening test."""
+    """The outcome of a listening test.
+
+    Attributes:
+        test: hash of what its page held.
+        assessors: those whose ratings count.
+        screening: who was excluded, and why.
+        scores: over all files first, then file by file; each time the best condition of all first.
+    """
 
     test: str
     assessors: list[str]
-    """Those whose ratings count."""
     screening: Screening
     scores: list[Score]
-    """Over all files first, then file by file; each time the best condition of all first."""
+
+    def as_dict(self) -> dict[str, object]:
+        """The outcome as plain values, for JSON."""
+        return {
+            "test": self.test,
+            "assessors": self.assessors,
+            "excluded": [asdict(each) for each in self.screening.excluded],
+            "undegraded": self.screening.undegraded,
+            "scores": [asdict(score) for score in self.scores],
+        }
 
 
 def outcome(ratings: Sequence[Rating]) -> Outcome:
@@ -136,20 +167,17 @@ def write_scores(path: Path, scores: Iterable[Score], *, replace: bool = True) -
         ExistsError: the file exists and is not to be replaced.
         AcompError: it cannot be written.
     """
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(
-        ("file", "condition", "n", "mean", "ci95_low", "ci95_high", "median", "q1", "q3")
-    )
-    for score in scores:
-        ends = ("", "")
-        if score.interval is not None:
-            ends = (f"{score.mean - score.interval:.6g}", f"{score.mean + score.interval:.6g}")
-        middle = (f"{value:.6g}" for value in (score.median, *score.quartiles))
-        name = score.file or ""
-        lines.writerow((name, score.condition, score.n, f"{score.mean:.6g}", *ends, *middle))
+    names = ("file", "condition", "n", "mean", "ci95_low", "ci95_high", "median", "q1", "q3")
     with atomic_write(path, AcompError, replace=replace) as file:
-        file.write(text.getvalue().encode(errors="backslashreplace"))
+        file.write(csv_lines([names, *map(_cells, scores)]))
+
+
+def _cells(score: Score) -> list[object]:
+    ends = ["", ""]
+    if score.interval is not None:
+        ends = [f"{score.mean - score.interval:.6g}", f"{score.mean + score.interval:.6g}"]
+    middle = [f"{value:.6g}" for value in (score.median, *score.quartiles)]
+    return [score.file or "", score.condition, score.n, f"{score.mean:.6g}", *ends, *middle]
 
 
 def _reasons(own: Sequence[Rating], undegraded: Sequence[str]) -> Iterator[str]:

@@ -8,6 +8,6 @@ Memory does not grow with the length of the audio, and a target is whole or not 
 
 from acomp.pipeline.decoding import decode_file
 from acomp.pipeline.encoding import encode_file
-from acomp.pipeline.settings import Coding, Progress, Result, Sound, Span
+from acomp.pipeline.settings import Progress, Recording, Result, Sound, Span
 
-__all__ = ["Coding", "Progress", "Result", "Sound", "Span", "decode_file", "encode_file"]
+__all__ = ["Progress", "Recording", "Result", "Sound", "Span", "decode_file", "encode_file"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from acomp.audio import AudioReader, AudioWriter, Pcm, fitting_rate, open_audio
+from acomp.audio import AudioReader, AudioWriter, fitting_rate, open_audio
 from acomp.backends.base import BLOCK_SECONDS, Codec, Decoder, Encoder
 from acomp.codecs import CHANNELS
 from acomp.codes import Block
@@ -14,7 +14,8 @@ from acomp.formats import Writing, writing_codes
 from acomp.pipeline.clock import Clock
 from acomp.pipeline.level import Level
 from acomp.pipeline.names import name_of, naming
-from acomp.pipeline.settings import Coding, Progress, Result, Source, Target
+from acomp.pipeline.settings import Progress, Recording, Result, Source, Target
+from acomp.settings import Channels, Coding
 
 BLOCK_VALUES = 1 << 22
 """Samples of all channels that are read at a time, at most: rates and channels can be many."""
@@ -26,9 +27,8 @@ def encode_file(
     target: Target,
     coding: Coding | None = None,
     writing: Writing | None = None,
+    recording: Recording | None = None,
     *,
-    raw: Pcm | None = None,
-    recover: bool = False,
     check: Target | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -40,8 +40,7 @@ def encode_file(
         target: a path, whose suffix names the form, or a stream.
         coding: what is coded of it.
         writing: how the codes are written.
-        raw: what the source holds, where it is PCM without a header.
-        recover: take what can be read of damaged audio; warnings say what is lost.
+        recording: how the audio is read.
         check: where to write the decoded codes as audio, to listen to.
         progress: told how far it is.
 
@@ -49,17 +48,15 @@ def encode_file(
         AcompError: its message says what is wrong; the target is left as it was.
     """
     coding, writing = coding or Coding(), writing or Writing()
+    recording = recording or Recording()
     with naming(source), ExitStack() as files:
-        reader = files.enter_context(open_audio(source, raw=raw, recover=recover))
+        reader = files.enter_context(
+            open_audio(source, raw=recording.raw, recover=recording.recover)
+        )
         if reader.length == 0:
             raise AudioError(f"{name_of(source)} holds no samples: there is nothing to encode")
         codec = codec_for(_coded_channels(reader, coding.channels))
-        info = codec.info(
-            reader,
-            bandwidth=coding.bandwidth,
-            codebooks=coding.codebooks,
-            channels=coding.channels,
-        )
+        info = codec.info_for(reader, coding)
         writer = files.enter_context(writing_codes(target, info, writing))
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
         listener = None
@@ -103,11 +100,12 @@ class _Listener:
             self._level.pass_on(self._audio)
 
 
-def _coded_channels(reader: AudioReader, channels: str) -> int:
+def _coded_channels(reader: AudioReader, channels: Channels | int) -> int:
     """The number of channels by which the alias `encodec` chooses: where each is coded alone, 1."""
     if channels == "each":
         return 1
-    return CHANNELS.get(channels) or reader.channels
+    asked = CHANNELS.get(channels) if isinstance(channels, str) else channels
+    return asked or reader.channels
 
 
 def _encoded(

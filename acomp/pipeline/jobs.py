@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 from acomp import backends
-from acomp.audio import Pcm
 from acomp.backends.base import Codec
 from acomp.batch.inputs import PIPE, stream_or_path
 from acomp.batch.outputs import Job
@@ -18,43 +17,40 @@ from acomp.codes import CodesInfo
 from acomp.errors import AcompError, WeightsError
 from acomp.files import make_folder
 from acomp.formats import Reading, Writing
-from acomp.pipeline import Coding, Result, Sound, Span, decode_file, encode_file
+from acomp.pipeline import Recording, Result, Sound, Span, decode_file, encode_file
+from acomp.settings import Coding, Running
 
 
-@dataclass(frozen=True)
-class Running:
-    """How a codec is run; as for `acomp.load`."""
-
-    weights: Path | None = None
-    engine: str = "auto"
-    precision: str = "fp32"
-    device: str = "cpu"
-
-    def load(self, name: str, weights: Path | None = None) -> Codec:
-        """The codec of that name, with these weights where none were asked for."""
-        return backends.load(
-            name,
-            weights=self.weights or weights,
-            engine=self.engine,
-            precision=self.precision,
-            device=self.device,
-        )
+def load_running(name: str, running: Running, weights: Path | None = None) -> Codec:
+    """The codec of that name, run so; `weights` are those to take where none are asked for."""
+    return backends.load(
+        name,
+        weights=running.weights or weights,
+        engine=running.engine,
+        precision=running.precision,
+        device=running.device,
+    )
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How audio files are encoded; can be pickled."""
+    """How audio files are encoded; can be pickled.
+
+    Attributes:
+        backend: name of the codec; `encodec` is chosen by each file's channels.
+        running: how it is run.
+        coding: what is coded.
+        writing: how the codes are written.
+        recording: how the audio is read.
+        check: where the decoded codes of a single file go, to listen to.
+    """
 
     backend: str
     running: Running
     coding: Coding
     writing: Writing
-    raw: Pcm | None = None
-    """What the files hold, where they are PCM without a header."""
+    recording: Recording
     check: str | None = None
-    """Where the decoded codes go, to listen to."""
-    recover: bool = False
-    """Whether to take what can be read of damaged audio."""
 
     def start(self, watching: Watching | None = None) -> Callable[[Job], Result]:
         """A function that encodes a file; each codec is loaded when the first file needs it."""
@@ -71,8 +67,7 @@ class Encoding:
                     stream_or_path(job.target, write=True),
                     self.coding,
                     self._writing_to(job.target),
-                    raw=self.raw,
-                    recover=self.recover,
+                    self.recording,
                     check=self.check,
                     progress=progress,
                 )
@@ -87,7 +82,7 @@ class Encoding:
     def _load(self, name: str, watching: Watching) -> Codec:
         fetch = self.running.weights is None
         try:
-            return self.running.load(name, watching.fetch(name) if fetch else None)
+            return load_running(name, self.running, watching.fetch(name) if fetch else None)
         except WeightsError as error:
             if not fetch or name == BUILT_IN:
                 raise
@@ -96,7 +91,14 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How files of codes are decoded; can be pickled."""
+    """How files of codes are decoded; can be pickled.
+
+    Attributes:
+        running: how their codecs are run.
+        span: the stretch that is decoded of each.
+        reading: how the codes are read.
+        sound: how the audio is written.
+    """
 
     running: Running
     span: Span
@@ -129,4 +131,4 @@ class Decoding:
 
     def _load(self, name: str, watching: Watching) -> Codec:
         fetch = self.running.weights is None
-        return self.running.load(name, watching.fetch(name) if fetch else None)
+        return load_running(name, self.running, watching.fetch(name) if fetch else None)

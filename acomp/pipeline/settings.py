@@ -8,9 +8,10 @@ from math import isfinite
 from os import PathLike
 from typing import BinaryIO
 
-from acomp.audio import PcmFormat
+from acomp.audio import Pcm, PcmFormat
 from acomp.codes import CodesInfo
 from acomp.errors import AudioError
+from acomp.settings import Subtype
 
 Source = str | PathLike[str] | BinaryIO
 Target = str | PathLike[str] | BinaryIO
@@ -21,44 +22,32 @@ MAX_SECONDS = 1e9
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was done."""
+class Recording:
+    """How the audio that is encoded is read.
 
-    info: CodesInfo
-    audio_seconds: float
-    codec_seconds: float
-    """Time that coding took, to the bytes of codes or from them; reading and writing sound, and
-    waiting for the other end of a pipe, are left out."""
-    damage: tuple[str, ...] = ()
-    """What was passed over in a damaged file."""
-    preparing_seconds: float = 0.0
-    """Time that compiling networks took, which `codec_seconds` leaves out: a first run's."""
+    Attributes:
+        raw: what the source holds, where it is PCM without a header.
+        recover: whether to take what can be read of damaged audio; warnings say what is lost.
+    """
 
-
-@dataclass(frozen=True)
-class Coding:
-    """What is coded of the audio, and in how many codes."""
-
-    bandwidth: float | None = None
-    """In kbps, of one stream."""
-    codebooks: int | None = None
-    """Instead of a bandwidth."""
-    channels: str = "auto"
-    """auto, mono, stereo or each."""
+    raw: Pcm | None = None
+    recover: bool = False
 
 
 @dataclass(frozen=True)
 class Span:
-    """What is decoded of the codes.
+    """The stretch of the audio that is decoded.
+
+    Attributes:
+        start: seconds to leave out at the beginning.
+        duration: seconds to decode; None is all.
 
     Raises:
         AudioError: no audio lasts so long.
     """
 
     start: float = 0.0
-    """Seconds to leave out at the beginning."""
     duration: float | None = None
-    """Seconds to decode; None is all."""
 
     def __post_init__(self) -> None:
         for option, seconds in (("start", self.start), ("duration", self.duration)):
@@ -68,14 +57,38 @@ class Span:
 
 @dataclass(frozen=True)
 class Sound:
-    """How decoded audio is written."""
+    """How decoded audio is written.
+
+    Attributes:
+        sample_rate: in Hz; None is that of the encoded audio, or the next higher one that the
+            target's form has.
+        raw: PCM of this format without a header, whatever the target.
+        subtype: how samples are stored; None is 16 bits, or what the form always has.
+        replace: whether a file that exists is replaced.
+    """
 
     sample_rate: int | None = None
-    """In Hz; None is that of the encoded audio, or where the target's form does not have that the
-    next one that it has."""
     raw: PcmFormat | None = None
-    """PCM of this format with no header, whatever the target."""
+    subtype: Subtype | None = None
     replace: bool = True
-    """Whether a file that exists is replaced."""
-    subtype: str | None = None
-    """Of the samples, as `AudioWriter` has it: PCM_16, PCM_24 or FLOAT."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was done.
+
+    Attributes:
+        info: of the codes.
+        audio_seconds: of the audio that was encoded or decoded.
+        codec_seconds: time that coding took, to the bytes of codes or from them; reading and
+            writing sound, and waiting for the other end of a pipe, are left out.
+        damage: what was passed over in a damaged file, one line each.
+        preparing_seconds: time that compiling networks took, which is only a first run's and which
+            `codec_seconds` leaves out.
+    """
+
+    info: CodesInfo
+    audio_seconds: float
+    codec_seconds: float
+    damage: tuple[str, ...] = ()
+    preparing_seconds: float = 0.0

@@ -28,6 +28,7 @@ from acomp.audio import is_audio_name
 from acomp.codes import Codes, CodesInfo
 from acomp.entropy.official import OfficialDecoder, OfficialEncoder
 from acomp.formats import read_codes, write_codes
+from acomp.settings import Entropy
 from acomp.torchaudio import ensure_torchaudio
 
 CODEC, CODEBOOKS, FRAME_RATE = "encodec-24khz", 8, 75
@@ -125,7 +126,7 @@ def _measure(codes: Codes, model: Path | None) -> tuple[int, int, float, float]:
     return len(plain), len(coded), encode, decode
 
 
-def _written(codes: Codes, entropy: str, model: Path | None = None) -> bytes:
+def _written(codes: Codes, entropy: Entropy, model: Path | None = None) -> bytes:
     stream = io.BytesIO()
     write_codes(stream, codes, form="nac", entropy=entropy, language_model=model)
     return stream.getvalue()

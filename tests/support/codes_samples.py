@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.formats import write_codes
+from acomp.settings import FormName
 
 
 class Pipe(io.BytesIO):
@@ -77,7 +78,7 @@ def encodec_48khz(codebooks: int = 4, seconds: float = 60) -> Codes:
     return Codes(info, data, length, Segments(counts, scales))
 
 
-def to_bytes(codes: Codes, form: str = "nac") -> bytes:
+def to_bytes(codes: Codes, form: FormName = "nac") -> bytes:
     stream = io.BytesIO()
     write_codes(stream, codes, form=form)
     return stream.getvalue()

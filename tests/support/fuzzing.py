@@ -43,6 +43,7 @@ from acomp.codecs import CodecSpec
 from acomp.codes import Codes, CodesInfo, Segments
 from acomp.errors import AcompError
 from acomp.formats import read_codes, write_codes
+from acomp.settings import FormName
 
 CPU_SECONDS = 4.0
 """That an input may take; a worker that takes five times as many is ended."""
@@ -377,7 +378,7 @@ def in_segments() -> Codes:
     return Codes(info, data, length, Segments(frames, np.array([0.5, 1, 2], np.float32)))
 
 
-def bytes_of(codes: Codes, form: str, **how: Any) -> bytes:
+def bytes_of(codes: Codes, form: FormName, **how: Any) -> bytes:
     stream = io.BytesIO()
     write_codes(stream, codes, form=form, **how)
     return stream.getvalue()

@@ -10,9 +10,10 @@ from acomp.audio import Audio, write_audio
 from acomp.audio.samples import Samples
 from acomp.errors import TrainingError
 from acomp.files import Closing, append, atomic_write, make_folder
+from acomp.tables import csv_lines
 from acomp.training.record.curves import plot_losses, plot_metrics
 from acomp.training.record.events import Events, has_tensorboard
-from acomp.training.record.table import Row, lines, read_metrics, read_rows
+from acomp.training.record.table import Row, read_metrics, read_rows
 
 TABLE = "metrics.csv"
 LOSSES, METRICS = "losses.png", "metrics.png"
@@ -42,7 +43,7 @@ class Record(Closing):
         if step and self._table.exists():
             kept = [row for row in read_rows(self._table) if row.step <= step]
         with atomic_write(self._table, TrainingError) as file:
-            file.write(lines([Row._fields, *kept]))
+            file.write(csv_lines([Row._fields, *kept]))
         self._seconds_before = kept[-1].seconds if kept else 0.0
         self._opened = time.monotonic()
         self._events: Events | None = None
@@ -65,7 +66,7 @@ class Record(Closing):
         """
         seconds = round(self._seconds_before + time.monotonic() - self._opened, 3)
         rows = [Row(step, seconds, name, float(value)) for name, value in values.items()]
-        append(self._table, lines(rows), TrainingError)
+        append(self._table, csv_lines(rows), TrainingError)
         if self._events is not None:
             self._events.add_scalars(rows)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from acomp.errors import TrainingError
-from acomp.plain import read_text
+from acomp.tables import read_csv
 
 MAX_BYTES = 1 << 30
 """Of a table that is read; a figure is some 40 bytes."""
@@ -44,10 +42,8 @@ def read_rows(table: Path) -> list[Row]:
     Raises:
         TrainingError: it cannot be read, or another line is none of such a table.
     """
-    text = read_text(table, MAX_BYTES, TrainingError)
-    whole = text[: text.rfind("\n") + 1]
-    lines = csv.reader(io.StringIO(whole), strict=True)
-    if whole and tuple(next(lines)) != Row._fields:
+    lines = read_csv(table, MAX_BYTES, TrainingError, appended=True)
+    if tuple(next(lines, Row._fields)) != Row._fields:
         raise TrainingError(f"{table} has other columns than {','.join(Row._fields)}: remove it")
     try:
         return [
@@ -58,10 +54,3 @@ def read_rows(table: Path) -> list[Row]:
         raise TrainingError(
             f"{table}, line {lines.line_num} is damaged: correct or remove it"
         ) from error
-
-
-def lines(rows: Iterable[Sequence[object]]) -> bytes:
-    """Lines of CSV; floats are written so that they are read back the same."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
