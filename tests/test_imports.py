@@ -94,7 +94,7 @@ ROOMS = {
         *{"errors", "plain", "scalars", "values", "files", "codecs", "codes", "lengths"},
         *{"audio", "engines", "bare", "tensors", "quiet", "torchaudio"},
     },
-    "bench": {"errors", "codecs", "codes", "audio", "engines", "backends"},
+    "bench": {"errors", "settings", "codecs", "codes", "audio", "engines", "backends"},
     "packages": {"errors"},
     "metrics": {"errors", "audio", "torchaudio"},
     "drawing": {"errors"},

@@ -139,7 +139,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no forks")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_fork_does_not_hang(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_does_not_hang(
+    engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Though torch and OpenVINO had threads in the parent, which are not in the child.
 
     With OpenVINO the encoder is compiled already and the decoder is not, so that the child is the

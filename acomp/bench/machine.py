@@ -17,10 +17,11 @@ import torch
 from acomp.backends.families import families
 from acomp.engines import pick_engine
 from acomp.errors import CodecError
+from acomp.settings import EngineName, Precision
 
 PEAK_SIZES = (1024, 1536, 2048)
 PEAK_RUNS = 8
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Machine:
     torch_threads: int
     memory_gb: float | None
     versions: dict[str, str | None]
-    engine: str
-    peak_gflops: dict[str, float]
+    engine: EngineName
+    peak_gflops: dict[Precision, float]
     notes: list[str]
 
 
-def survey(engine: str) -> Machine:
+def survey(engine: EngineName) -> Machine:
     """Look at the machine, and measure its matrix peak.
 
     Args:
@@ -64,7 +65,7 @@ def survey(engine: str) -> Machine:
         notes.append(f"OpenVINO is not installed: acomp runs on {chosen}")
     if "OMP_NUM_THREADS" in os.environ:
         notes.append("OMP_NUM_THREADS is set: it binds torch, and OpenVINO does not heed it")
-    precisions = ["fp32"]
+    precisions: list[Precision] = ["fp32"]
     try:
         pick_engine(chosen, "bf16")
         precisions.append("bf16")

@@ -92,7 +92,8 @@ def _measure(
 
 def _codecs(case: Case, path: Path, machine: Machine) -> tuple[dict[str, Codec], list[str]]:
     """The codec in each precision that the machine and the codec have, and why in no other."""
-    codecs, notes = {}, []
+    codecs: dict[str, Codec] = {}
+    notes = []
     for precision in machine.peak_gflops:
         try:
             codecs[precision] = load(
