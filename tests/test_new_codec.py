@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Cli, assert_done, assert_refused, make
+from commands import ROOT, Cli, assert_done, assert_refused, make
 from safetensors.numpy import save_file
 
 import acomp
@@ -81,6 +83,21 @@ class TestToy(CodecConformance):
     @pytest.fixture(scope="class")
     def codec(self, weights: Path) -> acomp.Codec:
         return acomp.load(NAME, weights=weights)
+
+
+def documented() -> list[str]:
+    """The blocks of Python in the steps of docs/backends.md."""
+    text = (ROOT / "docs" / "backends.md").read_text()
+    found = re.findall(r"^    ```python\n(.*?)^    ```$", text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+def test_the_documented_record_and_family_are_these() -> None:
+    record, family = documented()
+    names: dict[str, object] = {}
+    exec(record, names)
+    assert names["RECORD"] == RECORD
+    assert family == (FAMILIES / "toy" / "__init__.py").read_text()
 
 
 def test_it_is_one_of_the_names(weights: Path) -> None:  # noqa: ARG001

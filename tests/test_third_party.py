@@ -88,7 +88,7 @@ def blocks_of(kind: str) -> list[str]:
 
 
 def test_the_documented_codec_is_this_one_and_is_short() -> None:
-    documented, _ = blocks_of("python")
+    documented, *_ = blocks_of("python")
     assert documented == (INSTALLED / "tiny_codec.py").read_text()
     lines = [line for line in documented.splitlines() if line.strip()]
     assert len(lines) < 60
