@@ -48,7 +48,10 @@ def no_reports() -> Iterator[None]:
     assert "openvino_telemetry" not in sys.modules
 
 
-SLOWEST = ("train", "eval", "engines", "dac_files", "mimi", "conformance", "report", "listen")
+SLOWEST = (
+    *("train", "conformance", "eval", "engines", "cli_encode_decode", "custom", "codebook_plots"),
+    *("bench", "training_losses", "encodec", "snac", "ecdc", "cli_live", "cli_streams", "mimi"),
+)
 """Files of tests that begin first, so that none of pytest-xdist's workers ends long after the
 others (with --no-loadscope-reorder)."""
 
