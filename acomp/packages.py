@@ -10,7 +10,7 @@ EVALUATION = ("scipy", "silero_vad")
 """What `acomp eval` needs of the extra `eval`, beside what its metrics say that they need."""
 PAGES = ("jinja2", "matplotlib", "pyloudnorm", "scipy")
 """What the pages of `acomp report` and `acomp listen` need of it."""
-TRAINING = ("lightning_fabric", "matplotlib", "yaml")
+TRAINING = ("lightning_fabric", "matplotlib", "pydantic", "yaml")
 """What `acomp train` needs of the extra `train`."""
 
 

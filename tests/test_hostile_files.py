@@ -25,7 +25,7 @@ from acomp.entropy import loading
 from acomp.errors import AcompError, FormatError, WeightsError
 from acomp.evaluation.rows import read_rows
 from acomp.formats import open_codes, read_codes, write_codes
-from acomp.training.config import read_yaml
+from acomp.training.config_files import read_yaml
 
 
 def doubled(times: int) -> object:

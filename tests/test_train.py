@@ -39,7 +39,8 @@ from acomp.metrics import log_mel_distance
 from acomp.torchaudio import ensure_torchaudio
 from acomp.training import run as training
 from acomp.training.codec_loop import CodecLoop
-from acomp.training.config import Config, merge, parse, recipe, write_yaml
+from acomp.training.config import Config, parse
+from acomp.training.config_files import merge, recipe, write_yaml
 from acomp.training.launching import launch, make_fabric
 from acomp.training.record import read_metrics, read_rows
 from acomp.training.run import find_audio, train
@@ -290,7 +291,11 @@ def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
 
 def test_a_finished_run_can_be_made_longer(uninterrupted: Path, cli: Cli, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted / "whole", tmp_path / "longer")
-    assert_done(cli("train", "--resume", "--steps", 13, "--out", "longer"))
+    again = ("train", "--resume", "--config", uninterrupted / "long.yaml", "--out", "longer")
+    assert_refused(cli(*again, "--batch", 3), "batch 2, as it began, not with 3")
+    assert_refused(cli(*again, "-b", "nano"), "custom")
+    assert_refused(cli(*again, "--language-model"), "trains a codec")
+    assert_done(cli(*again, "--from-scratch", "--steps", 13))
     assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 13
 
 
@@ -525,9 +530,6 @@ def test_what_is_not_there_is_said(
 def test_wrong_usage(cli: Cli) -> None:
     assert_wrong_usage(cli("train", "-o", "r"), "name the codec")
     assert_wrong_usage(cli("train", "-b", "nano", "-o", "r"), "name a folder of audio")
-    (Path("r")).mkdir()
-    (Path("r") / "config.yaml").touch()
-    assert_wrong_usage(cli("train", "--resume", "-b", "nano", "-o", "r"), "with --resume")
 
 
 def test_recipes_are_whole() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -112,7 +111,7 @@ def train(
     }
     given = {name: value for name, value in options.items() if value is not None}
     if resume:
-        settled = _resumed(output, given, bool(backend or data or config or language_model))
+        settled = _resumed(output, backend, data or [], config, given, language_model)
     else:
         settled = _settled(backend, data or [], config, given, language_model)
     if check:
@@ -140,8 +139,8 @@ def _settled(
     """The recipe of the codec or of its language model, under the file's settings, under the
     options.
     """
-    from acomp.training.config import language_model_recipe, merge, parse, read_yaml, recipe
-    from acomp.training.data.sources import parse_source
+    from acomp.training.config import parse
+    from acomp.training.config_files import language_model_recipe, merge, read_yaml, recipe
 
     own = {} if file is None else read_yaml(file)
     name = backend or own.get("backend") or (CUSTOM if "shape" in own else None)
@@ -152,10 +151,7 @@ def _settled(
     else:
         family = _family(own.get("shape"), given.get("weights")) if name == CUSTOM else None
         settings = merge(recipe(_resolved(name), family), own)
-    sources = [parse_source(text) for text in data]
-    if sources:
-        shares = {str(source.path): source.share for source in sources}
-        settings = merge(settings, {"data": {"sources": shares}})
+    settings = _with_sources(settings, data)
     chosen = settings.get("data")
     if isinstance(chosen, Mapping) and not chosen.get("sources"):
         raise typer.BadParameter("name a folder of audio to train on", param_hint="--data")
@@ -177,16 +173,39 @@ def _resolved(name: str) -> str:
     return resolve(name)
 
 
-def _resumed(folder: Path, given: Mapping[str, Any], other: bool) -> Config:
-    """The configuration of the run that goes on, which only some options may change."""
+def _resumed(
+    folder: Path,
+    backend: str | None,
+    data: list[str],
+    file: Path | None,
+    given: Mapping[str, Any],
+    language_model: bool,
+) -> Config:
+    """The configuration of the run that goes on; options that are given again must agree with it.
+
+    Raises:
+        TrainingError: one does not, or there is no run.
+    """
+    from acomp.training.config_files import going_on, merge, read_yaml
     from acomp.training.run import load_config
 
-    if other or not given.keys() <= {"steps", "device"}:
-        raise typer.BadParameter(
-            "with --resume only --steps and --device can be given; the rest is in the run's "
-            "config.yaml"
-        )
-    return replace(load_config(folder), **given)
+    config = load_config(folder)
+    settings = {} if file is None else read_yaml(file)
+    name = backend or settings.get("backend")
+    if isinstance(name, str):
+        settings["backend"] = _resolved(name)
+    if language_model and config.language_model is None:
+        raise AcompError(f"the run in {folder} trains a codec: leave --language-model out")
+    return going_on(config, merge(_with_sources(settings, data), given))
+
+
+def _with_sources(settings: dict[str, Any], data: list[str]) -> dict[str, Any]:
+    """The settings with the sources that --data names, if it names any."""
+    from acomp.training.config_files import merge
+    from acomp.training.data.sources import parse_source
+
+    shares = {str(source.path): source.share for source in map(parse_source, data)}
+    return merge(settings, {"data": {"sources": shares}}) if shares else settings
 
 
 def _check(config: Config) -> None:

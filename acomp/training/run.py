@@ -24,7 +24,8 @@ from acomp.errors import TrainingError
 from acomp.files import make_folder, sole_user
 from acomp.training import checkpoints
 from acomp.training.codec_loop import CodecLoop
-from acomp.training.config import Config, Data, parse, read_yaml, write_yaml
+from acomp.training.config import Config, Data, parse
+from acomp.training.config_files import read_yaml, write_yaml
 from acomp.training.data.drawing import Segments, held_out
 from acomp.training.data.scan import scan
 from acomp.training.data.sources import Collection, Source

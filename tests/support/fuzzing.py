@@ -344,7 +344,8 @@ def read_results(path: Path) -> None:
 
 
 def read_config(path: Path) -> None:
-    from acomp.training.config import merge, parse, read_yaml, recipe
+    from acomp.training.config import parse
+    from acomp.training.config_files import merge, read_yaml, recipe
 
     parse(merge(recipe("nano"), read_yaml(path)))
 
