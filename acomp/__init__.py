@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     )
     from acomp.backends.base import (
         Codec as Codec,
+    )
+    from acomp.backends.streaming import (
         Decoder as Decoder,
         Encoder as Encoder,
     )
@@ -68,7 +70,8 @@ __version__ = "0.1.0"
 _NAMES = {
     "acomp.audio": "Audio AudioWriter open_audio read_audio resample write_audio",
     "acomp.backends": "load names",
-    "acomp.backends.base": "Codec Decoder Encoder",
+    "acomp.backends.base": "Codec",
+    "acomp.backends.streaming": "Decoder Encoder",
     "acomp.codecs": "CodecSpec",
     "acomp.codes": "Codes CodesInfo",
     "acomp.errors": "AcompError AudioError CodecError FormatError WeightsError",

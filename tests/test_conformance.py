@@ -22,7 +22,8 @@ from checkpoints import (
 from material import LYRA, material
 
 import acomp
-from acomp.backends.base import Codec, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.codecs import CodecSpec
 from acomp.codes import Block, Codes, CodesInfo, empty_block

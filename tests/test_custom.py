@@ -21,12 +21,13 @@ from safetensors.torch import save_file
 
 import acomp
 from acomp.audio import read_audio
-from acomp.backends.base import Codec, Decoder
+from acomp.backends.base import Codec
 from acomp.backends.custom import shape_from
 from acomp.backends.dac.shape import DacShape
 from acomp.backends.encodec.shape import EncodecShape
 from acomp.backends.families import family_of, published_shape
 from acomp.backends.shared.shape import Shape
+from acomp.backends.streaming import Decoder
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.codecs import SPECS
 from acomp.codes import Codes, split

@@ -31,8 +31,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import acomp
-from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.backends.base import Codec
 from acomp.backends.shared.seanet import Upsampler
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.codes import Codes, join, split

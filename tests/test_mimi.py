@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 import acomp
-from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.backends.base import Codec
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.codes import Codes, split
 
 HOP = 1920

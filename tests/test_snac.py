@@ -24,12 +24,12 @@ from snac_models import SMALL, lively, spec_of
 from torch.nn.functional import avg_pool1d, normalize
 
 import acomp
-from acomp.backends.base import Decoder, Encoder
 from acomp.backends.families import published_shape
 from acomp.backends.shared.blocks import LATENT_BLOCK, SAMPLE_BLOCK
 from acomp.backends.shared.levels import fold, unfold
 from acomp.backends.snac.codec import Snac, load
 from acomp.backends.snac.network import noise as drawn_noise
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.codecs import SPECS
 from acomp.codes import Block, split
 from acomp.engines import pick_engine

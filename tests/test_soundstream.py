@@ -16,7 +16,9 @@ from material import LYRA, material
 from numpy.typing import NDArray
 
 import acomp
-from acomp.backends.base import Codec, Decoder, Encoder, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.codes import Block, join
 from acomp.errors import CodecError, WeightsError
 from acomp.evaluation.alignment import find_delay

@@ -9,7 +9,9 @@ import pytest
 
 import acomp
 from acomp.audio import read_audio
-from acomp.backends.base import Codec, Samples, StreamDecoder
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec
+from acomp.backends.streams import StreamDecoder
 from acomp.codes import Block, Codes, CodesInfo
 from acomp.formats import write_codes
 from acomp.pipeline import Span, decode_file

@@ -16,7 +16,8 @@ import torch
 from engines_here import ENGINES
 
 import acomp
-from acomp.backends.base import Codec, Decoder, Encoder
+from acomp.backends.base import Codec
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.settings import EngineName
 from acomp.testing.checks import random_states, sweep, torch_settings
 

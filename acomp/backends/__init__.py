@@ -76,7 +76,7 @@ def load(
         CodecError: no such codec, engine, precision or device, or what it needs is missing.
         WeightsError: the weights are missing, damaged, or of another codec.
     """
-    from acomp.backends.base import Loading
+    from acomp.backends.reloading import Loading
 
     name = resolve(name, channels)
     path = None if weights is None else Path(weights)

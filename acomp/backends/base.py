@@ -1,75 +1,45 @@
-"""The interface of a codec, and what every codec shares: channels, rates, lengths and blocks.
+"""The interface of a codec, `Codec`, and what every codec does alike.
 
 A codec family implements a few methods of `Codec` on audio that already has its sample rate and
-channels. `Encoder` and `Decoder` put the user's audio around them.
+channels. `Encoder` and `Decoder` (`streaming`) put the user's audio around them.
 """
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.audio import Audio, Resampler, to_channels
-from acomp.audio.loudness import LoudnessMeter, gains
-from acomp.audio.samples import as_samples
+from acomp.audio import Audio
+from acomp.audio.samples import Samples as Samples
+from acomp.backends.reloading import Loading, load_again
+from acomp.backends.streaming import Decoder, Encoder
+from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.backends.tokens import codes_of
 from acomp.codecs import CodecSpec
-from acomp.codes import Block, Codes, CodesInfo, check_block, info_of, join, split
+from acomp.codes import Codes, CodesInfo, info_of, split
 from acomp.engines import Engine
-from acomp.errors import AcompError, AcompWarning, AudioError, CodecError
-from acomp.scalars import whole_number
-from acomp.settings import Channels, Coding, EngineName, Precision
+from acomp.errors import AcompError, AudioError, CodecError
+from acomp.settings import Channels, Coding
 
 if TYPE_CHECKING:
     import torch
 
-Samples = NDArray[np.float32]
 T = TypeVar("T")
 
 BLOCK_SECONDS = 10
 """How much audio is taken at a time where the whole of it is there: bounds memory."""
 
-LOUDEST = 100.0
-"""What no sound at full scale +-1 reaches: beyond lie samples at the scale of integers."""
-
-
-class StreamEncoder(Protocol):
-    """Codes a stream of samples at the codec's own rate."""
-
-    def push(self, samples: Samples) -> Block:
-        """Take `[channels, time]`, any time; give the frames that are certain by now."""
-        ...
-
-    def finish(self) -> Block:
-        """Give the frames that are left."""
-        ...
-
-
-class StreamDecoder(Protocol):
-    """Decodes a stream of frames to samples at the codec's own rate."""
-
-    def push(self, block: Block) -> Samples:
-        """Take any number of frames; give the samples `[channels, time]` certain by now."""
-        ...
-
-    def finish(self) -> Samples:
-        """Give the samples that are left."""
-        ...
-
 
 class HasFormat(Protocol):
-    """Audio as far as encoding needs to know it beforehand."""
+    """What encoding needs to know of audio beforehand: its rate in Hz and its channels."""
 
     @property
     def sample_rate(self) -> int: ...
@@ -78,43 +48,37 @@ class HasFormat(Protocol):
     def channels(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class Loading:
-    """What a codec was loaded with: the arguments of `acomp.load`."""
-
-    name: str
-    weights: str | None
-    """Absolute path; None for the published weights."""
-    engine: EngineName
-    precision: Precision
-    device: str
-
-
 class Codec(ABC):
     """A neural codec with its weights.
 
-    Many threads may use one codec at the same time, with streams of their own. A copy, and what
-    pickle makes of it in another process, is loaded again from what this one was loaded with.
+    Several threads may use one codec at the same time, each with streams of its own. A copy of a
+    codec, and what pickle makes of it in another process, is loaded again from what the codec was
+    loaded with.
 
     A family implements `stream_encoder`, `stream_decoder`, `codebooks` and, where it has a network
     in torch, `module`.
+
+    Attributes:
+        spec: what is fixed about the codec.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights.
+        engine: what runs the networks; None where there are none.
+        loading: what `acomp.load` was asked for; None of a codec that was made otherwise.
+        preroll: warm-up in seconds: how much is decoded before a point in the middle of a
+            recording, so that the sound there is the same as in the whole.
+        decodes_chunks: whether it decodes codes of chunks that were coded on their own
+            (`CodesInfo.chunk`).
     """
 
     preroll = 1.0
-    """Seconds of codes to decode before a point in the middle for the sound there to be right."""
     decodes_chunks = False
-    """Whether it decodes what was coded in chunks of their own; see `CodesInfo.chunk`."""
 
     def __init__(
         self, spec: CodecSpec, fingerprint: str | None, engine: Engine | None = None
     ) -> None:
         self.spec = spec
         self.fingerprint = fingerprint
-        """First 16 hexadecimal digits of the SHA-256 of the weights."""
         self.engine = engine
-        """What runs the networks, where there are any."""
         self.loading: Loading | None = None
-        """What `acomp.load` was asked for; None of a codec that was made otherwise."""
 
     def __repr__(self) -> str:
         engine = self.engine and f", {self.engine.name} {self.engine.precision}"
@@ -123,10 +87,10 @@ class Codec(ABC):
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.loading is None:
             return super().__reduce_ex__(protocol)
-        return _load_again, (self.loading, self.fingerprint)
+        return load_again, (self.loading, self.fingerprint)
 
     def to(self, device: object) -> Codec:
-        """The codec on another device, loaded again unless it was asked for that one.
+        """The codec on another device; it is loaded again unless it was asked for that device.
 
         Raises:
             CodecError: there is no such device here, or the codec was not made by `acomp.load`.
@@ -135,19 +99,19 @@ class Codec(ABC):
             raise CodecError(f"only acomp.load can put {self.spec.name} on another device")
         if self.loading.device == str(device):
             return self
-        return _load_again(replace(self.loading, device=str(device)), self.fingerprint)
+        return load_again(replace(self.loading, device=str(device)), self.fingerprint)
 
     @abstractmethod
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
-        """An encoder of samples at `spec.sample_rate` with `info.channels` channels."""
+        """A new stream's encoder: of samples at `spec.sample_rate`, of `info.channels` channels."""
 
     @abstractmethod
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
-        """The decoder of what `stream_encoder(info)` gives."""
+        """A new stream's decoder: of what `stream_encoder(info)` gives."""
 
     @abstractmethod
     def codebooks(self) -> NDArray[np.float32]:
-        """The codebooks: `[codebooks, size, dimension]`."""
+        """The codebooks' entries, `[codebooks, size, dimension]`, in which codes are looked up."""
 
     @property
     def module(self) -> torch.nn.Module:
@@ -159,9 +123,10 @@ class Codec(ABC):
         raise CodecError(f"{self.spec.name} has no torch module: take another codec for that")
 
     def latent_codebooks(self) -> NDArray[np.float32]:
-        """The codebooks as they are added up in the latent space: `[codebooks, size, latent]`.
+        """The codebooks' entries as the decoder adds them up, `[codebooks, size, latent]`.
 
-        The same as `codebooks()` but for codecs that project each codebook (DAC).
+        They are those of `codebooks()`, except where each codebook is projected into the latent
+        space, as in DAC.
         """
         return self.codebooks()
 
@@ -367,11 +332,14 @@ class Codec(ABC):
         return [job() for job in every] if self.engine is None else self.engine.run_all(every)
 
     def seek(self, sample: int) -> tuple[int, int]:
-        """Where to begin so that the sound at `sample` comes out right.
+        """Where to begin decoding so that the sound at `sample` is the same as in the whole.
+
+        Args:
+            sample: position at the codec's own rate.
 
         Returns:
-            The frame to decode from, `preroll` earlier where there is that much, and the sample
-            at which its sound begins; both at the codec's own rate.
+            The frame to decode from, a warm-up of `preroll` earlier where there is that much, and
+            the sample, at the codec's own rate, at which its sound begins.
         """
         hop = self.spec.hop_length
         frame = max(0, sample - int(self.preroll * self.spec.sample_rate)) // hop
@@ -410,232 +378,8 @@ def _or_error(job: Callable[[], T]) -> T | AcompError:
         return error
 
 
-def _load_again(loading: Loading, fingerprint: str | None) -> Codec:
-    """The codec of `loading`, whose weights must be those that it had."""
-    from acomp.backends import load
-
-    codec = load(
-        loading.name,
-        weights=loading.weights,
-        engine=loading.engine,
-        precision=loading.precision,
-        device=loading.device,
-    )
-    if codec.fingerprint != fingerprint:
-        raise CodecError(
-            f"{loading.name} had the weights {fingerprint}, and here are {codec.fingerprint}"
-        )
-    return codec
-
-
 def _refuse_audio(audio: object) -> NoReturn:
     hint = "acomp.Audio(samples, sample_rate) makes it of samples"
     if isinstance(audio, str | PathLike | Path):
         hint = "acomp.read_audio(path) reads it"
     raise AudioError(f"Audio is due, not {type(audio).__name__}: {hint}")
-
-
-class _Stream:
-    """What streams of both directions keep: one call at a time, and none after the end."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._finished = False
-
-    @contextmanager
-    def _turn(self, *, last: bool = False) -> Iterator[None]:
-        """One thread at a time, in the order in which they come, and as numpy is by default."""
-        with self._lock, np.errstate(all="ignore"):
-            if self._finished:
-                raise CodecError(
-                    f"this {type(self).__name__} has finished: make a new one for other audio"
-                )
-            yield
-            self._finished = last
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise CodecError(
-            f"a stream in progress cannot be copied or pickled: make a new {type(self).__name__} "
-            "of its codec and info"
-        )
-
-
-class Encoder(_Stream):
-    """Encodes a stream of audio of any rate; `Codec.encode` block by block.
-
-    Push samples as they come, write each block, then finish. Where threads share one, each push is
-    whole before the next begins.
-
-    Args:
-        codec: what encodes.
-        info: as `codec.info` gives it.
-        measure: whether to measure the loudness, for a file form that keeps it.
-    """
-
-    def __init__(self, codec: Codec, info: CodesInfo, *, measure: bool = False) -> None:
-        super().__init__()
-        self.info = info
-        self.length = 0
-        """Samples per channel taken so far, at `info.source_rate`."""
-        self.loudness: tuple[float, ...] | None = None
-        """Loudness in LUFS of each channel that was coded, once finished, if it is measured."""
-        self._meter = LoudnessMeter(info.sample_rate, info.channels) if measure else None
-        self._resampler = Resampler(info.source_rate, info.sample_rate, info.channels)
-        self._stream = codec.stream_encoder(info)
-        self._channels: int | None = None
-        """Of the samples so far."""
-        self._told = False
-        """Whether the user was warned of a level that no sound has."""
-
-    def push(self, samples: Samples) -> Block:
-        """Take samples `[channels, time]` at `info.source_rate`; give the frames that are ready.
-
-        Samples are floats, full scale +-1, of an array or a tensor; `[time]` is one channel.
-
-        Raises:
-            AudioError: they are not finite, or of other channels than before.
-            CodecError: the stream has finished.
-        """
-        with self._turn():
-            samples = as_samples(samples)
-            if self._channels not in (None, samples.shape[0]):
-                raise AudioError(
-                    f"{samples.shape[0]} channels after {self._channels}: [channels, time] of the "
-                    "same audio is due"
-                )
-            mixed = to_channels(samples, self.info.channels)
-            self._warn_if_loud(samples)
-            self._channels = samples.shape[0]
-            self.length += samples.shape[1]
-            return self._coded(self._resampler.push(mixed))
-
-    def finish(self) -> Block:
-        """Give the last frames.
-
-        Raises:
-            AudioError: there was not a single sample.
-            CodecError: the stream has finished.
-        """
-        with self._turn(last=True):
-            if self.length == 0:
-                raise AudioError("the audio holds no samples: there is nothing to encode")
-            rest = self._coded(self._resampler.finish())
-            if self._meter is not None:
-                self.loudness = self._meter.finish()
-            return join(self.info, [rest, self._stream.finish()])
-
-    def _coded(self, samples: Samples) -> Block:
-        if self._meter is not None:
-            self._meter.push(samples)
-        return self._stream.push(samples)
-
-    def _warn_if_loud(self, samples: Samples) -> None:
-        if self._told or not samples.size:
-            return
-        peak = max(float(samples.max()), -float(samples.min()))
-        if peak > LOUDEST:
-            self._told = True
-            warnings.warn(
-                f"the audio reaches {peak:.0f} where full scale is 1: samples of 16-bit integers "
-                "must be divided by 32768 first",
-                AcompWarning,
-                stacklevel=3,
-            )
-
-
-class Decoder(_Stream):
-    """Decodes a stream of blocks; `Codec.decode` block by block.
-
-    It leaves the level as it was coded. Where there is a loudness to restore, `gains` do that.
-
-    Args:
-        codec: what decodes.
-        info: of the codes.
-        sample_rate: in Hz; that of the encoded audio by default.
-        measure: whether `finish` will name a loudness, where `info` does not.
-    """
-
-    def __init__(
-        self,
-        codec: Codec,
-        info: CodesInfo,
-        sample_rate: int | None = None,
-        *,
-        measure: bool = False,
-    ) -> None:
-        super().__init__()
-        if not isinstance(info, CodesInfo):
-            raise CodecError(f"the info of codes is due (codes.info), not {type(info).__name__}")
-        codec.check(info)
-        self.info = info
-        if sample_rate is None:
-            sample_rate = info.source_rate
-        self.sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
-        """Rate of the samples it gives, in Hz."""
-        self.gains: Samples | None = None
-        """What to multiply all samples by for the loudness, `[channels, 1]`, once finished: only
-        the whole tells how loud it is. None where there is no loudness to restore."""
-        self._meter = None
-        if measure or info.loudness is not None:
-            self._meter = LoudnessMeter(info.sample_rate, info.channels)
-        # The last frame, or chunk, is padded, and only the end tells by how much.
-        padded = info.hop_length * (info.chunk or codec.spec.unit)
-        hold = -(-padded * self.sample_rate // info.sample_rate)
-        self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
-        self._stream = codec.stream_decoder(info)
-        self._decoded = 0
-        """Samples per channel from the codec so far, at its own rate."""
-
-    def push(self, block: Block) -> Samples:
-        """Take frames; give the samples `[channels, time]` that are ready.
-
-        Raises:
-            FormatError: the block is not one of `info`'s codes.
-            CodecError: the stream has finished.
-        """
-        with self._turn():
-            check_block(self.info, block)
-            if block.frames == 0:
-                return np.zeros((self.info.channels, 0), np.float32)
-            return self._resample(self._stream.push(block))
-
-    def finish(
-        self, length: int, loudness: tuple[float, ...] | None = None, *, damaged: bool = False
-    ) -> Samples:
-        """Give the last samples, so that all are what `length` samples of the source rate last.
-
-        Args:
-            length: in samples per channel at `info.source_rate`.
-            loudness: to restore, in LUFS of each channel, in the place of `info.loudness`: who
-                encodes knows it only now.
-            damaged: whether codes are missing, so that the length may be too much for them.
-
-        Raises:
-            CodecError: the codes do not hold that much audio, and are not damaged.
-        """
-        with self._turn(last=True):
-            return self._end(whole_number(length, "length", CodecError), loudness, damaged)
-
-    def _end(self, length: int, loudness: tuple[float, ...] | None, damaged: bool) -> Samples:
-        info = self.info
-        rest = self._resample(self._stream.finish())
-        wanted = loudness or info.loudness
-        if self._meter is not None and wanted is not None:
-            self.gains = gains(wanted, self._meter.finish())
-        expected = -(-length * info.sample_rate // info.source_rate)
-        if damaged and expected > self._decoded:
-            length = self._decoded * info.source_rate // info.sample_rate
-        elif expected > self._decoded + info.hop_length:
-            raise CodecError(
-                f"the codes hold {self._decoded / info.sample_rate:.2f} s of audio, not the "
-                f"{length / info.source_rate:.2f} s that they claim"
-            )
-        due = -(-length * self.sample_rate // info.source_rate)
-        return np.concatenate([rest, self._resampler.finish(due)], axis=1)
-
-    def _resample(self, samples: Samples) -> Samples:
-        self._decoded += samples.shape[1]
-        samples = as_samples(samples, "the decoded samples")
-        if self._meter is not None:
-            self._meter.push(samples)
-        return self._resampler.push(samples)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from acomp.audio import AudioWriter, fitting_rate
-from acomp.backends.base import Codec, Decoder
+from acomp.backends.base import Codec
+from acomp.backends.streaming import Decoder
 from acomp.codes import CodesInfo
 from acomp.errors import AudioError
 from acomp.formats import Reading, reading_codes

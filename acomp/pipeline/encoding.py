@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from acomp.audio import AudioReader, AudioWriter, fitting_rate, open_audio
-from acomp.backends.base import BLOCK_SECONDS, Codec, Decoder, Encoder
+from acomp.backends.base import BLOCK_SECONDS, Codec
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.codecs import CHANNELS
 from acomp.codes import Block
 from acomp.errors import AudioError

@@ -9,7 +9,8 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from acomp.audio import AudioWriter
-from acomp.backends.base import Decoder, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.streaming import Decoder
 from acomp.errors import AudioError
 from acomp.files import Closing, reason_of
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, gcd, lcm
 
-from acomp.backends.base import BLOCK_SECONDS, Codec, Decoder, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.base import BLOCK_SECONDS, Codec
+from acomp.backends.streaming import Decoder
 from acomp.codes import Block, CodesInfo, split, tail
 from acomp.formats import CodesReader
 from acomp.pipeline.clock import Clock

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from acomp.audio import Audio
-from acomp.backends.base import Codec, Decoder, Encoder, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.codecs import CodecSpec
 from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, Block, Codes, CodesInfo
 from acomp.errors import AcompError

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from acomp.audio import Audio
-from acomp.backends.base import Codec, Decoder, Encoder, Samples
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec
+from acomp.backends.streaming import Decoder, Encoder
 from acomp.codes import Block, Codes, split, tail
 from acomp.errors import AudioError, CodecError, FormatError
 from acomp.formats import read_codes, write_codes

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from acomp.backends.base import Codec, StreamDecoder, StreamEncoder
+from acomp.backends.base import Codec
 from acomp.backends.dac.chunks import ChunkDecoder
 from acomp.backends.dac.network import (
     Dequantiser,
@@ -34,6 +34,7 @@ from acomp.backends.shared import blocks
 from acomp.backends.shared.blocks import BlockDecoder, BlockEncoder, Stage
 from acomp.backends.shared.loading import Network, load_network
 from acomp.backends.shared.snake import with_fast_snakes
+from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
 from acomp.engines import Array, Engine, Runner

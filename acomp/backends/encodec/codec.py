@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from acomp.backends.base import Codec, StreamDecoder, StreamEncoder
+from acomp.backends.base import Codec
 from acomp.backends.encodec.causal import CausalDecoder, CausalEncoder, CausalHalf
 from acomp.backends.encodec.network import Dequantiser, Quantiser
 from acomp.backends.encodec.segments import SegmentDecoder, SegmentEncoder, SegmentHalf
@@ -28,6 +28,7 @@ from acomp.backends.encodec.shape import EncodecShape
 from acomp.backends.shared import quantisers
 from acomp.backends.shared.loading import Network, load_network
 from acomp.backends.shared.side_by_side import alone, decoders_side_by_side, encoders_side_by_side
+from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
 from acomp.engines import Array, Engine, Runner

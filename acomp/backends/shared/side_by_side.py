@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from acomp.backends.base import Samples, StreamDecoder, StreamEncoder
+from acomp.audio.samples import Samples
+from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.codes import Block, CodesInfo
 
 

@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from acomp.backends.base import Codec, StreamDecoder, StreamEncoder
+from acomp.backends.base import Codec
 from acomp.backends.shared.blocks import BlockDecoder, BlockEncoder
 from acomp.backends.shared.levels import fold, unfold
 from acomp.backends.shared.loading import Network, load_network
 from acomp.backends.shared.snake import with_fast_snakes
 from acomp.backends.snac.network import Dequantiser, Quantiser, decoder_stages, encoder_stages
 from acomp.backends.snac.shape import SnacShape
+from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.backends.weights.config import file_in
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
