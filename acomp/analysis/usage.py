@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Usage:
-    """How often a codec's entries were chosen in some files of codes."""
+    """How often the entries of a codec's codebooks were chosen in some files of codes.
+
+    Attributes:
+        codec: the codec's name.
+        counts: `[codebooks, size]`, of all the codec's codebooks; zeros for those that no file has.
+        files: number of files.
+        frames: number of frames in all files. Where a codec codes stereo as two streams, a frame
+            has two codes of each codebook.
+    """
 
     codec: str
-    """The codec's name."""
     counts: NDArray[np.int64]
-    """`[codebooks, size]` of all the codec's codebooks, zeros where no file has the codebook."""
     files: int
     frames: int
-    """Frames of all files; where a codec codes stereo as two streams, each frame has two codes."""
 
 
 def code_counts(codes: Codes) -> NDArray[np.int64]:
@@ -47,13 +52,16 @@ def count_codes(
     codec_for: Callable[[CodesInfo], Codec],
     told: Callable[[AcompError], None] | None = None,
 ) -> Usage:
-    """Count the codes of files, read block by block: memory does not grow with their number.
+    """Count how often files of codes choose each entry.
+
+    Files are read block by block: memory grows neither with their length nor with their number.
 
     Args:
         sources: paths or streams of codes.
-        codec_for: gives the codec whose codes the files must hold, asked with what the first is.
-        told: is told of each file that cannot be counted, and the others are; without it the first
-            such file ends the counting.
+        codec_for: called once, with the facts of the first file; returns the codec whose codes all
+            files must hold.
+        told: called with the error of each file that cannot be counted, while the others are
+            counted; without it the first such error is raised.
 
     Raises:
         AcompError: there is no frame in any file.

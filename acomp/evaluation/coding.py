@@ -21,19 +21,19 @@ OPUS_RATE = 48_000
 
 
 class Coder(ABC):
-    """Something that makes a file of audio and audio of the file; it tells how long each took."""
+    """Codes audio into a file and decodes the file, and measures how long each takes."""
 
     @abstractmethod
     def encode(self, audio: Audio, target: Path) -> float:
-        """Write the file; give the seconds that coding took."""
+        """Write audio as a coded file; returns the seconds that coding took."""
 
     @abstractmethod
     def decode(self, source: Path, sample_rate: int) -> tuple[Audio, float]:
-        """Read the file; give the audio at `sample_rate` Hz, and the seconds that it took."""
+        """Decode a file; returns audio at `sample_rate` Hz, and the seconds that decoding took."""
 
 
 class NeuralCoder(Coder):
-    """A codec of acomp's; reading and writing of files is not in its times."""
+    """A codec of acomp's. Its times are those of the codec, without reading and writing files."""
 
     def __init__(self, codec: Codec, bandwidth: float | None) -> None:
         self._codec = codec
@@ -55,7 +55,7 @@ class NeuralCoder(Coder):
 
 
 class OpusCoder(Coder):
-    """Opus as ffmpeg's libopus makes it, in Ogg; its times are those of whole processes."""
+    """Opus by ffmpeg's libopus, in Ogg. Its times are those of whole processes of ffmpeg."""
 
     def __init__(self, bandwidth: float) -> None:
         self._bit_rate = round(1000 * bandwidth)
@@ -102,7 +102,7 @@ def yardstick(setting: Setting) -> Coder:
 
 
 def opus_version() -> str:
-    """The first line of what ffmpeg says of itself.
+    """The version of the ffmpeg that codes Opus: the first line that it prints about itself.
 
     Raises:
         AcompError: there is no ffmpeg with libopus.
@@ -114,7 +114,7 @@ def opus_version() -> str:
 
 
 def _ffmpeg(data: bytes, *arguments: str) -> bytes:
-    """What ffmpeg writes to its standard output.
+    """Run ffmpeg on `data` as its standard input; returns what it writes to its standard output.
 
     Raises:
         AcompError: there is no ffmpeg, or it fails.

@@ -83,11 +83,11 @@ def run(
     """
     results = Results(folder)
     known = read_rows(results.table) if results.table.exists() else []
-    due = {(task.setting.label, task.file): task for task in tasks}
+    asked = {(task.setting.label, task.file): task for task in tasks}
     kept = {
         (row.setting, row.file): row
         for row in known
-        if _stands(row, due.get((row.setting, row.file)), results)
+        if _stands(row, asked.get((row.setting, row.file)), results)
     }
     write_rows(results.table, list(kept.values()))
     names = columns(unknown_columns(kept.values()))
@@ -104,7 +104,7 @@ def run(
             line = row_line(_with_earlier(outcome, earlier), names)
             append(results.table, line, AcompError)
         done(task, outcome if isinstance(outcome, AcompError) else None)
-    others = [row for row in known if (row.setting, row.file) not in due]
+    others = [row for row in known if (row.setting, row.file) not in asked]
     settings = _positions([row.setting for row in others] + [task.setting.label for task in tasks])
     files = _positions([row.file for row in others] + [task.file for task in tasks])
     rows = read_rows(results.table)

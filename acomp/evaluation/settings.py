@@ -20,20 +20,24 @@ _FORM = re.compile(r"(?P<codec>[^@:]+)(@(?P<kbps>[^:]+))?(:(?P<weights>.+))?", r
 
 @dataclass(frozen=True)
 class Setting:
-    """A codec at a bandwidth, with weights."""
+    """A codec at a bandwidth, with weights.
+
+    Attributes:
+        label: what the user wrote.
+        codec: a name that `acomp.load` takes, or `opus`, or `pcm`.
+        bandwidth: in kbps, of each stream for a codec of acomp, of all channels for Opus; None is
+            the codec's default.
+        weights: file of weights; None for the published ones.
+    """
 
     label: str
-    """What the user wrote."""
     codec: str
-    """A name that `acomp.load` takes, or `opus`, or `pcm`."""
     bandwidth: float | None
-    """kbps: of each stream for a codec of acomp, of all channels for Opus; None: the default."""
     weights: Path | None
-    """None: the published ones."""
 
     @property
     def is_yardstick(self) -> bool:
-        """Whether it is no codec of acomp's."""
+        """Whether it is Opus or PCM, which are no codecs of acomp's."""
         return self.codec in (OPUS, PCM)
 
 
@@ -61,10 +65,10 @@ def parse_setting(label: str) -> Setting:
 
 
 def short_labels(labels: Sequence[str], width: int) -> dict[str, str]:
-    """For each label one of at most `width` characters, and no two the same; those that fit stay.
+    """Short forms of labels, each of at most `width` characters and no two the same.
 
-    The others keep the beginning of the codec's name and the bandwidth: soun@3.2, and enco@6~2
-    where there is an enco@6 already.
+    Labels that fit stay as they are. The others keep the beginning of the codec's name, and the
+    bandwidth: soun@3.2, and enco@6~2 where there is an enco@6 already.
     """
     width = max(width, 6)
     short = {label: label for label in labels if len(label) <= width}
@@ -84,7 +88,7 @@ def short_labels(labels: Sequence[str], width: int) -> dict[str, str]:
 
 
 def in_text(name: str) -> str:
-    r"""A name from the file system as text that UTF-8 can hold: other bytes are written `\xe9`."""
+    r"""A name from the file system as text in UTF-8; bytes that are none are written as `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -10,7 +10,7 @@ from acomp.audio import Audio
 STOPPED = 9 / 7
 """Where a low-pass attenuates by 50 dB, as a multiple of its cut-off: 4.5 kHz for 3.5 kHz."""
 ATTENUATION = 60.0
-"""dB, and a passband ripple of 0.01 dB: more than is due, at the cost of a few taps."""
+"""dB, and a passband ripple of 0.01 dB: more than BS.1534 asks for, at the cost of a few taps."""
 
 
 def can_be_anchored(sample_rate: int, cutoff: int) -> bool:

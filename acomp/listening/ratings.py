@@ -156,14 +156,14 @@ def _check(rating: Rating, seen: _Seen, place: str) -> None:
 
 
 def _check_whole(ratings: Sequence[Rating]) -> None:
-    due = {(rating.file, rating.condition) for rating in ratings}
+    expected = {(rating.file, rating.condition) for rating in ratings}
     for file in sorted({rating.file for rating in ratings}):
-        if (file, REFERENCE) not in due:
+        if (file, REFERENCE) not in expected:
             raise AcompError(
                 f"nobody rated the hidden reference of {brief(file)}: ratings are missing"
             )
     for assessor, own in grouped(ratings, lambda rating: rating.assessor).items():
-        if missing := due - {(rating.file, rating.condition) for rating in own}:
+        if missing := expected - {(rating.file, rating.condition) for rating in own}:
             file, condition = min(missing)
             raise AcompError(
                 f"{brief(assessor)} did not rate {brief(condition)} of {brief(file)}, which others "

@@ -53,7 +53,13 @@ EVEN_RANGE = 32.0
 
 @dataclass(frozen=True)
 class Point:
-    """A setting in a rate-distortion chart."""
+    """A setting in a rate-distortion chart.
+
+    Attributes:
+        setting: as the user wrote it.
+        kbps: bit rate of its coded files.
+        value: mean of a metric.
+    """
 
     setting: str
     kbps: float
@@ -194,11 +200,11 @@ def data_url(png: bytes) -> str:
 
 
 def frequency_marks(sample_rate: int) -> list[tuple[str, float]]:
-    """Labels of a spectrogram's frequencies, and how far each is from its top: 0 to 1."""
+    """Labels of a spectrogram's frequencies, and their distances from its top, from 0 to 1."""
     top = _top(sample_rate)
-    due = {"100": 100.0, "1k": 1000.0, "10k": 10_000.0}
+    marks = {"100": 100.0, "1k": 1000.0, "10k": 10_000.0}
     span = np.log(top / LOWEST)
-    return [(text, float(np.log(top / hz) / span)) for text, hz in due.items() if hz < 0.75 * top]
+    return [(text, float(np.log(top / hz) / span)) for text, hz in marks.items() if hz < 0.75 * top]
 
 
 def _top(sample_rate: int) -> float:

@@ -14,19 +14,25 @@ from acomp.audio import Audio, open_audio, to_channels
 from acomp.quiet import quiet
 
 MOST_GAIN = 4.0
-"""What is 12 dB too quiet is broken, not quiet."""
+"""Largest factor, 12 dB, that makes a clip louder: what is quieter than that is broken."""
 MOST_CHANNELS = 5
-"""For more channels there is no loudness."""
+"""Channels that BS.1770 defines a loudness for."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One version of a stretch of audio."""
+    """One version of a stretch of audio.
+
+    Attributes:
+        id: name of the version.
+        audio: the stretch, at most some seconds.
+        gain: factor that makes it as loud as the first of its clips. All gains are lowered together
+            where one of the clips would exceed full scale.
+    """
 
     id: str
     audio: Audio
     gain: float
-    """Factor that makes it as loud as the first of its clips, and none of them too loud to play."""
 
     @property
     def flac(self) -> str:
@@ -60,8 +66,8 @@ def level_matched(versions: dict[str, Audio]) -> list[Clip]:
     Loudness is that of ITU-R BS.1770-4; versions too short or too quiet for it stay as they are.
     """
     loudness = {name: _loudness(audio) for name, audio in versions.items()}
-    due = next(iter(loudness.values()))
-    gains = {name: _gain(due, found) for name, found in loudness.items()}
+    target = next(iter(loudness.values()))
+    gains = {name: _gain(target, found) for name, found in loudness.items()}
     peak = max(
         float(np.abs(audio.samples).max(initial=0)) * gains[name]
         for name, audio in versions.items()
@@ -84,7 +90,8 @@ def _loudness(audio: Audio) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def _gain(due: float | None, found: float | None) -> float:
-    if due is None or found is None:
+def _gain(target: float | None, found: float | None) -> float:
+    """The factor from one loudness to another, in LUFS; 1 where one is not known."""
+    if target is None or found is None:
         return 1.0
-    return float(np.clip(10 ** ((due - found) / 20), 1 / MOST_GAIN, MOST_GAIN))
+    return float(np.clip(10 ** ((target - found) / 20), 1 / MOST_GAIN, MOST_GAIN))
