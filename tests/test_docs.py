@@ -23,7 +23,7 @@ from acomp.torchaudio import ensure_torchaudio
 
 DOCS = ROOT / "docs"
 ELSEWHERE = {
-    "backends.md",  # test_third_party.py
+    "backends.md",  # test_third_party.py and test_new_codec.py
     "nac.md",  # test_nac.py
 }
 """Pages whose Python other tests run."""
@@ -111,7 +111,7 @@ def test_no_page_is_forgotten() -> None:
 
 def outside(path: Path) -> str:
     """A page without its fenced blocks."""
-    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+    return re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.M | re.S)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,18 @@ def test_an_editable_install_is_found_from_the_folder_above_a_clone(tmp_path: Pa
     look = "import site, sys; site.addsitedir(sys.argv[1]); import acomp; print(acomp.__file__)"
     found = _python("-S", "-c", look, str(site), folder=tmp_path)  # -S: not the tests' own acomp
     assert found.strip() == str(clone / "acomp" / "__init__.py")
+
+
+def test_every_file_of_the_package_is_installed() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    package = ROOT / "acomp"
+    taken = {
+        path for pattern in settings["package-data"]["acomp"] for path in package.glob(pattern)
+    }
+    there = {
+        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {path for path in there - taken if path.suffix != ".py"} == set()
 
 
 def _python(*arguments: str, folder: Path) -> str:
