@@ -380,6 +380,7 @@ _ALL = (
             levels=(1, 2, 4),
         ),
         family="snac",
+        official_memory=26e6,
     ),
     Published(
         spec=CodecSpec(
@@ -404,6 +405,7 @@ _ALL = (
             "window": 32,
             "level_strides": (8, 4, 2, 1),
         },
+        official_memory=56e6,
     ),
     Published(
         spec=CodecSpec(
@@ -429,6 +431,7 @@ _ALL = (
             "level_strides": (8, 4, 2, 1),
             "noise_frames": 196,
         },
+        official_memory=91e6,
     ),
     Published(
         spec=CodecSpec(
@@ -457,6 +460,7 @@ _ALL = (
             stereo_streams=True,
         ),
         family="mimi",
+        official_memory=20e6,
     ),
 )
 

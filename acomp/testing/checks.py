@@ -53,13 +53,6 @@ def sweep(codec: Codec, frames: int, *, seed: int = 0, channels: int | None = No
     return Audio(samples.clip(-1, 1).astype(np.float32), spec.sample_rate)
 
 
-def offered(spec: CodecSpec) -> list[int]:
-    """The numbers of codebooks that can be taken."""
-    if spec.levels:
-        return [sum(spec.levels[: level + 1]) for level in range(len(spec.levels))]
-    return list(range(1, spec.codebooks + 1))
-
-
 def check_levels(spec: CodecSpec) -> None:
     if not spec.levels:
         return
@@ -73,7 +66,7 @@ def check_levels(spec: CodecSpec) -> None:
 def check_bandwidths(spec: CodecSpec) -> None:
     """Each takes codebooks that there are, and is what these take, to within a codebook."""
     assert spec.bandwidths, "the spec has no bandwidth"
-    counts = [0, *offered(spec)]
+    counts = [0, *spec.codebook_counts]
     bits = math.ceil(math.log2(spec.codebook_size))
     for kbps, codebooks in spec.bandwidths.items():
         assert codebooks in counts[1:], f"{kbps:g} kbps takes {codebooks} codebooks"
@@ -162,7 +155,7 @@ def strangers_to(spec: CodecSpec, info: CodesInfo) -> dict[str, CodesInfo]:
     }
     if spec.codebooks < MAX_CODEBOOKS:
         strangers["more codebooks"] = replace(info, codebooks=spec.codebooks + 1)
-    for count in set(range(1, spec.codebooks)) - set(offered(spec)):
+    for count in set(range(1, spec.codebooks)) - set(spec.codebook_counts):
         strangers[f"{count} codebooks, a part of a level"] = replace(info, codebooks=count)
     return strangers
 

@@ -37,7 +37,6 @@ from acomp.testing.checks import (
     decode_in,
     encode_in,
     is_steady,
-    offered,
     random_states,
     strangers_to,
     sweep,
@@ -125,7 +124,7 @@ class CodecConformance:
             self._same_codes(codec, again, codes, f"{kbps:g} kbps and {codebooks} codebooks")
 
     def test_any_number_of_codebooks_is_taken(self, codec: Codec) -> None:
-        sound, counts = sweep(codec, 5), offered(codec.spec)
+        sound, counts = sweep(codec, 5), codec.spec.codebook_counts
         for codebooks in sorted({counts[0], counts[len(counts) // 2], counts[-1]}):
             codes = codec.encode(sound, codebooks=codebooks)
             check_codes(codec, codes, sound, codebooks)
@@ -135,7 +134,7 @@ class CodecConformance:
         spec, sound = codec.spec, sweep(codec, 1)
         for kbps in (0.0, -1.0, 1.5 * max(spec.bandwidths), math.nan):
             check_refusal(CodecError, partial(codec.encode, sound, bandwidth=kbps), f"{kbps} kbps")
-        wrong = sorted({-1, 0, *range(1, spec.codebooks + 2)} - set(offered(spec)))
+        wrong = sorted({-1, 0, *range(1, spec.codebooks + 2)} - set(spec.codebook_counts))
         for count in wrong:
             check_refusal(
                 CodecError, partial(codec.encode, sound, codebooks=count), f"{count} codebooks"
@@ -255,7 +254,7 @@ class CodecConformance:
             self._same_samples(codec, found, due, f"blocks of {frames} frames")
 
     def test_streams_side_by_side_do_not_disturb_each_other(self, codec: Codec) -> None:
-        counts = offered(codec.spec)
+        counts = codec.spec.codebook_counts
         sounds = [sweep(codec, 12, seed=seed) for seed in (1, 2)]
         alone = [
             codec.encode(sound, codebooks=count)
