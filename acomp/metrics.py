@@ -19,7 +19,7 @@ TINY = float(np.finfo(np.float64).eps)
 def si_sdr(reference: Audio, estimate: Audio) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, all channels together; higher is better.
 
-    Equal samples give some 200 dB, the limit of `si_sdr_of_samples`; a silent reference NaN.
+    As `si_sdr_of_samples`: NaN for a silent reference, some 200 dB for an estimate that is exact.
 
     Raises:
         AudioError: the two differ in sample rate or shape.
@@ -34,11 +34,12 @@ def si_sdr_of_samples(
     """Scale-invariant signal-to-distortion ratios in dB of arrays of samples `[..., time]`.
 
     J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 5, in 64 bits. Means
-    are kept. Both energies of the ratio are raised by the spacing of 64-bit floats at 1, so that it
-    stays finite where an estimate is exact or has nothing of the reference.
+    are kept. The rounding error of 64-bit floats is added to both energies of the ratio, so that it
+    is finite where an estimate is exact or has nothing of the reference; a silent estimate gives
+    0 dB.
 
     Returns:
-        `[...]`; NaN where the reference is silent.
+        Ratios `[...]`; NaN where the reference is silent.
     """
     target, output = reference.astype(np.float64), estimate.astype(np.float64)
     energy = np.sum(target**2, axis=-1, keepdims=True)

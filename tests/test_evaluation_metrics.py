@@ -13,7 +13,7 @@ from acomp.audio import Audio, read_audio, resample
 from acomp.evaluation.alignment import find_delay, moved, same_channels
 from acomp.evaluation.content import content_of
 from acomp.evaluation.metrics import METRICS, DoesNotApply, measure
-from acomp.metrics import log_mel_distance, si_sdr as own_si_sdr
+from acomp.metrics import log_mel_distance, si_sdr as own_si_sdr, si_sdr_of_samples
 
 si_sdr, pesq, stoi, log_mel, mr_stft = (metric.of for metric in METRICS.values())
 SAMPLES = Path(str(files("acomp") / "samples"))
@@ -55,14 +55,32 @@ def test_si_sdr_is_the_snr_of_noise_at_any_gain(speech: Audio, music: Audio, snr
 
 
 def test_si_sdr_is_that_of_torchmetrics(speech: Audio) -> None:
+    """Of noise, of equal samples, of another gain and of what has nothing of the speech."""
     import torch
-    from torchmetrics.audio import ScaleInvariantSignalDistortionRatio
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-    decoded = with_noise(speech, 7)
-    expected = ScaleInvariantSignalDistortionRatio()(
-        torch.from_numpy(decoded.samples[0]).double(), torch.from_numpy(speech.samples[0]).double()
-    )
-    assert si_sdr(speech, decoded) == pytest.approx(float(expected), abs=1e-6)
+    target = speech.samples.astype(np.float64)
+    other = noise(speech)
+    other -= (other * target).sum() / (target**2).sum() * target
+    for samples in (with_noise(speech, 7).samples, target, -2 * target, other):
+        expected = scale_invariant_signal_distortion_ratio(
+            torch.from_numpy(samples.astype(np.float64)), torch.from_numpy(target)
+        )
+        found = si_sdr_of_samples(speech.samples, samples)
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert si_sdr(speech, speech) > 150
+
+
+def test_si_sdr_of_a_batch_is_that_of_each(speech: Audio) -> None:
+    batch = speech.samples[:, :60_000].reshape(3, 2, 10_000)
+    output = batch + np.float32(0.01) * np.random.default_rng(0).standard_normal(batch.shape)
+    output[1, 0] = 0
+    silent = np.where(np.arange(3)[:, None, None] == 2, 0, batch)
+    found = si_sdr_of_samples(silent, output)
+    assert found.shape == (3, 2)
+    assert found[0, 1] == si_sdr_of_samples(batch[0, 1], output[0, 1])
+    assert found[1, 0] == 0
+    assert np.isnan(found).tolist() == [[False] * 2, [False] * 2, [True] * 2]
 
 
 def test_pesq_is_that_of_its_package_at_16_khz(speech: Audio) -> None:

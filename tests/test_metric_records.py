@@ -193,6 +193,19 @@ def test_the_documentation_has_every_record() -> None:
     assert "\n".join(found[start : start + len(METRICS) + 2]) == expected, expected
 
 
+def test_any_reason_to_leave_a_metric_out_comes_back(tmp_path: Path) -> None:
+    def refuse(*_: Audio) -> float:
+        raise DoesNotApply('too short; or\ntoo loud, "both"')
+
+    audio = Audio(np.ones((1, 10), np.float32), 8000)
+    figures, reasons = measure(audio, audio, "other", [metric("one", Method(compute=refuse))])
+    assert (figures, reasons) == ({}, {"one": 'too short, or too loud, "both"'})
+    results = make_results(tmp_path)
+    row = replace(results.rows[0], left_out={**reasons, "two": "short"})
+    write_rows(results.table, [row])
+    assert read_rows(results.table)[0].left_out == row.left_out
+
+
 # Choosing
 
 

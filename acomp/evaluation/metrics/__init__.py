@@ -88,7 +88,7 @@ def measure(
                 _refuse(method, content)
                 found = method.figures(reference, decoded)
             except DoesNotApply as reason:
-                left_out |= dict.fromkeys((metric.name for metric in members), str(reason))
+                left_out |= dict.fromkeys((metric.name for metric in members), _one_reason(reason))
                 continue
             for metric in members:
                 figure = metric.among(found)
@@ -105,6 +105,11 @@ def _refuse(method: Method, content: str) -> None:
         raise DoesNotApply(NOT_INSTALLED)
     if method.content == "speech" and content != "speech":
         raise DoesNotApply("not speech")
+
+
+def _one_reason(reason: DoesNotApply) -> str:
+    """The reason as results.csv can hold it: reasons are in one line there, with "; " between."""
+    return " ".join(str(reason).split()).replace("; ", ", ")
 
 
 @contextmanager
