@@ -15,7 +15,7 @@ from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
 from acomp.backends.families import family_of, published_shape
 from acomp.backends.family import Side
-from acomp.backends.weights.cache import shipped
+from acomp.backends.weights.places import shipped
 from acomp.bench.cases import Case
 from acomp.bench.machine import memory_of
 from acomp.codecs import PUBLISHED

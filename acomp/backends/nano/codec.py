@@ -19,8 +19,8 @@ from acomp.backends.nano.functions import Functions
 from acomp.backends.nano.search import NumpySearch
 from acomp.backends.nano.shape import CHOICES, MEMORY, PATHS, SCALE, NanoShape
 from acomp.backends.nano.streams import NanoDecoder, NanoEncoder
-from acomp.backends.weights.cache import shipped
 from acomp.backends.weights.checkpoint import fingerprint, load_arrays
+from acomp.backends.weights.places import shipped
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
 from acomp.engines import Engine, Runner

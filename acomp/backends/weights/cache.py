@@ -6,37 +6,38 @@ file is used that differs from what the catalogue knows of it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from acomp.backends.weights.catalogue import CATALOGUE, Weights, lookup
+from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.backends.weights.checkpoint import MAX_SIZE, load_checkpoint
 from acomp.backends.weights.download import DownloadError, Progress, download
+from acomp.backends.weights.places import own_path, places_of
+from acomp.backends.weights.sums import file_sum, mark, marked_sum, record_path, recorded_sum
 from acomp.errors import WeightsError
-from acomp.files import atomic_write, cache_folder, expanded, reason_of
-from acomp.plain import MAX_TEXT, NotPlainError, parse_json, read_small
+from acomp.files import atomic_write, reason_of
 
 
 @dataclass(frozen=True)
 class Status:
-    """What is here of some weights."""
+    """What is here of some weights.
+
+    Attributes:
+        name: of the weights, in the catalogue.
+        path: the file, or folder; None where there is none.
+        problem: why the file must not be used; None where nothing speaks against it.
+        sha256: the file's SHA-256; None where it was not computed.
+        vouched: whether a SHA-256 is known that the file has: the published one, or that of its
+            download.
+    """
 
     name: str
     path: Path | None
-    """The file; None where there is none."""
     problem: str | None = None
-    """Why the file must not be used; None where nothing speaks against it."""
     sha256: str | None = None
-    """The file's SHA-256; None where it was not computed."""
     vouched: bool = True
-    """Whether a SHA-256 is known that the file has: the published one, or that of its download."""
 
 
 def find(name: str) -> Path | None:
@@ -53,7 +54,7 @@ def find(name: str) -> Path | None:
     if here.problem is None:
         return here.path
     weights = lookup(name)
-    if weights.parts or here.path == _own_path(weights):
+    if weights.parts or here.path == own_path(weights):
         raise WeightsError(
             f"{here.path} is not the published file: {here.problem}; "
             f"replace it with: acomp models fetch {name}"
@@ -102,7 +103,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     found = _find_sound(name)
     if found:
         return found
-    target = _own_path(weights)
+    target = own_path(weights)
     if weights.url is None:
         raise WeightsError(f"{target} is missing: install acomp anew")
     if is_offline():
@@ -157,58 +158,6 @@ def _no_progress(_done: int, _total: int | None) -> None:
     pass
 
 
-# Where files are
-
-
-def shipped(name: str) -> Path | None:
-    """The file of the weights of `name` that ship with acomp; None where they are downloaded."""
-    weights = CATALOGUE.get(name)
-    return _own_path(weights) if weights and weights.ships_with_acomp else None
-
-
-def _own_path(weights: Weights) -> Path:
-    """Where acomp itself keeps the file."""
-    if weights.ships_with_acomp:
-        return Path(__file__).parents[1] / weights.file
-    return cache_folder() / weights.file
-
-
-def _paths(weights: Weights) -> list[Path]:
-    """Places of the file, the one to prefer first."""
-    paths = [_own_path(weights)]
-    if weights.package == "encodec":
-        paths.append(_torch_home() / "hub" / "checkpoints" / weights.file)
-    elif weights.package == "dac":
-        paths.append(Path.home() / ".cache" / "descript" / "dac" / weights.file)
-    elif weights.package == "huggingface":
-        paths.extend(_hugging_face_paths(weights))
-    return paths
-
-
-def _hugging_face_paths(weights: Weights) -> list[Path]:
-    """Where Hugging Face's packages keep the file, in each revision that is here.
-
-    See https://huggingface.co/docs/huggingface_hub/guides/manage-cache, and for the variables
-    https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables.
-    """
-    home = os.environ.get("HF_HOME") or _user_cache() / "huggingface"
-    hub = expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    folder, file = weights.file.split("/")
-    return sorted(hub.glob(f"models--{folder}/snapshots/*/{file}"))
-
-
-def _torch_home() -> Path:
-    """Torch's folder for downloads, told without importing torch.
-
-    See https://docs.pytorch.org/docs/stable/hub.html, "Where are my downloaded models saved?".
-    """
-    return expanded(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-
-
 # Whether files are what they should be
 
 
@@ -225,7 +174,7 @@ def _status(name: str, *, rehash: bool) -> Status:
         return _together(name, [_status(part, rehash=rehash) for part in weights.parts])
     own, *others = (
         _inspect(weights, path, rehash=rehash) if _is_file(path) else Status(name, None)
-        for path in _paths(weights)
+        for path in places_of(weights)
     )
     if own.path:
         return own
@@ -251,18 +200,18 @@ def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
         problem = _wrong_size(weights, facts.st_size)
         if problem:
             return Status(weights.name, path, problem)
-        due = [digits for digits in (weights.sha256, _recorded_sum(path)) if digits]
+        due = [digits for digits in (weights.sha256, recorded_sum(path)) if digits]
         # What ships with acomp is as good as acomp's code, which nobody hashes at every start.
         if not rehash and (not due or weights.url is None):
             return Status(weights.name, path, vouched=bool(due))
-        marked = None if rehash else _marked_sum(path, facts)
-        sha256 = marked or _file_sum(path)
+        marked = None if rehash else marked_sum(path, facts)
+        sha256 = marked or file_sum(path)
     except OSError as error:
         return Status(weights.name, path, f"it cannot be read ({reason_of(error)})")
     problems = [_wrong_sum(digits, sha256) for digits in due]
     problem = next((problem for problem in problems if problem), None)
     if due and problem is None and marked is None and weights.url is not None:
-        _mark(path, facts, sha256)
+        mark(path, facts, sha256)
     return Status(weights.name, path, problem, sha256, vouched=bool(due))
 
 
@@ -276,63 +225,6 @@ def _wrong_sum(due: str, sha256: str) -> str | None:
     if not sha256.startswith(due):
         return f"its SHA-256 begins {sha256[:8]} where {due[:8]} is due"
     return None
-
-
-def _file_sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _record_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _recorded_sum(path: Path) -> str | None:
-    """The SHA-256 that was seen when acomp downloaded the file, in `sha256sum`'s form."""
-    try:
-        with _record_path(path).open("rb") as file:
-            digits = file.read(64).decode("ascii", "replace")
-    except OSError:
-        return None
-    return digits if re.fullmatch("[0-9a-f]{64}", digits) else None
-
-
-# Hashing 300 MB at every start would cost half a second, so a passed check is marked, and the mark
-# holds for as long as the file keeps its size and its time of change.
-
-
-def _marks_path() -> Path:
-    return cache_folder() / "verified.json"
-
-
-def _marks() -> dict[str, Any]:
-    try:
-        marks = parse_json(read_small(_marks_path(), MAX_TEXT))
-    except (OSError, NotPlainError):
-        return {}
-    return marks if isinstance(marks, dict) else {}
-
-
-def _facts(facts: os.stat_result) -> dict[str, int]:
-    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
-
-
-def _marked_sum(path: Path, facts: os.stat_result) -> str | None:
-    mark = _marks().get(str(path.absolute()))
-    if not isinstance(mark, dict):
-        return None
-    sha256 = mark.pop("sha256", None)
-    return sha256 if mark == _facts(facts) and isinstance(sha256, str) else None
-
-
-def _mark(path: Path, facts: os.stat_result, sha256: str) -> None:
-    marks = _marks()
-    marks[str(path.absolute())] = {**_facts(facts), "sha256": sha256}
-    # A mark that cannot be written, or that another process overwrites, costs one more hashing.
-    with suppress(WeightsError, OSError):
-        _marks_path().parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(_marks_path(), WeightsError) as file:
-            file.write(json.dumps(marks, indent=2).encode())
 
 
 # Downloads
@@ -351,13 +243,13 @@ def _download(weights: Weights, target: Path, progress: Progress) -> None:
         part.unlink(missing_ok=True)
     try:
         _transfer(weights, part, progress)
-        sha256 = _file_sum(part)
+        sha256 = file_sum(part)
         problem = _wrong_download(weights, part, sha256)
         if problem and resumed:
             # What was kept may have been the beginning of something else.
             part.unlink()
             _transfer(weights, part, progress)
-            sha256 = _file_sum(part)
+            sha256 = file_sum(part)
             problem = _wrong_download(weights, part, sha256)
         if problem:
             part.unlink()
@@ -367,12 +259,12 @@ def _download(weights: Weights, target: Path, progress: Progress) -> None:
             part.unlink(missing_ok=True)
         raise
     # The old file's record must be gone before the new file is there, else it would be refused.
-    _record_path(target).unlink(missing_ok=True)
+    record_path(target).unlink(missing_ok=True)
     part.replace(target)
     if weights.sha256 is None or len(weights.sha256) < 64:
-        with atomic_write(_record_path(target), WeightsError) as file:
+        with atomic_write(record_path(target), WeightsError) as file:
             file.write(f"{sha256}  {target.name}\n".encode())
-    _mark(target, target.stat(), sha256)
+    mark(target, target.stat(), sha256)
 
 
 def _transfer(weights: Weights, part: Path, progress: Progress) -> None:
