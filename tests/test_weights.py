@@ -484,7 +484,7 @@ def test_passed_check_is_remembered_until_the_file_changes(monkeypatch: pytest.M
         raise AssertionError("the file was hashed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "_file_sum", hashing)
+        patch.setattr(weights, "file_sum", hashing)
         assert weights.find("toy") == path
         with pytest.raises(AssertionError, match="hashed"):
             weights.verify("toy")
