@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from acomp.audio import (
         Audio as Audio,
+        AudioReader as AudioReader,
         AudioWriter as AudioWriter,
         open_audio as open_audio,
         read_audio as read_audio,
@@ -38,17 +39,22 @@ if TYPE_CHECKING:
         CodecSpec as CodecSpec,
     )
     from acomp.codes import (
+        Block as Block,
         Codes as Codes,
         CodesInfo as CodesInfo,
+        Segments as Segments,
     )
     from acomp.errors import (
         AcompError as AcompError,
         AudioError as AudioError,
         CodecError as CodecError,
         FormatError as FormatError,
+        TrainingError as TrainingError,
         WeightsError as WeightsError,
     )
     from acomp.formats import (
+        CodesReader as CodesReader,
+        CodesWriter as CodesWriter,
         convert as convert,
         create_codes as create_codes,
         open_codes as open_codes,
@@ -68,14 +74,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
-    "acomp.audio": "Audio AudioWriter open_audio read_audio resample write_audio",
+    "acomp.audio": "Audio AudioReader AudioWriter open_audio read_audio resample write_audio",
     "acomp.backends": "load names",
     "acomp.backends.base": "Codec",
     "acomp.backends.streaming": "Decoder Encoder",
     "acomp.codecs": "CodecSpec",
-    "acomp.codes": "Codes CodesInfo",
-    "acomp.errors": "AcompError AudioError CodecError FormatError WeightsError",
-    "acomp.formats": "convert create_codes open_codes read_codes write_codes",
+    "acomp.codes": "Block Codes CodesInfo Segments",
+    "acomp.errors": "AcompError AudioError CodecError FormatError TrainingError WeightsError",
+    "acomp.formats": (
+        "CodesReader CodesWriter convert create_codes open_codes read_codes write_codes"
+    ),
     "acomp.functions": (
         "decode_audio_from_embeddings get_codebooks get_model_and_sr load_audio process_audio "
         "read_embeddings_from_txt resample_audio"

@@ -37,38 +37,41 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CodesInfo:
-    """What a decoder needs to know before the first frame.
+    """What a decoder needs to know before the first frame of codes.
+
+    Attributes:
+        codec: name of the codec, for example `encodec-24khz`.
+        sample_rate: the codec's sample rate in Hz.
+        channels: channels of the audio that the codes decode to.
+        streams: 1 where the codec codes its channels jointly, `channels` where it codes each alone.
+        codebooks: number of codebooks used, of those the codec has.
+        codebook_size: entries of a codebook; a code is 0 to codebook_size - 1.
+        hop_length: samples at `sample_rate` that a frame stands for.
+        source_rate: sample rate in Hz of the audio that was encoded, which decoding returns to.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights; None where it is not
+            known.
+        loudness: loudness that decoding gives each channel, in LUFS (ITU-R BS.1770); None leaves
+            the level as it was coded.
+        chunk: frames that were coded at a time with nothing around them, not even silence, and are
+            decoded so (DAC's chunks); None where all were coded as one.
 
     Raises:
         FormatError: a field is outside what any codec could mean.
     """
 
     codec: str
-    """The codec's name, for example `encodec-24khz`."""
     sample_rate: int
-    """The codec's sample rate in Hz."""
     channels: int
-    """Audio channels that the codes decode to."""
     streams: int
-    """1 where the codec codes its channels jointly, `channels` where it codes each alone."""
     codebooks: int
-    """Codebooks used, of those the codec has."""
     codebook_size: int
-    """Entries of a codebook; a code is 0 to codebook_size - 1."""
     hop_length: int
-    """Samples of `sample_rate` that a frame stands for."""
     source_rate: int
-    """Sample rate in Hz of the audio that was encoded, which decoding returns to."""
     fingerprint: str | None = None
-    """First 16 hexadecimal digits of the SHA-256 of the weights; None where it is not known."""
     loudness: tuple[float, ...] | None = None
-    """Loudness that decoding gives each channel, in LUFS (ITU-R BS.1770); None leaves the level as
-    it was coded."""
     chunk: int | None = None
-    """Frames that were coded at a time with nothing around them, not even silence, and are decoded
-    so (DAC's chunks); None where all were coded as one."""
 
     def __post_init__(self) -> None:
         whole = {
@@ -110,6 +113,14 @@ class CodesInfo:
                     f"loudness is {brief(value)}, not a number from {-MAX_LOUDNESS:g} to "
                     f"{MAX_LOUDNESS:g} LUFS"
                 )
+
+    def __repr__(self) -> str:
+        streams = f"{self.streams} streams of " * (self.streams > 1)
+        return (
+            f"CodesInfo({self.codec}, {streams}{self.codebooks} codebooks x {self.codebook_size}, "
+            f"{self.frame_rate:.4g} frames/s, {self.bandwidth:.4g} kbps; of {self.channels} "
+            f"channel{'s' * (self.channels > 1)} at {self.source_rate} Hz)"
+        )
 
     @property
     def bits(self) -> int:
@@ -162,14 +173,20 @@ def info_of(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segments(ByValue):
-    """Stretches of audio that a codec codes on their own, each with a gain (EnCodec 48 kHz)."""
+    """Stretches of audio that a codec codes on their own, each with a gain (EnCodec 48 kHz).
+
+    Attributes:
+        frames: frames of each segment, int64 `[segments]`.
+        scales: gain of each segment, float32 `[segments]`.
+
+    Raises:
+        FormatError: the two differ in length, a segment has no frame, or a gain is not finite.
+    """
 
     frames: NDArray[np.int64]
-    """Frames of each segment: `[segments]`."""
     scales: NDArray[np.float32]
-    """Gain of each segment: `[segments]`."""
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 1 or self.frames.shape != self.scales.shape:
@@ -182,17 +199,26 @@ class Segments(ByValue):
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __repr__(self) -> str:
+        return f"Segments({len(self)} of {int(self.frames.sum())} frames, each with a gain)"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Block(ByValue):
     """Some consecutive frames of codes; whole segments where the codec has segments.
 
+        >>> acomp.Block(np.zeros((1, 8, 75), np.uint16))
+        Block(1 x 8 x 75 (streams, codebooks, frames))
+
+    Attributes:
+        data: codes, uint16 `[streams, codebooks, frames]`.
+        segments: of the codecs that have some; otherwise None.
+
     Raises:
-        FormatError: the codes are no whole numbers `[streams, codebooks, frames]` of 16 bits.
+        FormatError: the codes are not whole numbers of 16 bits, `[streams, codebooks, frames]`.
     """
 
     data: NDArray[np.uint16]
-    """Codes: `[streams, codebooks, frames]`."""
     segments: Segments | None = None
 
     def __post_init__(self) -> None:
@@ -203,17 +229,41 @@ class Block(ByValue):
         if self.segments is not None and int(self.segments.frames.sum()) != self.frames:
             raise FormatError("segments and codes differ in their number of frames")
 
+    def __repr__(self) -> str:
+        segments = "" if self.segments is None else f", {len(self.segments)} segments"
+        return f"Block({_shape(self.data)}{segments})"
+
     @property
     def frames(self) -> int:
+        """Number of codec frames."""
         return int(self.data.shape[2])
+
+
+def _shape(data: NDArray[np.uint16]) -> str:
+    return f"{' x '.join(map(str, data.shape))} (streams, codebooks, frames)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Codes(ByValue):
-    """The codes of one recording.
+    """The codes of one recording, with all that decoding them takes.
 
-    `data` is taken from arrays and tensors of any integer type. `Codec.codes` makes `Codes` of
-    a bare array, for which it fills in all else.
+    `Codec.encode` and `read_codes` give them; `Codec.codes` makes them of a bare array of any
+    integer type. Two are equal if all they hold is. In a notebook they show themselves as a
+    picture.
+
+        >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> codes
+        Codes(nano, 1 x 8 x 260 (streams, codebooks, frames), 3.45 s, 6 kbps)
+        >>> codes.data.dtype, codes.data.shape
+        (dtype('uint16'), (1, 8, 260))
+        >>> codes.info
+        CodesInfo(nano, 8 codebooks x 1024, 75 frames/s, 6 kbps; of 1 channel at 48000 Hz)
+
+    Attributes:
+        info: what the codes are of, and how they are decoded.
+        data: codes, uint16 `[streams, codebooks, frames]`.
+        length: samples per channel of the encoded audio, at `info.source_rate`.
+        segments: of the codecs that code in segments, with a gain each; otherwise None.
 
     Raises:
         FormatError: the codes do not have the shape that `info` says, or are out of range.
@@ -221,9 +271,7 @@ class Codes(ByValue):
 
     info: CodesInfo
     data: NDArray[np.uint16]
-    """Codes: `[streams, codebooks, frames]`."""
     length: int
-    """Samples per channel of the encoded audio, at `info.source_rate`."""
     segments: Segments | None = None
 
     def __post_init__(self) -> None:
@@ -236,9 +284,8 @@ class Codes(ByValue):
         object.__setattr__(self, "data", block.data)
 
     def __repr__(self) -> str:
-        shape = " x ".join(map(str, self.data.shape))
         return (
-            f"Codes({self.info.codec}, {shape} (streams, codebooks, frames), "
+            f"Codes({self.info.codec}, {_shape(self.data)}, "
             f"{self.duration:.2f} s, {self.info.bandwidth:.4g} kbps)"
         )
 
@@ -268,6 +315,7 @@ class Codes(ByValue):
 
     @property
     def frames(self) -> int:
+        """Number of codec frames."""
         return int(self.data.shape[2])
 
     @property

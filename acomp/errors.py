@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class AcompError(Exception):
-    """Base class of acomp's errors."""
+    """Base class of acomp's errors: every failure that a user can cause, in one line."""
 
 
 class ExistsError(AcompError):

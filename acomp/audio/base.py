@@ -18,7 +18,15 @@ FAR = 8.0
 
 
 class AudioReader(Closing):
-    """Audio that is open for reading: a context manager, made by `open_audio`."""
+    """Audio that is open for reading, block by block: a context manager, made by `open_audio`.
+
+    Attributes:
+        name: what errors call the source.
+        sample_rate: in Hz.
+        channels: number of channels.
+        length: samples per channel that the source states; None where it states none. Where files
+            were joined, the first may speak for itself alone, and more come.
+    """
 
     def __init__(
         self, findings: Findings, sample_rate: int, channels: int, length: int | None
@@ -26,17 +34,18 @@ class AudioReader(Closing):
         check_layout(findings.name, sample_rate, channels)
         self._findings = findings
         self.name = findings.name
-        """What errors call the source."""
         self._position = 0
         self._peak = FAR
         self.resources = ExitStack()
         """What is closed with the reader."""
         self.sample_rate = sample_rate
-        """Sample rate in Hz."""
         self.channels = channels
         self.length = length
-        """Samples per channel that the source states; None where it states none. Where files were
-        joined, the first may speak for itself alone, and more come."""
+
+    def __repr__(self) -> str:
+        lasting = "" if self.length is None else f", {self.length / self.sample_rate:.2f} s"
+        channels = f"{self.channels} channel{'s' * (self.channels > 1)}"
+        return f"<reader of {self.name}: {channels} at {self.sample_rate} Hz{lasting}>"
 
     @property
     def damage(self) -> list[str]:

@@ -52,9 +52,12 @@ def is_audio_name(path: Path, *, raw: bool = False) -> bool:
 
 
 def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = False) -> Audio:
-    """All of a file or stream.
+    """Read all of an audio file or of a binary stream.
 
     What is odd about it, and with `recover` what of it was lost, is told by warnings.
+
+        >>> acomp.read_audio("speech.flac")
+        Audio(1 channel, 3.45 s at 48000 Hz)
 
     Raises:
         AudioError: it cannot be read, is damaged, or ends early.
@@ -72,6 +75,11 @@ def open_audio(
 
     A stream that is neither WAV nor raw is first copied to a temporary file. The caller closes its
     stream.
+
+        >>> with acomp.open_audio("speech.flac") as reader:
+        ...     loudest = max(abs(block).max() for block in reader.blocks(48_000))
+        >>> reader
+        <reader of speech.flac: 1 channel at 48000 Hz, 3.45 s>
 
     Args:
         source: a path, or a binary stream.

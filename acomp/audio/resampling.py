@@ -120,6 +120,9 @@ def _pieces(samples: Samples) -> Iterator[Samples]:
 def resample(audio: Audio, sample_rate: int) -> Audio:
     """`audio` at `sample_rate` Hz: ceil(length * sample_rate / audio.sample_rate) samples.
 
+        >>> acomp.resample(acomp.read_audio("speech.flac"), 16_000)
+        Audio(1 channel, 3.45 s at 16000 Hz)
+
     Raises:
         AudioError: the two rates are more than `MAX_RATIO` apart.
     """

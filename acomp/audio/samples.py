@@ -25,18 +25,23 @@ Samples = NDArray[np.float32]
 class Audio(ByValue):
     """A recording, whole in memory. In a notebook it shows itself as a player.
 
-    Samples are taken from arrays and tensors of any float type, and become float32; those with no
-    axis of channels are one channel. A rate may be any whole number, 16000.0 too.
+    Samples are taken from arrays and tensors of any float type and become float32; an array
+    `[time]` is one channel. A rate may be any whole number, 16000.0 too.
+
+        >>> acomp.Audio(np.zeros(12_000), 24_000)
+        Audio(1 channel, 0.50 s at 24000 Hz)
+
+    Attributes:
+        samples: float32 `[channels, time]`, full scale +-1.
+        sample_rate: in Hz.
 
     Raises:
-        AudioError: the samples are no finite floats `[channels, time]`, or a number is out of
+        AudioError: the samples are not finite floats `[channels, time]`, or a number is out of
             bounds.
     """
 
     samples: Samples
-    """Samples `[channels, time]`, full scale +-1."""
     sample_rate: int
-    """Sample rate in Hz."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", as_samples(self.samples))
@@ -64,6 +69,7 @@ class Audio(ByValue):
 
     @property
     def channels(self) -> int:
+        """Number of channels."""
         return int(self.samples.shape[0])
 
     @property

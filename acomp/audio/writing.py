@@ -69,6 +69,11 @@ class AudioWriter:
     as /dev/stdout, gets a WAV whose header leaves the length open, and is never sought in; each
     block is flushed. Samples beyond full scale are clipped, save in float WAV and raw float.
 
+        >>> with acomp.AudioWriter("silence.wav", 24_000, 1) as writer:
+        ...     writer.write(np.zeros((1, 2_400), np.float32))
+        >>> acomp.read_audio("silence.wav")
+        Audio(1 channel, 0.10 s at 24000 Hz)
+
     Args:
         target: path, or binary stream.
         sample_rate: in Hz.
@@ -126,6 +131,10 @@ class AudioWriter:
         self._channels = channels
         self._resources = ExitStack()
 
+    def __repr__(self) -> str:
+        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
+        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
+
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             if isinstance(self._target, Path):
@@ -179,7 +188,15 @@ def write_audio(
 ) -> None:
     """Write `audio` to a path, in the form of its suffix, or as WAV to a binary stream.
 
-    A file that exists is replaced, as numpy and soundfile do; the command line asks first.
+    A file that exists is replaced, as numpy and soundfile do; the command line refuses to, unless
+    it is told otherwise.
+
+        >>> acomp.write_audio("speech.wav", acomp.read_audio("speech.flac"), subtype="PCM_24")
+
+    Args:
+        target: path, with the suffix .wav, .flac, .ogg, .opus or .mp3; or a binary stream.
+        audio: what to write.
+        subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
 
     Raises:
         AudioError: as `AudioWriter`.
@@ -190,6 +207,10 @@ def write_audio(
 
 class _Sink(Protocol):
     """What turns samples into a file's bytes; completes the file where no error ends it."""
+
+    def __repr__(self) -> str:
+        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
+        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self: ...
 
@@ -211,6 +232,10 @@ class _RawSink:
         self._pcm = pcm
         self._is_open = is_open
         """Whether the length is left open: the file cannot be sought in."""
+
+    def __repr__(self) -> str:
+        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
+        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self:
         return self
@@ -239,6 +264,10 @@ class _WavSink(_RawSink):
         super().__init__(file, pcm, is_open=is_open)
         self._name = name
         self._data_bytes = 0
+
+    def __repr__(self) -> str:
+        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
+        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self:
         self._put(build_header(self._pcm, None if self._is_open else 0))
@@ -278,6 +307,10 @@ class _LibsndfileSink:
         self._layout = {"samplerate": sample_rate, "channels": channels}
         self._form = {"format": form, "subtype": subtype}
         self._length = 0
+
+    def __repr__(self) -> str:
+        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
+        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self:
         import soundfile

@@ -69,12 +69,23 @@ def open_codes(
     language_model: Path | None = None,
     codec: CodecSpec | None = None,
 ) -> CodesReader:
-    """Open a file or a binary stream of codes; its form is found by its first bytes or its suffix.
+    """Open a file or a binary stream of codes, to read them block by block.
 
-    With `recover`, damaged blocks of a `.nac` file are passed over, and `damage` of the reader
-    names them. `language_model` is the file of the one that the codes were entropy-coded with,
-    where it is not the codec's own. `codec`, for example the `spec` of a `Codec`, is the one that
-    made the codes, for files that do not say it (`.dac`).
+    The form is found by the first bytes, or else by the suffix.
+
+        >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> acomp.write_codes("speech.nac", codes)
+        >>> with acomp.open_codes("speech.nac") as reader:
+        ...     print(reader.info.codec, [block.frames for _, block in reader.blocks()])
+        nano [260]
+
+    Args:
+        source: a path, or a binary stream, which need not seek.
+        recover: pass over damaged blocks of a `.nac` file; `damage` of the reader names them.
+        language_model: file of the language model that the codes were entropy-coded with, where it
+            is not the codec's own.
+        codec: the codec that made the codes, for files that do not say it (`.dac`, plain `.txt`):
+            the `spec` of a `Codec`.
 
     Raises:
         FormatError: it cannot be read, is of no known form, is damaged, or is of another codec.
@@ -117,10 +128,21 @@ def create_codes(
 ) -> Iterator[CodesWriter]:
     """Give a writer of codes to a file or a binary stream; the body must call its `finish`.
 
-    A file appears when the body ends, and not at all if it fails. `form` is needed where no suffix
-    tells it. With `live` each block is written and flushed at once, for a pipe. The entropy coding
-    `lm` makes the file smaller by the codec's language model, or by that of a file. A file that
-    exists is replaced, unless `replace` is False.
+    A file appears when the body ends, and not at all if the body fails.
+
+        >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> with acomp.create_codes("speech.txt", codes.info) as writer:
+        ...     writer.write(codes.block)
+        ...     writer.finish(codes.length)
+
+    Args:
+        target: a path, or a binary stream.
+        info: what the codes are of.
+        form: the file form, where no suffix says it: nac, txt, npz, dac or ecdc.
+        live: write and flush each block at once, for a pipe.
+        entropy: "lm" makes `.nac` and `.ecdc` smaller by the codec's language model.
+        language_model: file of the language model, where it is not the codec's own.
+        replace: whether a file that exists is replaced.
 
     Raises:
         ExistsError: the file exists and is not to be replaced.
@@ -184,7 +206,12 @@ def read_codes(
     language_model: Path | None = None,
     codec: CodecSpec | None = None,
 ) -> Codes:
-    """Read all codes of a file or a binary stream; settings as for `open_codes`.
+    """Read all codes of a file or a binary stream; arguments as for `open_codes`.
+
+        >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> acomp.write_codes("speech.nac", codes)
+        >>> acomp.read_codes("speech.nac") == codes
+        True
 
     Raises:
         FormatError: it cannot be read, is of no known form, or is damaged.
@@ -204,8 +231,11 @@ def write_codes(
 ) -> None:
     """Write all codes to a file or a binary stream, in the form of its suffix or in `form`.
 
-    A file that exists is replaced, as numpy and soundfile do; the command line asks first.
-    `entropy` and `language_model` are as for `create_codes`.
+    A file that exists is replaced, as numpy and soundfile do; the command line refuses to, unless
+    it is told otherwise. `entropy` and `language_model` are as for `create_codes`.
+
+        >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> acomp.write_codes("speech.npz", codes)
 
     Raises:
         FormatError: the form is unknown, or the target cannot be written.
@@ -226,10 +256,20 @@ def convert(
     language_model: Path | None = None,
     replace: bool = True,
 ) -> None:
-    """Copy codes into another form, block by block.
+    """Copy codes into another file form, block by block; no model is needed.
 
-    `codec` is as for `open_codes`, `entropy` and `replace` as for `create_codes`, and
-    `language_model` is for both.
+        >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> acomp.write_codes("speech.nac", codes)
+        >>> acomp.convert("speech.nac", "speech.txt")
+
+    Args:
+        source: a path, or a binary stream, of codes in any form.
+        target: a path, or a binary stream.
+        form: the form of the target, where no suffix says it.
+        codec: as for `open_codes`.
+        entropy: as for `create_codes`.
+        language_model: as for both.
+        replace: whether a file that exists is replaced.
 
     Raises:
         FormatError: the source is damaged, or the target cannot be written.

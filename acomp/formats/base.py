@@ -70,25 +70,34 @@ RECOVER = "; decode --recover takes what is whole"
 
 
 class CodesReader(Closing):
-    """Codes that are being read, block by block. Closes what it opened when its `with` ends."""
+    """Codes that are open for reading, block by block: a context manager, made by `open_codes`.
+
+    Attributes:
+        info: what the codes are of, and how they are decoded.
+        length: samples per channel at `info.source_rate`; None until the last block where only a
+            whole reading tells: `.nac` in a pipe or in recovery.
+        frames: codec frames in all; None as long as `length` is.
+        form: name of the file form.
+        language_model: fingerprint of the language model that the codes are coded with, where the
+            file names one.
+        damage: what recovery has passed over so far, one line each.
+    """
 
     info: CodesInfo
     length: int | None = None
-    """Samples per channel at `info.source_rate`; None until the last block where only a whole
-    reading tells: `.nac` in a pipe or in recovery."""
     frames: int | None = None
-    """Frames in all; None as long as `length` is."""
     form: str
-    """Name of the file form."""
     language_model: str | None = None
-    """Fingerprint of the language model that the codes are coded with, where one is named."""
     damage: list[str]
-    """What recovery has passed over so far, one line each."""
 
     def __init__(self, source: Source, name: str) -> None:
         self._source = source
         self._name = name
         self.damage = []
+
+    def __repr__(self) -> str:
+        lasting = "" if self.length is None else f", {self.length / self.info.source_rate:.2f} s"
+        return f"<reader of {self._name}: .{self.form}, {self.info}{lasting}>"
 
     def blocks(self, start_frame: int = 0) -> Iterator[tuple[int, Block]]:
         """Yield each block with the number of its first frame, from the block `start_frame` is in.
@@ -151,6 +160,9 @@ class CodesWriter(ABC):
         self._live = how.live
         self._frames = 0
         self._segmented: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"<writer of {self._name}: {self.info}>"
 
     def write(self, block: Block) -> None:
         """Append `block`.
