@@ -1,7 +1,7 @@
-"""Bare codes: arrays that nothing is beside, as language models of audio and other packages have
-them, made into `Codes` of a codec that is named.
+"""Bare codes: arrays with no header, as language models of audio and other packages write them.
 
-Arrays and tensors (`Codec.codes`) and files (`.npy`, `.npz`, `.pt`) come through here alike.
+With the name of their codec they become `Codes`. Arrays and tensors (`Codec.codes`) and files
+(`.npy`, `.npz`, `.pt`) both come through here.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from acomp.lengths import natural_length
 Array = NDArray[Any]
 
 MAX_SEGMENTS = 1 << 20
-"""Segments in an array, each of which becomes an object of its own: twelve days at 1 s each."""
+"""Most segments of an array, each of which becomes an object: twelve days at 1 s each."""
 
 
 def parts_of(array: Array) -> list[Array]:
-    """The segments of an array of codes, or all of it as one, each `[streams, codebooks, frames]`.
+    """The segments of an array of codes, each `[streams, codebooks, frames]`; one if it is not cut.
 
-    Four axes are those of transformers' EnCodec: `[segments, batch, codebooks, frames]`.
+    An array with four axes is cut, as transformers' EnCodec gives it:
+    `[segments, batch, codebooks, frames]`.
 
     Raises:
-        CodecError: it has other axes than codes have, no code, or too many segments.
+        CodecError: the array has other axes than codes have, no code, or too many segments.
     """
     if array.ndim == 4:
         if not array.size:
@@ -43,10 +44,10 @@ def parts_of(array: Array) -> list[Array]:
 
 
 def three_axes(array: Array) -> Array:
-    """One segment as `[streams, codebooks, frames]`; two axes are those of one stream.
+    """An array as `[streams, codebooks, frames]`; one with two axes is one stream.
 
     Raises:
-        CodecError: it has other axes than codes have.
+        CodecError: the array has other axes than codes have.
     """
     if array.ndim == 2:
         return array[np.newaxis]
@@ -65,19 +66,19 @@ def codes_from(
     source_rate: int | None = None,
     fingerprint: str | None = None,
 ) -> Codes:
-    """The codes of `codec` in `parts`, of the length that so many frames stand for.
+    """The `Codes` of a codec in bare arrays; their length is what the frames last.
 
     Args:
-        codec: the codec whose codes they are.
-        parts: `[streams, codebooks, frames]` each: the segments, or all as one, which is cut into
-            segments where the codec has some.
-        gains: one number a segment; without them it is at the loudness that the codec normalises
-            to.
-        source_rate: sample rate in Hz that decoding returns to; the codec's own unless given.
-        fingerprint: that of the weights, where it is known.
+        codec: the codec that made the codes.
+        parts: `[streams, codebooks, frames]` each: the segments, or one array of all codes, which
+            is cut into segments where the codec has segments.
+        gains: one number for each segment; without them the sound has the loudness that the codec
+            normalises to.
+        source_rate: sample rate in Hz that decoding returns to; the codec's own by default.
+        fingerprint: fingerprint of the weights, where it is known.
 
     Raises:
-        CodecError: they have not the shape, the type or the range of the codec's codes.
+        CodecError: the arrays lack the shape, the type or the range of the codec's codes.
     """
     segment = codec.segment_frames
     if gains is not None and segment is None:
@@ -110,7 +111,7 @@ def _no_codes(shape: tuple[int, ...]) -> CodecError:
 
 
 def _checked(codec: CodecSpec, array: Array) -> NDArray[np.uint16]:
-    """`[streams, codebooks, frames]`, seen to be what the codec's own codes could be."""
+    """The codes `[streams, codebooks, frames]`, checked against the codec."""
     streams, codebooks, frames = array.shape
     most = 2 if codec.stereo_streams else 1
     if not array.size:

@@ -29,7 +29,7 @@ DAC_VERSION = "1.0.0"
 
 @dataclass(frozen=True)
 class _MadeBy:
-    """The codec that made the codes; what acomp adds to a file, under the key `codec`."""
+    """The codec that made the codes, which acomp adds to a file under the key `codec`."""
 
     name: str
     sample_rate: int
@@ -43,9 +43,9 @@ _NAMES = (*(model.name for model in _MODELS), CUSTOM)
 
 
 class DacWriter(CodesWriter):
-    """Gathers all codes in memory and writes them at the end, for the official tool to decode.
+    """Holds all codes in memory and writes them at the end, for the official tool to decode.
 
-    That tool gives everything that it decodes the loudness that the file names.
+    That tool restores the loudness that the file names, so a file must name one.
     """
 
     wants_loudness = True
@@ -180,14 +180,21 @@ def _codec_of(spec: CodecSpec) -> _MadeBy:
 
 
 def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) -> CodecSpec:
-    """The published DAC that makes such a number of frames of so much audio.
+    """The published DAC that made codes of these numbers, for files that do not name it.
 
-    Unless it is asked for fewer, the official tool takes all the codebooks that a model has, and no
-    two have as many; so where several fit, the one that has that number made the codes. With fewer,
-    codes of the two of 44.1 kHz are told by nothing: the official default is taken.
+    The official tool takes all the codebooks of a model unless it is asked for fewer, and no two
+    models have the same number. So where several models fit, the one with that number of codebooks
+    made the codes. With fewer codebooks nothing tells the two models of 44.1 kHz apart: the
+    official default is taken.
+
+    Args:
+        codebooks: codebooks in the file.
+        frames: frames in the file.
+        chunk: frames of a chunk; None where all were coded as one.
+        seconds: duration of the audio.
 
     Raises:
-        FormatError: none fits, or several do of which each is as likely.
+        FormatError: no model fits, or several do and each is as likely.
     """
     fitting = [model for model in _MODELS if _fits(model, codebooks, frames, chunk, seconds)]
     if not fitting:
@@ -206,7 +213,7 @@ def _model_of(codebooks: int, frames: int, chunk: int | None, seconds: float) ->
 
 
 def _fits(model: CodecSpec, codebooks: int, frames: int, chunk: int | None, seconds: float) -> bool:
-    """Whether codes of such a number of frames are what a model makes of so much audio."""
+    """Whether a model makes this number of frames of audio of this duration."""
     hop = model.hop_length
     unit = hop if chunk is None else chunk * hop - model.chunk_margin
     units = frames if chunk is None else -(-frames // chunk)

@@ -80,7 +80,12 @@ def _model_of(info: CodesInfo) -> CodecSpec:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a recording of `length` samples, at the model's rate, lies in segments."""
+    """How a recording is divided into segments.
+
+    Attributes:
+        model: the model that coded it.
+        length: samples of the recording, at the model's sample rate.
+    """
 
     model: CodecSpec
     length: int
@@ -113,10 +118,10 @@ class _Layout:
         )
 
     def as_decoded(self) -> _Layout:
-        """The same, or a sample less where `encodec` would miss a frame that it never writes.
+        """The layout to write, a sample shorter where `encodec` would look for a frame too many.
 
-        Its decoder works the frames of a segment out in floating point and, where the last one
-        ends with a whole frame, at times arrives at one more than its encoder makes.
+        Its decoder computes the frames of a segment in floating point and, where the last segment
+        ends with a whole frame, sometimes gets one more than its encoder writes.
         """
         model, last = self.model, self.segments - 1
         expected = math.ceil(self.samples(last) / model.sample_rate * model.frame_rate)

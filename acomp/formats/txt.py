@@ -39,8 +39,8 @@ _PLAIN = {channels: SPECS[name] for channels, name in BY_CHANNELS[ENCODEC].items
 """The codec that a file without trailing lines means, by channels."""
 
 TAIL_MARK = "0"
-"""What acomp puts before the bandwidth: trailing lines are due. It is read as the same number, and
-nothing else writes it so."""
+"""A digit that acomp writes before the bandwidth, which says that trailing lines follow. The number
+stays the same, and no other program writes it so."""
 
 
 class TxtWriter(CodesWriter):
@@ -74,7 +74,7 @@ def _text(value: object) -> str:
 
 @dataclass
 class _Lines:
-    """A text file as it stands, its codes in compact arrays."""
+    """What a text file says, line by line, with its codes in compact arrays."""
 
     channels: int = 0
     bandwidth: float = 0.0
@@ -96,9 +96,9 @@ class _Lines:
 
 
 def open_txt(source: Source, name: str, how: Reading) -> WholeReader:
-    """A reader for text embeddings; there is nothing to recover where nothing has a checksum.
+    """A reader for text embeddings. Nothing in them has a checksum, so nothing can be recovered.
 
-    The codec that is named to it made the codes, where the file does not say to its end which did.
+    `how.codec` counts where the file does not name its codec, or is cut short.
     """
     lines = _read_lines(source)
     named = "codec" in lines.fields and (how.codec is None or _LAST_FIELD in lines.fields)
