@@ -10,28 +10,25 @@ A frame's sound lies where it lay in the input: nothing is late.
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
+from acomp.backends.soundstream.network import (
+    Network,
+    open_model,
+    read_codebooks,
+    without_notice,
+)
 from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.codecs import CodecSpec
 from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines import Engine
 from acomp.errors import CodecError, WeightsError
 from acomp.files import reason_of
-
-UNUSED = -1
-"""What the quantiser has in place of a code of a codebook that is not used."""
 
 
 def load(spec: CodecSpec, _shape: None, weights: Path, engine: Engine) -> Codec:
@@ -104,8 +101,8 @@ class SoundStream(Codec):
         self.encoder = encoder
         self.quantiser = quantiser
         self.decoder = decoder
-        with _without_notice():
-            self._books = _read_codebooks(quantiser, spec)
+        with without_notice():
+            self._books = read_codebooks(quantiser, spec)
 
     def codebooks(self) -> NDArray[np.float32]:
         return self._books.copy()
@@ -134,8 +131,8 @@ class SoundStreamEncoder:
 
     def __init__(self, codec: SoundStream, info: CodesInfo) -> None:
         self._info = info
-        self._networks = [_Network(codec.encoder) for _ in range(info.streams)]
-        self._quantise = _open(codec.quantiser).get_signature_runner("encode")
+        self._networks = [Network(codec.encoder) for _ in range(info.streams)]
+        self._quantise = open_model(codec.quantiser).get_signature_runner("encode")
         self._used = np.array(info.codebooks, np.int32)
         self._buffer = np.zeros((info.streams, 0), np.float32)
 
@@ -172,7 +169,7 @@ class SoundStreamDecoder:
     def __init__(self, codec: SoundStream, info: CodesInfo) -> None:
         self._latents = codec.latents
         self._hop = info.hop_length
-        self._networks = [_Network(codec.decoder) for _ in range(info.streams)]
+        self._networks = [Network(codec.decoder) for _ in range(info.streams)]
 
     def push(self, block: Block) -> Samples:
         samples = np.zeros((len(self._networks), block.frames, self._hop), np.float32)
@@ -184,68 +181,3 @@ class SoundStreamDecoder:
 
     def finish(self) -> Samples:
         return np.zeros((len(self._networks), 0), np.float32)
-
-
-class _Network:
-    """A network of one input and one output, with the state of one stream."""
-
-    def __init__(self, model: bytes) -> None:
-        # An interpreter cannot be set back: after `reset_all_variables` the encoder gives other
-        # latents than a new one. So each stream opens its own.
-        self._interpreter = _open(model)
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-
-    def __call__(self, frame: Samples) -> Samples:
-        self._interpreter.set_tensor(self._input, frame)
-        self._interpreter.invoke()
-        result: Samples = self._interpreter.get_tensor(self._output)
-        return result
-
-
-def _open(model: bytes) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _read_codebooks(quantiser: bytes, spec: CodecSpec) -> NDArray[np.float32]:
-    """What each code adds to a latent: each is decoded alone, all other codebooks unused."""
-    decode = _open(quantiser).get_signature_runner("decode")
-    books = np.zeros((spec.codebooks, spec.codebook_size, spec.codebook_dim), np.float32)
-    codes = np.full((spec.codebooks, 1, 1), UNUSED, np.int32)
-    for level, entry in np.ndindex(books.shape[:2]):
-        codes[level] = entry
-        books[level, entry] = decode(encoding_indices=codes)["output_0"][0, 0]
-        codes[level] = UNUSED
-    return books
-
-
-_stderr = Lock()
-
-
-@contextmanager
-def _without_notice() -> Iterator[None]:
-    """Keep LiteRT's notice about its delegate from the terminal.
-
-    The compiled part writes it to the file descriptor of stderr, once in a process, when the first
-    interpreter opens; it has no setting for that. What else is meant for stderr meanwhile, a
-    few hundredths of a second, is lost. One thread at a time: a second one would keep the first
-    one's nowhere for stderr.
-    """
-    with _stderr:
-        sys.stderr.flush()
-        try:
-            kept = os.dup(2)
-        except OSError:  # closed: nothing can be written there
-            yield
-            return
-        try:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
