@@ -36,7 +36,8 @@ from acomp.backends.base import Codec
 from acomp.codes import Block, Codes, CodesInfo, Segments
 from acomp.entropy import official
 from acomp.errors import FormatError, WeightsError
-from acomp.formats import create_codes, ecdc, open_codes, read_codes, write_codes
+from acomp.formats import create_codes, open_codes, read_codes, write_codes
+from acomp.formats.ecdc.layout import MODELS
 from acomp.settings import Entropy
 from acomp.torchaudio import ensure_torchaudio
 
@@ -191,9 +192,9 @@ def test_entropy_coding_is_official_too(
     monkeypatch.setattr(pair.model, "segment", pair.model.segment and 3200 / 48_000)
     models = {
         name: replace(model, segment_frames=model.segment_frames and 10)
-        for name, model in ecdc._MODELS.items()
+        for name, model in MODELS.items()
     }
-    monkeypatch.setattr(ecdc, "_MODELS", models)
+    monkeypatch.setattr("acomp.formats.ecdc.layout.MODELS", models)
     data = pair.compress(pair.sound(4000), "lm")
     codes = pair.read(data)
     packed = pair.read(pair.compress(pair.sound(4000), "none"))
@@ -311,7 +312,7 @@ def test_the_blocks_that_are_written_do_not_show() -> None:
 def test_a_long_recording_waits_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = some_codes("encodec-48khz", 48_000 * 20)
     data = written(codes)
-    monkeypatch.setattr("acomp.formats.ecdc._SPOOL", 100)
+    monkeypatch.setattr("acomp.formats.ecdc.writing.SPOOL", 100)
     assert written(codes) == data
 
 
