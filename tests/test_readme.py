@@ -106,10 +106,10 @@ def test_the_python_works_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("acomp.engines.find_spec", lambda _: None)
     make(tmp_path / "speech.wav", 0.5)
     section = README.split("## In Python\n")[1].split("\n##")[0]
-    python = [line for block in blocks(section) for line in block]
-    assert 'codec = acomp.load("encodec-24khz")' in python and "rest = [" in python[-1]
+    python = "".join(re.findall(r"^```python\n(.*?)^```", section, re.M | re.S))
+    assert 'codec = acomp.load("encodec-24khz")' in python and "rest = [" in python
     audio = sound(0.5)
-    program = "\n".join(python).replace('"encodec-24khz"', '"nano"')  # whose weights are here
+    program = python.replace('"encodec-24khz"', '"nano"')  # whose weights are here
     nano = acomp.load("nano")
     names = {
         "clips": [audio, replace(audio, samples=audio.samples[:, :4000])],
