@@ -21,6 +21,8 @@ Precision = Literal["fp32", "bf16"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
 """What networks are trained on; auto is a CUDA GPU where there is one. To run them, one of several
 GPUs can be named too, as in `cuda:1`."""
+Content = Literal["auto", "speech", "other"]
+"""What recordings that are measured hold: what each sounds like, or one of the two for all."""
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 """How the samples of a lossless audio file are stored."""
 

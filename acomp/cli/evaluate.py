@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from acomp.cli.options import Device, Engine, Precision
 from acomp.cli.progress import count_bar
 from acomp.errors import AcompError
 from acomp.packages import EVALUATION, require_packages
+from acomp.settings import Content, Running
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,14 +51,14 @@ def evaluate(
         typer.Option("--jobs", "-j", metavar="N", min=1, max=256, help="Processes side by side."),
     ] = 1,
     content: Annotated[
-        Literal["auto", "speech", "other"],
+        Content,
         typer.Option(help="What the files hold: some metrics are for speech. auto listens."),
     ] = "auto",
     metrics: Annotated[
         str,
         typer.Option(
             metavar="NAMES",
-            help="What to measure: fast, full, or names of metrics with commas between them.",
+            help="Which figures: fast, full, or names of metrics with commas between them.",
         ),
     ] = "fast",
     engine: Engine = "auto",
@@ -94,7 +95,7 @@ def evaluate(
     missing = len(failures)
     with sole_use(output):
         names = tuple(metric.name for metric in measured)
-        conditions = Conditions(content, engine, precision, device, names)
+        conditions = Conditions(names, content, Running(None, engine, precision, device))
         tasks = plan(files, asked, output, conditions, fetched)
         with _progress(len(tasks), failures) as done:
             results = run(tasks, output, jobs, done)

@@ -16,12 +16,13 @@ from acomp.evaluation.alignment import find_delay, moved, same_channels
 from acomp.evaluation.coding import Coder, NeuralCoder, yardstick
 from acomp.evaluation.content import content_of
 from acomp.evaluation.metrics import METRICS, measure
-from acomp.evaluation.plan import Conditions, Task
+from acomp.evaluation.plan import Task
 from acomp.evaluation.results import Results
 from acomp.evaluation.rows import Row
 from acomp.evaluation.settings import Setting
 from acomp.files import make_folder
 from acomp.formats import read_codes
+from acomp.settings import Running
 
 
 def evaluate(task: Task) -> Row:
@@ -30,7 +31,7 @@ def evaluate(task: Task) -> Row:
     Raises:
         AcompError: the file cannot be read or coded.
     """
-    coder = _coder(task.setting, task.codec, task.weights, task.conditions)
+    coder = _coder(task.setting, task.codec, task.weights, task.conditions.running)
     if isinstance(coder, AcompError):
         raise coder
     try:
@@ -55,8 +56,8 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     found = moved(found, delay, audio.length)
     _save(results.decoded(task.setting.label, task.file), found)
     _save(results.reference(task.file), audio)
-    content = task.conditions.content
-    content = content_of(audio) if content == "auto" else content
+    asked_content = task.conditions.content
+    content = content_of(audio) if asked_content == "auto" else asked_content
     asked = [METRICS[name] for name in task.conditions.metrics]
     figures, left_out = measure(reference, found, content, asked)
     codes = None if task.setting.is_yardstick else read_codes(coded)
@@ -86,7 +87,7 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
 
 @lru_cache(maxsize=1)
 def _coder(
-    setting: Setting, codec: str, weights: Path | None, conditions: Conditions
+    setting: Setting, codec: str, weights: Path | None, running: Running
 ) -> Coder | AcompError:
     """The coder of a setting, or why there is none, which is then so for all its files."""
     try:
@@ -95,9 +96,9 @@ def _coder(
         loaded = load(
             codec,
             weights=weights,
-            engine=conditions.engine,
-            precision=conditions.precision,
-            device=conditions.device,
+            engine=running.engine,
+            precision=running.precision,
+            device=running.device,
         )
         return NeuralCoder(loaded, setting.bandwidth)
     except AcompError as error:

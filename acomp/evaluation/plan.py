@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from acomp.errors import AcompError, AudioError
 from acomp.evaluation.coding import opus_version
 from acomp.evaluation.settings import OPUS, Setting, in_text
 from acomp.files import reason_of
-from acomp.settings import EngineName, Precision
+from acomp.settings import Content, Running
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,25 @@ class Conditions:
     """What holds for all files and settings.
 
     Attributes:
-        content: speech, other, or auto: what each file sounds like.
-        engine: as `acomp.load` takes it, and so the next two.
-        precision: fp32 or bf16.
-        device: auto, cpu or cuda.
         metrics: the names of the metrics to measure.
+        content: speech, other, or auto: what each file sounds like.
+        running: how codecs are run; instead of its weights, each setting's own are taken.
     """
 
-    content: str = "auto"
-    engine: EngineName = "auto"
-    precision: Precision = "fp32"
-    device: str = "auto"
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...]
+    content: Content = "auto"
+    running: Running = field(default_factory=Running)
 
     @property
     def of_figures(self) -> dict[str, str]:
-        """What the figures depend on: not on which other metrics are measured."""
-        facts = dict(vars(self))
-        del facts["metrics"]
-        return facts
+        """What the figures depend on, which other metrics are no part of."""
+        running = self.running
+        return {
+            "content": self.content,
+            "engine": running.engine,
+            "precision": running.precision,
+            "device": running.device,
+        }
 
 
 @dataclass(frozen=True)

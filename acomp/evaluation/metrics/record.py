@@ -12,7 +12,7 @@ import numpy as np
 
 from acomp.audio import Audio, resample, to_channels
 
-Content = Literal["speech", "any"]
+AppliesTo = Literal["speech", "any"]
 Channels = Literal["together", "each", "mixed"]
 Cost = Literal["fast", "slow"]
 Figures = Mapping[str, float]
@@ -52,7 +52,7 @@ class Method:
     """
 
     compute: Compute
-    content: Content = "any"
+    content: AppliesTo = "any"
     sample_rate: int | None = None
     channels: Channels = "together"
     longest: float | None = STRETCH_SECONDS
