@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,14 +36,19 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-def later(name: str) -> Callable[..., Any]:
-    """A function by its name, `module:function`, which is imported when it is first called."""
-    module, function = name.split(":")
+def named(name: str) -> Any:
+    """What `module:name` names; the module is imported."""
+    module, attribute = name.split(":")
+    return getattr(importlib.import_module(module), attribute)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module(module), function)(*args, **kwargs)
 
-    return call
+def later(name: str) -> partial[Any]:
+    """A function by its name, `module:function`, whose module is imported when it is called."""
+    return partial(_call, name)
+
+
+def _call(name: str, *args: Any) -> Any:
+    return named(name)(*args)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,19 +4,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acomp.backends.custom import shape_from, shape_of
 from acomp.backends.families import family_called, family_of
+from acomp.backends.family import Family, named
 from acomp.backends.shared.shape import Shape
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import load_weights
 from acomp.codecs import CUSTOM, PUBLISHED, CodecSpec
 
 if TYPE_CHECKING:
-    from acomp.backends.family import Family
     from acomp.training.config import Config
     from acomp.training.families.base import Trainee
 
@@ -41,8 +40,7 @@ def _trainee(family: Family[Any], shape: Any, spec: CodecSpec, config: Config) -
         path = fetch(config.backend) if config.weights is None else Path(config.weights)
         load_weights(network, path, config.backend)
     assert family.trainee is not None  # which the recipe sees to
-    module, name = family.trainee.split(":")
-    trainee: Trainee = getattr(import_module(module), name)(network, spec)
+    trainee: Trainee = named(family.trainee)(network, spec)
     return trainee
 
 
