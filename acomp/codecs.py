@@ -25,6 +25,9 @@ CHANNELS = {"auto": None, "mono": 1, "stereo": 2, "each": None}
 class CodecSpec:
     """What is fixed about a codec.
 
+        >>> acomp.load("nano").spec
+        CodecSpec(nano, 24000 Hz, 16 codebooks x 1024, 75 frames/s; 1.5, 3, 6, 12 kbps)
+
     Attributes:
         name: what the codec is called, in files too, for example `encodec-24khz`.
         sample_rate: in Hz.
@@ -67,6 +70,14 @@ class CodecSpec:
     segment_frames: int | None = None
     segment_overlap: float = 0.0
     chunk_margin: int = 0
+
+    def __repr__(self) -> str:
+        codebooks = "+".join(map(str, self.levels)) or self.codebooks
+        bandwidths = ", ".join(f"{kbps:g}" for kbps in sorted(self.bandwidths))
+        return (
+            f"CodecSpec({self.name}, {self.sample_rate} Hz, {codebooks} codebooks x "
+            f"{self.codebook_size}, {self.frame_rate:.4g} frames/s; {bandwidths} kbps)"
+        )
 
     @property
     def frame_rate(self) -> float:
