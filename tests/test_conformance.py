@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +19,7 @@ from checkpoints import (
     save_encodec,
 )
 from material import LYRA, material
+from third_party.tiny_codec import HOP, SPEC, Tiny, TinyDecoder, TinyEncoder
 
 import acomp
 from acomp.audio.samples import Samples
@@ -29,12 +29,6 @@ from acomp.codecs import CodecSpec
 from acomp.codes import Block, Codes, CodesInfo, empty_block
 from acomp.engines import Engine, pick_engine
 from acomp.testing import CodecConformance
-
-# Only while it is imported: its entry points would be everybody's.
-sys.path.append(str(Path(__file__).parent / "support" / "third_party"))
-from tiny_codec import HOP, SPEC, Tiny, TinyDecoder, TinyEncoder
-
-sys.path.pop()
 
 
 @dataclass(frozen=True)
