@@ -7,15 +7,19 @@ import multiprocessing
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from acomp.audio import Audio
 from acomp.errors import TrainingError
+from acomp.metrics import si_sdr
 from acomp.torchaudio import ensure_torchaudio
 from acomp.training.balancer import Balancer
+from acomp.training.codec_loop import CodecLoop
 from acomp.training.discriminators import (
     NAMES,
     PERIODS,
@@ -433,3 +437,30 @@ def test_relative_features_know_no_scale() -> None:
     for louder in (1.0, 1000.0):
         distance = feature_matching(judged(1, louder), judged(3, louder), relative=True)
         assert distance.item() == pytest.approx(expected)
+
+
+# Validation
+
+
+def test_the_sdr_of_validation_is_the_mean_over_segments_with_sound() -> None:
+    segments = noise(3, 2, 4000)
+    segments[1] = 0
+    output = 0.5 * segments + 0.01 * tone(3, 2, 4000)
+    spec = SimpleNamespace(codebook_size=4)
+    loop: Any = SimpleNamespace(
+        config=SimpleNamespace(batch=2),
+        fabric=SimpleNamespace(device="cpu"),
+        trainee=SimpleNamespace(spec=spec),
+        reconstruction=lambda *_: {},
+        _go_on=lambda: None,
+        _code=lambda real, _: SimpleNamespace(
+            output=0.5 * real + 0.01 * tone(*real.shape),
+            codes=torch.zeros(len(real), 1, 5, dtype=torch.int64),
+        ),
+    )
+    expected = [
+        si_sdr(*(Audio(each[place].numpy(), RATE) for each in (segments, output)))
+        for place in (0, 2)
+    ]
+    found = CodecLoop._measure(loop, segments, 1)
+    assert found == pytest.approx({"si_sdr": sum(expected) / 2, "utilisation": 0.25})

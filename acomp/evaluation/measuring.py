@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,26 +44,40 @@ def evaluate(task: Task) -> Row:
         raise AcompError(f"{task.path} in {task.setting.label}: {error}") from failure
 
 
+@dataclass(frozen=True)
+class _Coded:
+    """What came of coding a recording.
+
+    Attributes:
+        reference: the recording, of the channels that are compared.
+        decoded: what came back, of the reference's shape and in step with it.
+        delay: samples by which it was late, and was moved back.
+        encoding: seconds.
+        decoding: seconds.
+    """
+
+    reference: Audio
+    decoded: Audio
+    delay: int
+    encoding: float
+    decoding: float
+
+
 def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     audio = read_audio(task.path)
     if audio.length == 0:
         raise AcompError("it holds no samples")
-    coded = results.coded(task.setting.label, task.file)
-    make_folder(coded.parent, AcompError)
-    encoding = coder.encode(audio, coded)
-    found, decoding = coder.decode(coded, audio.sample_rate)
-    reference, found = same_channels(audio, found)
-    delay = find_delay(reference, found)
-    found = moved(found, delay, audio.length)
-    _save(results.decoded(task.setting.label, task.file), found)
+    path = results.coded(task.setting.label, task.file)
+    coded = _code(audio, coder, path)
+    _save(results.decoded(task.setting.label, task.file), coded.decoded)
     _save(results.reference(task.file), audio)
-    asked_content = task.conditions.content
-    content = content_of(audio) if asked_content == "auto" else asked_content
-    asked = [METRICS[name] for name in task.conditions.metrics]
-    figures, left_out = measure(reference, found, content, asked)
-    codes = None if task.setting.is_yardstick else read_codes(coded)
-    size = coded.stat().st_size
+    asked = task.conditions.content
+    content = content_of(audio) if asked == "auto" else asked
+    metrics = [METRICS[name] for name in task.conditions.metrics]
+    figures, left_out = measure(coded.reference, coded.decoded, content, metrics)
+    codes = None if task.setting.is_yardstick else read_codes(path)
     counts = np.zeros((0, 1), np.int64) if codes is None else code_counts(codes)
+    size = path.stat().st_size
     return Row(
         setting=task.setting.label,
         file=task.file,
@@ -70,19 +85,29 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
         content=content,
         seconds=audio.duration,
         sample_rate=audio.sample_rate,
-        channels=reference.channels,
+        channels=coded.reference.channels,
         bytes=size,
         kbps=size * 8 / audio.duration / 1000,
         tokens_per_second=None if codes is None else codes.data.size / audio.duration,
-        encode_speed=audio.duration / encoding,
-        decode_speed=audio.duration / decoding,
-        delay_ms=1000 * delay / audio.sample_rate,
+        encode_speed=audio.duration / coded.encoding,
+        decode_speed=audio.duration / coded.decoding,
+        delay_ms=1000 * coded.delay / audio.sample_rate,
         metrics=figures,
         utilisation=tuple(map(float, utilisation(counts))),
         perplexity=tuple(map(float, perplexity(counts))),
         left_out=left_out,
         key=task.key,
     )
+
+
+def _code(audio: Audio, coder: Coder, path: Path) -> _Coded:
+    """Code a recording into a file, decode the file, and put what came back beside it."""
+    make_folder(path.parent, AcompError)
+    encoding = coder.encode(audio, path)
+    found, decoding = coder.decode(path, audio.sample_rate)
+    reference, found = same_channels(audio, found)
+    delay = find_delay(reference, found)
+    return _Coded(reference, moved(found, delay, audio.length), delay, encoding, decoding)
 
 
 @lru_cache(maxsize=1)
