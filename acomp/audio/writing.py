@@ -208,10 +208,6 @@ def write_audio(
 class _Sink(Protocol):
     """What turns samples into a file's bytes; completes the file where no error ends it."""
 
-    def __repr__(self) -> str:
-        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
-        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
-
     def __enter__(self) -> Self: ...
 
     def write(self, block: Samples) -> None: ...
@@ -232,10 +228,6 @@ class _RawSink:
         self._pcm = pcm
         self._is_open = is_open
         """Whether the length is left open: the file cannot be sought in."""
-
-    def __repr__(self) -> str:
-        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
-        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self:
         return self
@@ -264,10 +256,6 @@ class _WavSink(_RawSink):
         super().__init__(file, pcm, is_open=is_open)
         self._name = name
         self._data_bytes = 0
-
-    def __repr__(self) -> str:
-        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
-        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self:
         self._put(build_header(self._pcm, None if self._is_open else 0))
@@ -307,10 +295,6 @@ class _LibsndfileSink:
         self._layout = {"samplerate": sample_rate, "channels": channels}
         self._form = {"format": form, "subtype": subtype}
         self._length = 0
-
-    def __repr__(self) -> str:
-        channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
-        return f"<writer of {self._name}: {channels} at {self._sample_rate} Hz>"
 
     def __enter__(self) -> Self:
         import soundfile

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import acomp
-from acomp.bench import weights_of
+from acomp.bench.cases import weights_of
 
 RATE = 44_100
 SAMPLE = Path(acomp.__file__).parent / "samples" / "music.flac"

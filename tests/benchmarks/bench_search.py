@@ -39,7 +39,7 @@ def main() -> None:
     print("paths  choices  encode  " + "  ".join(METRICS))
     for paths, choices in CASES:
         for module in (codec, search):  # the one of torch, and that of OpenVINO
-            module.PATHS, module.CHOICES = paths, choices
+            vars(module).update(PATHS=paths, CHOICES=choices)
         means, speed = run(recordings)
         shown = "  ".join(f"{mean:.3f}" for mean in means)
         print(f"{paths:5}  {choices:7}  {speed:5.0f}x  {shown}", flush=True)
