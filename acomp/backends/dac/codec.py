@@ -31,7 +31,7 @@ from acomp.backends.dac.network import (
 )
 from acomp.backends.dac.shape import DacShape
 from acomp.backends.shared import blocks
-from acomp.backends.shared.blocks import BlockDecoder, BlockEncoder, Stage
+from acomp.backends.shared.blocks import BlockDecoder, BlockEncoder, Cut, Stage
 from acomp.backends.shared.loading import Network, load_network
 from acomp.backends.shared.snake import with_fast_snakes
 from acomp.backends.streams import StreamDecoder, StreamEncoder
@@ -112,10 +112,6 @@ class Dac(Codec):
 
     def _prepare_chunk_stage(self) -> Stage:
         # Twice the context, so that even a last piece of one frame is long enough for the layers.
-        return Stage(
-            self._precisely(self.unpadded()),
-            inputs=1,
-            outputs=self.spec.hop_length,
-            context=2 * sum(self.shape.decoder_contexts),
-            block=blocks.LATENT_BLOCK,
-        )
+        context = 2 * sum(self.shape.decoder_contexts)
+        cut = Cut(1, self.spec.hop_length, context, blocks.LATENT_BLOCK)
+        return Stage(self._precisely(self.unpadded()), cut)

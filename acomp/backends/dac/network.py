@@ -9,59 +9,33 @@ from torch import Tensor, nn
 
 from acomp.backends.dac.shape import DacShape
 from acomp.backends.shared import blocks
-from acomp.backends.shared.blocks import Stage, prepare_stage
+from acomp.backends.shared.blocks import Cut, Stage, prepare_stage
 from acomp.engines import Engine
 from acomp.engines.rewriting import TransposedConv
 
 
 def encoder_stages(network: Any, shape: DacShape, engine: Engine, key: str) -> list[Stage]:
     """The encoder, cut before its last downsampling: samples to latents."""
-    layers, cut, between = network.encoder.block, len(shape.strides), shape.strides[-1]
+    layers, last, between = network.encoder.block, len(shape.strides), shape.strides[-1]
     contexts = shape.encoder_contexts
-    near = prepare_stage(
-        layers[:cut],
-        engine,
-        f"{key} encoder near",
-        inputs=shape.hop_length,
-        outputs=between,
-        context=contexts.samples,
-        block=blocks.SAMPLE_BLOCK,
-    )
-    far = prepare_stage(
-        layers[cut:],
-        engine,
-        f"{key} encoder far",
-        inputs=between,
-        outputs=1,
-        context=contexts.latents,
-        block=blocks.LATENT_BLOCK,
-    )
-    return [near, far]
+    near = Cut(shape.hop_length, between, contexts.samples, blocks.SAMPLE_BLOCK)
+    far = Cut(between, 1, contexts.latents, blocks.LATENT_BLOCK)
+    return [
+        prepare_stage(layers[:last], near, engine, f"{key} encoder near"),
+        prepare_stage(layers[last:], far, engine, f"{key} encoder far"),
+    ]
 
 
 def decoder_stages(network: Any, shape: DacShape, engine: Engine, key: str) -> list[Stage]:
     """The decoder, cut after its first upsampling: latents to samples."""
     layers, between = network.decoder.model, shape.strides[-1]
     contexts = shape.decoder_contexts
-    far = prepare_stage(
-        layers[:2],
-        engine,
-        f"{key} decoder far",
-        inputs=1,
-        outputs=between,
-        context=contexts.latents,
-        block=blocks.LATENT_BLOCK,
-    )
-    near = prepare_stage(
-        layers[2:],
-        engine,
-        f"{key} decoder near",
-        inputs=between,
-        outputs=shape.hop_length,
-        context=contexts.samples,
-        block=blocks.SAMPLE_BLOCK,
-    )
-    return [far, near]
+    far = Cut(1, between, contexts.latents, blocks.LATENT_BLOCK)
+    near = Cut(between, shape.hop_length, contexts.samples, blocks.SAMPLE_BLOCK)
+    return [
+        prepare_stage(layers[:2], far, engine, f"{key} decoder far"),
+        prepare_stage(layers[2:], near, engine, f"{key} decoder near"),
+    ]
 
 
 class Quantiser(nn.Module):

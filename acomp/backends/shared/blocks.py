@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,25 +44,33 @@ class Running(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of a network, ready to run, and how it is run in blocks.
-
-    A frame here is what a latent stands for.
+class Cut(NamedTuple):
+    """How a stage is cut into blocks. A frame here is what a latent stands for.
 
     Attributes:
-        network: takes and gives `[batch, channels, time]`.
-        inputs: steps of the input that are a frame.
-        outputs: steps of the output that are a frame.
+        inputs: steps of the stage's input that are a frame.
+        outputs: steps of its output that are a frame.
         context: frames on either side of a frame that its output depends on.
         block: frames that are run at a time.
     """
 
-    network: Runner
     inputs: int
     outputs: int
     context: int
     block: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a network, and how it is run in blocks.
+
+    Attributes:
+        network: ready to run; it takes and gives `[batch, channels, time]`.
+        cut: how it is cut into blocks.
+    """
+
+    network: Runner
+    cut: Cut
 
     def start(self, streams: int) -> Running:  # noqa: ARG002 - for stages with inputs of their own
         """Begin a batch of streams."""
@@ -70,32 +78,21 @@ class Stage:
 
 
 def prepare_stage(
-    layers: nn.Module,
-    engine: Engine,
-    key: str,
-    *,
-    inputs: int,
-    outputs: int,
-    context: int,
-    block: int,
-    extra: int = 0,
+    layers: nn.Module, cut: Cut, engine: Engine, key: str, *, extra: int = 0
 ) -> Stage:
     """Some layers of a network as a stage.
 
     Args:
         layers: take and give `[batch, channels, time]`.
+        cut: how they are cut into blocks.
         engine: runs them.
         key: names them and their weights, as in `Engine.prepare`.
-        inputs: steps of the input that are a frame.
-        outputs: steps of the output that are a frame.
-        context: frames on either side of a frame that its output depends on.
-        block: frames that are run at a time.
         extra: channels that they take beside those of their first convolution.
     """
     parts: Iterator[Any] = layers.modules()
     channels = next(int(part.in_channels) for part in parts if hasattr(part, "in_channels")) + extra
-    example = Input((1, channels, inputs * EXAMPLE_FRAMES), free=(0, 2))
-    return Stage(engine.prepare(lambda: layers, [example], key), inputs, outputs, context, block)
+    example = Input((1, channels, cut.inputs * EXAMPLE_FRAMES), free=(0, 2))
+    return Stage(engine.prepare(lambda: layers, [example], key), cut)
 
 
 class InBlocks:
@@ -107,32 +104,33 @@ class InBlocks:
     """
 
     def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+        self._network = stage.network
+        self._cut = stage.cut
         self._buffer: Array | None = None
         self._before = 0
         """Frames of the buffer that were put out already and stay as context."""
 
     def push(self, x: Array) -> Iterator[Array]:
         """Take `[batch, channels, time]`; give the outputs that are ready, in order."""
-        stage = self._stage
+        inputs, outputs, context, block = self._cut
         self._buffer = x if self._buffer is None else np.concatenate([self._buffer, x], axis=-1)
         while True:
-            seen = (self._before + stage.block + stage.context) * stage.inputs
+            seen = (self._before + block + context) * inputs
             if self._buffer.shape[-1] < seen:
                 return
-            (y,) = stage.network(self._buffer[..., :seen])
-            start = self._before * stage.outputs
-            keep = max(0, self._before + stage.block - stage.context)
-            self._before += stage.block - keep
-            self._buffer = self._buffer[..., keep * stage.inputs :]
-            yield y[..., start : start + stage.block * stage.outputs]
+            (y,) = self._network(self._buffer[..., :seen])
+            start = self._before * outputs
+            keep = max(0, self._before + block - context)
+            self._before += block - keep
+            self._buffer = self._buffer[..., keep * inputs :]
+            yield y[..., start : start + block * outputs]
 
     def finish(self) -> Iterator[Array]:
         """Give the outputs of what is left."""
-        stage, buffer = self._stage, self._buffer
-        if buffer is not None and buffer.shape[-1] > self._before * stage.inputs:
-            (y,) = stage.network(buffer)
-            yield y[..., self._before * stage.outputs :]
+        inputs, outputs, *_ = self._cut
+        if self._buffer is not None and self._buffer.shape[-1] > self._before * inputs:
+            (y,) = self._network(self._buffer)
+            yield y[..., self._before * outputs :]
 
 
 class Stages:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acomp.backends.shared import blocks
-from acomp.backends.shared.blocks import InBlocks, Running, Stage, prepare_stage
+from acomp.backends.shared.blocks import Cut, InBlocks, Running, Stage, prepare_stage
 from acomp.backends.snac.shape import EDGE, SnacShape
 from acomp.engines import Array, Engine, Input
 from acomp.engines.once import once
@@ -32,71 +32,44 @@ from acomp.engines.once import once
 
 def encoder_stages(network: Any, shape: SnacShape, engine: Engine, key: str) -> list[Stage]:
     """The encoder as stages in a row, from samples to latents."""
-    layers, prepare = network.encoder.block, partial(prepare_stage, engine=engine)
-    cut, between, reach = len(shape.strides), shape.strides[-1], shape.reach
-    near = prepare(
-        layers[:cut],
-        key=f"{key} encoder near",
-        inputs=shape.latent_hop,
-        outputs=between,
-        context=reach.encoder_samples,
-        block=blocks.SAMPLE_BLOCK,
-    )
-    far = prepare(
-        layers[cut : cut + 1] if shape.window else layers[cut:],
-        key=f"{key} encoder far",
-        inputs=between,
-        outputs=1,
-        context=reach.encoder_latents,
-        block=blocks.LATENT_BLOCK,
-    )
-    if not shape.window:
-        return [near, far]
-    attention = _attention(layers[cut + 1], shape.window, engine, f"{key} encoder attention")
-    last = _edge(layers[cut + 2 :], shape.window, engine, f"{key} encoder last")
-    return [near, far, attention, last]
+    layers, last, between = network.encoder.block, len(shape.strides), shape.strides[-1]
+    near = Cut(shape.latent_hop, between, shape.reach.encoder_samples, blocks.SAMPLE_BLOCK)
+    far = Cut(between, 1, shape.reach.encoder_latents, blocks.LATENT_BLOCK)
+    end = last + 1 if shape.window else None
+    stages = [
+        prepare_stage(layers[:last], near, engine, f"{key} encoder near"),
+        prepare_stage(layers[last:end], far, engine, f"{key} encoder far"),
+    ]
+    if shape.window:
+        edge = Cut(1, 1, EDGE, shape.window)
+        stages += [
+            _attention(layers[last + 1], shape.window, engine, f"{key} encoder attention"),
+            prepare_stage(layers[last + 2 :], edge, engine, f"{key} encoder last"),
+        ]
+    return stages
 
 
 def decoder_stages(network: Any, shape: SnacShape, engine: Engine, key: str) -> list[Stage]:
     """The decoder as stages in a row, from latents to samples."""
-    layers = network.decoder.model
-    opening, rest, first = layers[:2], layers[2:], []
+    layers, between, stages = network.decoder.model, shape.strides[-1], []
+    opening, rest = layers[:2], layers[2:]
     if shape.window:
-        first = [
-            _edge(opening, shape.window, engine, f"{key} decoder first"),
+        edge = Cut(1, 1, EDGE, shape.window)
+        stages = [
+            prepare_stage(opening, edge, engine, f"{key} decoder first"),
             _attention(layers[2], shape.window, engine, f"{key} decoder attention"),
         ]
         opening, rest = [], layers[3:]
-    between, reach = shape.strides[-1], shape.reach
     # One block next to the latents, and all others next to the samples.
-    far = _noisy_stage(
-        [*opening, rest[0]],
-        shape,
-        engine,
-        f"{key} decoder far",
-        inputs=1,
-        outputs=between,
-        context=reach.decoder_latents,
-        block=blocks.LATENT_BLOCK,
-        noisy=(0,),
-    )
-    near = _noisy_stage(
-        rest[1:],
-        shape,
-        engine,
-        f"{key} decoder near",
-        inputs=between,
-        outputs=shape.latent_hop,
-        context=reach.decoder_samples,
-        block=blocks.SAMPLE_BLOCK,
-        noisy=tuple(range(1, len(shape.strides))),
-    )
-    return [*first, far, near]
-
-
-def _edge(layers: nn.Module, window: int, engine: Engine, key: str) -> Stage:
-    """The convolution of kernel 7 between the attention and the latents."""
-    return prepare_stage(layers, engine, key, inputs=1, outputs=1, context=EDGE, block=window)
+    far = Cut(1, between, shape.reach.decoder_latents, blocks.LATENT_BLOCK)
+    near = Cut(between, shape.latent_hop, shape.reach.decoder_samples, blocks.SAMPLE_BLOCK)
+    others = tuple(range(1, len(shape.strides)))
+    prepare = partial(_noisy_stage, shape=shape, engine=engine)
+    return [
+        *stages,
+        prepare([*opening, rest[0]], far, key=f"{key} decoder far", noisy=(0,)),
+        prepare(rest[1:], near, key=f"{key} decoder near", noisy=others),
+    ]
 
 
 # Attention
@@ -108,7 +81,7 @@ def _attention(layer: Any, window: int, engine: Engine, key: str) -> Stage:
         layer.rel_pos = _Positions(layer.rel_pos)
     width = int(layer.norm.normalized_shape[0])
     network = engine.prepare(lambda: layer, [Input((1, width, window), free=(0,))], key)
-    return Stage(network, inputs=window, outputs=window, context=0, block=1)
+    return Stage(network, Cut(inputs=window, outputs=window, context=0, block=1))
 
 
 class _Positions(nn.Module):
@@ -171,30 +144,17 @@ class _WithNoise:
 
 def _noisy_stage(
     layers: Sequence[nn.Module],
+    cut: Cut,
+    *,
     shape: SnacShape,
     engine: Engine,
     key: str,
-    *,
-    inputs: int,
-    outputs: int,
-    context: int,
-    block: int,
     noisy: tuple[int, ...],
 ) -> NoisyStage:
     """Layers that mix noise in, in the decoder's blocks of the numbers `noisy`."""
     network = _NoisyBlocks(layers)
-    stage = prepare_stage(
-        network,
-        engine,
-        key,
-        inputs=inputs,
-        outputs=outputs,
-        context=context,
-        block=block,
-        extra=sum(network.rates),
-    )
-    beside = once(partial(_noise_beside, shape, inputs, noisy))
-    return NoisyStage(**vars(stage), noise=beside)
+    stage = prepare_stage(network, cut, engine, key, extra=sum(network.rates))
+    return NoisyStage(stage.network, cut, once(partial(_noise_beside, shape, cut.inputs, noisy)))
 
 
 def _noise_beside(shape: SnacShape, inputs: int, noisy: tuple[int, ...]) -> NDArray[np.float32]:
