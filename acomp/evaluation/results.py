@@ -56,13 +56,13 @@ class Results:
 
     @cached_property
     def metrics(self) -> list[Metric]:
-        """The metrics that any row has, or has a reason not to have."""
+        """The metrics that some row has a figure of, or a reason for having none."""
         seen = {name for row in self.rows for name in (*row.metrics, *row.left_out)}
         return [metric for name, metric in METRICS.items() if name in seen]
 
     @property
     def unmeasured(self) -> list[Metric]:
-        """The metrics that no row has, though they are measured unless others are asked for."""
+        """The fast metrics, which are measured by default, that these results lack."""
         return [metric for metric in fast() if metric not in self.metrics]
 
     def row(self, setting: str, file: str) -> Row | None:
