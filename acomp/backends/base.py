@@ -355,7 +355,7 @@ class Codec(ABC):
                 f"these codes were made with the weights {info.fingerprint}, and these are "
                 f"{self.fingerprint}: give the right ones (--weights FILE)"
             )
-        due = replace(
+        expected = replace(
             info,
             sample_rate=spec.sample_rate,
             codebook_size=spec.codebook_size,
@@ -365,7 +365,7 @@ class Codec(ABC):
             fits = (info.channels, info.streams) == (2, 1)
         else:
             fits = info.streams == info.channels
-        if info != due or not fits or info.codebooks > spec.codebooks:
+        if info != expected or not fits or info.codebooks > spec.codebooks:
             raise CodecError(f"these codes do not have the shape of {spec.name}'s")
         if info.chunk is not None and not self.decodes_chunks:
             raise CodecError(f"these codes are in chunks, which {spec.name} does not decode")

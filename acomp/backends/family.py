@@ -1,8 +1,8 @@
 """What a codec family tells the rest of acomp: its `Family` record.
 
 A family is a folder of `acomp.backends` whose `__init__.py` holds the record, `FAMILY`. Nothing
-else in acomp names a family: whoever wants something of one asks its record. Importing a record
-imports no torch; what needs it is imported when it is first called (`later`).
+else in acomp names a family: it asks the record. Importing a record imports no torch; what needs
+torch is imported when it is called (`later`).
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ def _from_levels(spec: CodecSpec, arrays: Sequence[Array]) -> Array:
     levels = [array[np.newaxis] if array.ndim == 1 else array for array in arrays]
     rates = spec.levels[: len(levels)]
     streams, frames = levels[0].shape[0], levels[0].shape[-1] // spec.levels[0]
-    due = [(streams, frames * rate) for rate in rates]
-    if [level.shape for level in levels] != due:
+    expected = [(streams, frames * rate) for rate in rates]
+    if [level.shape for level in levels] != expected:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise CodecError(
             f"levels of {shapes} are not those of {spec.name}, whose frame has "

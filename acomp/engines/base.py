@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from acomp.settings import EngineName, Precision
+from acomp.settings import Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a network, as float32: the shape of an example, and its axes of any length."""
+    """An input of a network, in float32.
+
+    Attributes:
+        shape: of an example, which the network may be converted by.
+        free: axes whose length may differ from the example's.
+    """
 
     shape: tuple[int, ...]
     free: tuple[int, ...] = ()
@@ -57,14 +62,18 @@ def preparing() -> Iterator[None]:
 
 
 class Engine(ABC):
-    """Runs networks."""
+    """Runs networks.
 
-    name: EngineName
+    Attributes:
+        name: torch or openvino.
+        precision: fp32 or bf16.
+        steady: whether a result is the same to the last bit however a stream is cut: so it is with
+            torch on the CPU, for the networks that are written for it.
+    """
+
+    name: str
     precision: Precision
-    """fp32 or bf16."""
     steady: bool
-    """Whether a result is the same to the last bit however a stream is cut: torch on the CPU,
-    for the networks that are written for it."""
 
     @abstractmethod
     def prepare(

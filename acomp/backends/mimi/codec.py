@@ -72,7 +72,7 @@ class Mimi(Codec):
         self._weights = weights
         self._in_torch = partial(in_torch, engine)
         self._build(
-            Tensors(state, f"{weights} does not hold weights of mimi in the shape due"), engine
+            Tensors(state, f"{weights} does not hold weights of mimi in the shape expected"), engine
         )
         self.quantiser = once(self._prepare_quantiser)
         seen = shape.num_hidden_layers * (shape.sliding_window - 1) + DECODER_CONTEXT

@@ -104,8 +104,8 @@ def _shape_of(config: object) -> MimiShape:
     """The shape that the contents of a `config.json` tell; ValueError says what does not fit."""
     if not isinstance(config, dict):
         raise ValueError("it is not a dictionary")
-    for key, due in FIXED.items():
-        _agree(config, key, due, due)
+    for key, expected in FIXED.items():
+        _agree(config, key, expected, expected)
     ratios = config.get("upsampling_ratios") or MimiShape.upsampling_ratios
     shape = MimiShape(
         hidden_size=_number(config, "hidden_size"),
@@ -129,10 +129,10 @@ def _shape_of(config: object) -> MimiShape:
     return shape
 
 
-def _agree(config: Mapping[str, object], key: str, default: object, *due: object) -> None:
+def _agree(config: Mapping[str, object], key: str, default: object, *expected: object) -> None:
     value = config.get(key, default)
-    if value not in due:
-        raise ValueError(f"{key} is {repr(value)[:40]}, not {due[0]!r}")
+    if value not in expected:
+        raise ValueError(f"{key} is {repr(value)[:40]}, not {expected[0]!r}")
 
 
 def _number(config: Mapping[str, object], key: str) -> int:

@@ -70,25 +70,25 @@ def _require_package(name: str) -> None:
         ) from None
 
 
-def _read(name: str, folder: Path, due: Weights) -> bytes:
+def _read(name: str, folder: Path, published: Weights) -> bytes:
     """A file of the folder, seen to be the published one: LiteRT trusts what it is given."""
-    assert due.size is not None
-    path = folder / Path(due.file).name
+    assert published.size is not None
+    path = folder / Path(published.file).name
     try:
         if folder.exists() and not folder.is_dir():
             raise WeightsError(
                 f"{folder} is a file: give the folder that holds {path.name} and the other files "
                 f"of {name}"
             )
-        if path.stat().st_size == due.size:
+        if path.stat().st_size == published.size:
             content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() == due.sha256:
+            if hashlib.sha256(content).hexdigest() == published.sha256:
                 return content
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     raise WeightsError(
         f"{path} is not the published file, and {name} takes no other: its size or its "
-        f"SHA-256 differs; see {due.page}"
+        f"SHA-256 differs; see {published.page}"
     )
 
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def build(config: Config) -> tuple[Trainee, Shape | None]:
-    """The network that a run trains, with the weights it begins from; and its shape, where that is
-    one of the user's own.
+    """The network that a run trains, with the weights that it begins from.
+
+    Returns:
+        The network, and its shape where that is one of the user's own.
 
     Raises:
         CodecError, WeightsError: as `acomp.load`.

@@ -12,31 +12,43 @@ from acomp.codecs import CodecSpec
 
 
 class Coded(NamedTuple):
-    """What became of a batch."""
+    """A batch, coded and decoded.
+
+    Attributes:
+        output: decoded samples `[batch, channels, time]`.
+        codes: of all codebooks, `[batch, codebooks, frames]`.
+        penalties: losses that the network itself tells, by name; each a number.
+    """
 
     output: Tensor
-    """Decoded samples `[batch, channels, time]`."""
     codes: Tensor
-    """`[batch, codebooks, frames]`, all codebooks'."""
     penalties: dict[str, Tensor]
-    """Losses that the network itself tells, each a number."""
 
 
 class Trainee(nn.Module, ABC):
-    """A codec's network with what learns on it. Its weights are all of its own `state_dict`."""
+    """A codec's network in training, with what learns beside it (codebooks by moving averages).
+
+    It is made of the network, as its shape builds it, and of the codec's spec. All that a
+    checkpoint keeps of it is in its `state_dict`.
+
+    Attributes:
+        spec: what is fixed about the codec.
+    """
 
     spec: CodecSpec
 
     @abstractmethod
     def forward(self, samples: Tensor, codebooks: Tensor) -> Coded:
-        """Code and decode `[batch, channels, time]`, example i with `codebooks[i]` codebooks.
+        """Code and decode a batch; in training mode the codebooks learn from it.
 
-        In training mode the codebooks learn.
+        Args:
+            samples: `[batch, channels, time]`, at the codec's rate.
+            codebooks: `[batch]`, the number of codebooks that each example is coded with.
         """
 
     @abstractmethod
     def encoder(self) -> list[nn.Parameter]:
-        """What makes latents: the parameters that `optimiser.encoder` is for."""
+        """The parameters that make latents, which `optimiser.encoder` is for."""
 
     @abstractmethod
     def decoder(self) -> list[nn.Parameter]:
@@ -44,18 +56,22 @@ class Trainee(nn.Module, ABC):
 
     @abstractmethod
     def start(self, samples: Tensor) -> None:
-        """Begin from scratch, with what `[batch, channels, time]` tells."""
+        """Begin from scratch: set what is better not drawn at random.
+
+        Args:
+            samples: `[batch, channels, time]` of real audio, at the codec's rate.
+        """
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the codec's weights file, by name."""
 
     def freeze(self) -> None:
-        """Leave the encoder and the codebooks as they are."""
+        """Keep the encoder and the codebooks as they are, so that the codes stay the same."""
         for parameter in self.encoder():
             parameter.requires_grad_(False)
 
 
 def precise(samples: Tensor) -> torch.autocast:
-    """Float32 for what lower precision would spoil."""
+    """A context that computes in float32, for what lower precision would spoil."""
     return torch.autocast(samples.device.type, enabled=False)
