@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from acomp.settings import Precision
+from acomp.settings import EngineName, Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,7 +71,7 @@ class Engine(ABC):
             torch on the CPU, for the networks that are written for it.
     """
 
-    name: str
+    name: EngineName
     precision: Precision
     steady: bool
 
