@@ -47,6 +47,7 @@ def test_what_a_record_names_is_there(family: Family[Any]) -> None:
     assert all(callable(named(name)) for name in names)
     if family.trainee is not None:
         assert issubclass(named(family.trainee), Trainee)
+    assert bool(family.penalties) == (family.trainee is not None)
 
 
 def test_asking_the_records_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from commands import sound
 
 import acomp
 from acomp.backends.encodec.shape import EncodecShape
+from acomp.backends.families import family_called
 from acomp.training.config import Config, parse
 from acomp.training.families import build
 from acomp.training.families.dac import DacTrainee
@@ -58,6 +59,7 @@ def test_encodec_codes_as_the_official_package(name: str) -> None:
     torch.testing.assert_close(coded.output, decoded, atol=1e-5, rtol=1e-4)
     learning = deepcopy(model.quantizer).train()  # which changes its codebooks
     penalty = learning(torch.stack(list(latents)), model.frame_rate).penalty
+    assert {*coded.penalties} == {*family_called("encodec").penalties}
     torch.testing.assert_close(coded.penalties["commitment"], penalty)
     fewer = trainee(x, torch.tensor([1, shape.codebooks])).output
     assert not torch.allclose(fewer[0], coded.output[0])
@@ -76,6 +78,7 @@ def test_dac_codes_as_the_official_package() -> None:
     official = model(x, n_quantizers=2)
     assert torch.equal(coded.codes[:, :2], official["codes"])
     torch.testing.assert_close(coded.output, official["audio"], atol=1e-6, rtol=1e-5)
+    assert {*coded.penalties} == {*family_called("dac").penalties}
     for name, key in (("commitment", "vq/commitment_loss"), ("codebook", "vq/codebook_loss")):
         torch.testing.assert_close(coded.penalties[name], official[key])
 
@@ -97,6 +100,7 @@ def test_nano_codes_as_the_codec() -> None:
     audio = sound(1.0)
     codes = codec.encode(audio, bandwidth=3)
     coded = trainee.eval()(torch.from_numpy(audio.samples)[None], torch.tensor([4]))
+    assert {*coded.penalties} == {*family_called("nano").penalties}
     np.testing.assert_array_equal(coded.codes, codes.data)
     np.testing.assert_allclose(coded.output[0], codec.decode(codes).samples, atol=1e-5)
 

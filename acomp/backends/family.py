@@ -170,6 +170,7 @@ class Family(Generic[S]):
         official: its counterpart in somebody else's package; None where there is none in Python.
         trainee: class of `acomp.training.families` that trains its networks, as `module:class`;
             None where they cannot be trained.
+        penalties: losses that its networks tell beside their output, by name.
         checks: what `acomp doctor` looks at.
     """
 
@@ -182,4 +183,5 @@ class Family(Generic[S]):
     random_weights: Callable[[S, Samples], dict[str, Tensor]] | None = None
     official: Official[S] | None = None
     trainee: str | None = None
+    penalties: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()

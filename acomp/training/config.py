@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from acomp.backends.families import families
 from acomp.codecs import CUSTOM
 from acomp.errors import TrainingError, did_you_mean
 from acomp.plain import brief
@@ -25,8 +26,6 @@ from acomp.settings import DeviceKind, Precision
 from acomp.training.discriminators import NAMES
 from acomp.training.losses import RECONSTRUCTION
 
-PENALTIES = ("commitment", "codebook", "lines", "bands")
-"""Losses that a network tells beside its output; `lines` and `bands` are nano's."""
 AGAINST_DISCRIMINATORS = ("adversarial", "feature_matching")
 
 
@@ -270,7 +269,8 @@ def _of_losses(config: Config) -> str | None:
                 "from scratch: leave them out"
             )
         return None
-    known = (*RECONSTRUCTION, *PENALTIES, *AGAINST_DISCRIMINATORS)
+    penalties = dict.fromkeys(name for family in families() for name in family.penalties)
+    known = (*RECONSTRUCTION, *penalties, *AGAINST_DISCRIMINATORS)
     for name in config.losses:
         if name not in known:
             return f"there is no loss {brief(name)}; there are {', '.join(known)}"

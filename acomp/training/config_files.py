@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from acomp.backends.families import families
 from acomp.codecs import CUSTOM, PUBLISHED, of_family
 from acomp.errors import TrainingError
 from acomp.files import atomic_write
@@ -33,9 +34,10 @@ def recipe(backend: str, family: object = None) -> dict[str, Any]:
     known = of_family(str(family)) if backend == CUSTOM else [PUBLISHED.get(backend)]
     name = next((codec.recipe for codec in known if codec and codec.recipe), None)
     if name is None and backend == CUSTOM:
+        own = [f"`family: {family.name}`" for family in families() if family.own_shape]
         raise TrainingError(
             "a codec of one's own needs its shape: give a file with `shape:` and in it "
-            "`family: encodec` or `family: dac` (--config FILE)"
+            f"{' or '.join(own)} (--config FILE)"
         )
     if name is None:
         trained = ", ".join(name for name, codec in PUBLISHED.items() if codec.recipe)

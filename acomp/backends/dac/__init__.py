@@ -19,5 +19,6 @@ FAMILY = Family(
         side=later("acomp.backends.dac.official:Side"),
     ),
     trainee="acomp.training.families.dac:DacTrainee",
+    penalties=("commitment", "codebook"),
     checks=(Check("DAC architecture", PACKAGE.found, PACKAGE.advice),),
 )

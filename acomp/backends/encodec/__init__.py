@@ -17,5 +17,6 @@ FAMILY = Family(
         side=later("acomp.backends.encodec.official:Side"),
     ),
     trainee="acomp.training.families.encodec:EncodecTrainee",
+    penalties=("commitment",),
     checks=(Check("EnCodec architecture", PACKAGE.found),),
 )

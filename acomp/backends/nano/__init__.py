@@ -15,5 +15,6 @@ FAMILY = Family(
     shape_of=NanoShape.of,
     load=later("acomp.backends.nano.codec:load"),
     trainee="acomp.training.families.nano:NanoTrainee",
+    penalties=("commitment", "lines", "bands"),
     checks=(Check("nano", _found),),
 )
