@@ -15,7 +15,7 @@ from commands import files_in
 
 from acomp.batch import walk as walking
 from acomp.batch.inputs import Input, Kind, expand, gather
-from acomp.batch.outputs import Existing, Guard, Outputs, UsageError, plan, split_output
+from acomp.batch.outputs import Existing, Guard, Names, Outputs, UsageError, plan, split_output
 from acomp.batch.processes import each
 from acomp.batch.walk import HIDDEN, counted, walk
 from acomp.errors import AcompError, ExistsError
@@ -184,16 +184,18 @@ def test_an_input_is_never_an_output_by_any_name(
 
 
 def test_the_last_name_is_an_output_as_cp_takes_it() -> None:
-    is_output = partial(_has_suffix, ".nac")
+    kinds = Names(partial(_has_suffix, ".wav"), partial(_has_suffix, ".nac"), "a form: .nac")
     for names, expected in [
         (["a.wav", "b.nac"], (["a.wav"], "b.nac")),
         (["a.wav", "-"], (["a.wav"], "-")),
         (["a.wav", "b.wav"], (["a.wav", "b.wav"], None)),
         (["b.nac"], (["b.nac"], None)),
     ]:
-        assert split_output(names, is_output) == expected
+        assert split_output(names, kinds) == expected
     with pytest.raises(UsageError, match="did you mean -o"):
-        split_output(["a.wav", "b.wav", "c.nac"], is_output)
+        split_output(["a.wav", "b.wav", "c.nac"], kinds)
+    with pytest.raises(UsageError, match=r"no such file, and \.foo is not a form: \.nac"):
+        split_output(["a.wav", "b.foo"], kinds)
 
 
 def _has_suffix(suffix: str, path: Path) -> bool:

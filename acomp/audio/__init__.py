@@ -5,9 +5,16 @@ from acomp.audio.pcm import Pcm, PcmFormat, parse_format, parse_pcm
 from acomp.audio.reading import is_audio_name, open_audio, read_audio
 from acomp.audio.resampling import Resampler, resample
 from acomp.audio.samples import Audio, to_channels
-from acomp.audio.writing import AudioWriter, fitting_rate, is_writable_name, write_audio
+from acomp.audio.writing import (
+    AUDIO_FORMS,
+    AudioWriter,
+    fitting_rate,
+    is_writable_name,
+    write_audio,
+)
 
 __all__ = [
+    "AUDIO_FORMS",
     "Audio",
     "AudioReader",
     "AudioWriter",

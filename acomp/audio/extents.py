@@ -14,6 +14,7 @@ from typing import IO, Literal
 from acomp.audio.findings import Findings
 from acomp.audio.streams import Window
 from acomp.audio.wav import UNKNOWN_SIZE
+from acomp.errors import AudioError
 
 _OGG_HEADER = 27
 _MAX_OGG_PAGE = _OGG_HEADER + 255 + 255 * 255
@@ -51,7 +52,7 @@ def check_extent(file: IO[bytes], head: bytes, findings: Findings) -> None:
     """Tell `findings` what is missing at the end of a file that begins with `head`.
 
     Raises:
-        AudioError: something is, and is not to be recovered.
+        AudioError: something is, and is not to be recovered, or nothing can be read without it.
     """
     size = os.fstat(file.fileno()).st_size
     if head.startswith(b"OggS"):
@@ -61,7 +62,13 @@ def check_extent(file: IO[bytes], head: bytes, findings: Findings) -> None:
         if end > size + 1:  # a missing pad byte is no loss
             break
     if end > size + 1:
-        findings.lost(f"truncated: the header promises {end} bytes, {size} are there")
+        what = f"truncated: the header promises {end} bytes, {size} are there"
+        if head[4:8] in _MP4_BOXES and not _has_index(file, size):
+            raise AudioError(
+                f"{findings.name} is {what}, and the index, without which nothing can be read, is "
+                "among what is missing; fetch or make it again"
+            )
+        findings.lost(what)
 
 
 def end_of_sound(head: bytes, size: int) -> int:
@@ -136,6 +143,16 @@ def _mp4(file: IO[bytes], size: int) -> Extents:
             return
         position += length
         yield position
+
+
+def _has_index(file: IO[bytes], size: int) -> bool:
+    """Whether an MP4 has its index, the box `moov`, before where it was cut off."""
+    begin = 0
+    for _, end in zip(range(_MAX_STEPS), _mp4(file, size), strict=False):
+        if _at(file, begin, 8)[4:8] == b"moov":
+            return end <= size
+        begin = end
+    return False
 
 
 def _caf(file: IO[bytes], size: int) -> Extents:

@@ -48,6 +48,10 @@ _FORMS = {
 }
 
 
+AUDIO_FORMS = f"a form of audio that is written: {', '.join(_FORMS)}"
+"""The suffixes, as messages say them."""
+
+
 def is_writable_name(path: Path, *, raw: bool = False) -> bool:
     """Whether a file's name is that of audio that can be written; `raw`: PCM without a header."""
     return path.suffix.lower() in (RAW_SUFFIXES if raw else _FORMS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from acomp.batch.inputs import PIPE, Input, Inputs
+from acomp.batch.inputs import LIST, PIPE, Input, Inputs
 from acomp.errors import AcompError, ExistsError
 from acomp.files import is_stream
 
@@ -46,6 +46,8 @@ class Outputs:
     """Whether a name keeps the suffix of the input's: `a.mp3.nac`."""
     keep_tree: bool = False
     """Whether all inputs keep their places below the folder that they have in common."""
+    made_of: str = "another input"
+    """What an input is, as messages call it: `a file of codes`."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,36 @@ class Job:
         return PIPE in (self.source, self.target)
 
 
-def split_output(
-    names: list[str], is_output: Callable[[Path], bool]
-) -> tuple[list[str], str | None]:
+@dataclass(frozen=True)
+class Names:
+    """The names of files that a command reads and writes.
+
+    Attributes:
+        is_input: whether a file is one to read, by its name.
+        is_output: whether it is one to write.
+        forms: what outputs can be, as messages say it: `a form of codes: .nac, .txt`.
+    """
+
+    is_input: Callable[[Path], bool]
+    is_output: Callable[[Path], bool]
+    forms: str
+
+
+def split_output(names: list[str], kinds: Names) -> tuple[list[str], str | None]:
     """Inputs and, where the last name is an output as `cp` takes it, that output.
 
     Of two names the second is one if it is `-` or has a suffix that only outputs have.
 
     Raises:
-        UsageError: there are more names, and the last one may be meant so.
+        UsageError: there are more names, and the last one may be meant so; or it is neither an
+            input, as there is no such file, nor has the suffix of an output.
     """
-    if len(names) < 2 or not (names[-1] == PIPE or is_output(Path(names[-1]))):
+    if len(names) == 2 and _is_meant_as_output(names[1], kinds):
+        path = Path(names[1])
+        raise UsageError(
+            f"{path} is no input, as there is no such file, and {path.suffix} is not {kinds.forms}"
+        )
+    if len(names) < 2 or not (names[-1] == PIPE or kinds.is_output(Path(names[-1]))):
         return names, None
     if len(names) == 2:
         return names[:1], names[1]
@@ -84,6 +105,13 @@ def split_output(
         f"several inputs need --output-dir: {names[-1]} is no input, "
         "or did you mean -o, which takes one?"
     )
+
+
+def _is_meant_as_output(name: str, kinds: Names) -> bool:
+    """Whether a name that is none of an output can hardly be that of an input."""
+    path = Path(name)
+    is_known = name == PIPE or name.startswith(LIST) or os.path.lexists(name)
+    return bool(path.suffix) and not (is_known or kinds.is_input(path) or kinds.is_output(path))
 
 
 def plan(inputs: Inputs, outputs: Outputs, also: Iterable[Path] = ()) -> list[Job]:
@@ -112,6 +140,8 @@ def plan(inputs: Inputs, outputs: Outputs, also: Iterable[Path] = ()) -> list[Jo
     guard = Guard([name for name, _ in pairs], also)
     clashes = _clashes(pairs)
     makes = outputs.folder is not None
+    if outputs.file is None:
+        clashes |= {name: _own_output(name, outputs) for name, target in pairs if name == target}
     jobs = [Job(*pair, problem=clashes.get(pair[1]), makes_folder=makes) for pair in pairs]
     return [_checked(job, outputs.existing, guard) for job in jobs]
 
@@ -157,6 +187,13 @@ def _clash(names: Sequence[str], target: str) -> AcompError:
     option = "--keep-suffix" if one.name != other.name else "--keep-tree"
     return AcompError(
         f"{names[0]} and {names[1]} would share the output {target}: {option} keeps them apart"
+    )
+
+
+def _own_output(name: str, outputs: Outputs) -> AcompError:
+    return AcompError(
+        f"{name} ends in {outputs.suffix}, as its output would: name {outputs.made_of}, or another "
+        "output with -o"
     )
 
 

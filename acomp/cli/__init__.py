@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -110,12 +112,9 @@ def options(
 def main() -> None:
     """Run the command line; every failure a user can cause ends in one line and exit code 1."""
     _prepare_streams()
-    for number in ENDING_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _terminate)
     try:
         try:
-            with only_our_warnings():
+            with _ended_by_signals(), only_our_warnings():
                 app()
         finally:
             sys.stdout.flush()  # here, where a failure can still be told
@@ -132,6 +131,21 @@ def main() -> None:
     except Exception as error:
         show_error(as_error(error))
         sys.exit(1)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have signals that ask for an end raise an exception, as long as a command runs."""
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    try:
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, _terminate)
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # which only Python's own code has set
+                signal.signal(number, handler)
 
 
 def _terminate(number: int, _: object) -> None:

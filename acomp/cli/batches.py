@@ -83,10 +83,10 @@ def run_all(
     """
     left = [job for job in jobs if job.is_done]
     due = [job for job in jobs if job.problem is None and not job.is_done]
-    problems = [*inputs.problems, *(job.problem for job in jobs if job.problem is not None)]
-    failures = Failures(len(jobs) + len(inputs.problems))
-    for problem in problems:
-        failures.add(problem)
+    failures = Failures(inputs)
+    for job in jobs:
+        if job.problem is not None:
+            failures.add(job.problem)
     if any(job.is_piped for job in due):
         processes = 1  # the standard streams are this process's
     done = 0
@@ -140,24 +140,39 @@ def _counting(outcomes: Iterable[T], bar: CountBar) -> Iterator[T]:
 class Failures:
     """What fails of several inputs: each is told as it comes, and all are counted in the end.
 
-    Args:
-        total: number of the inputs; where it is 1, its failure is raised at once.
+    Folders that cannot be searched and links to nothing are told at once, and counted apart. The
+    failure of a single input is raised instead.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, inputs: Inputs) -> None:
+        self._total = len(inputs.files)
+        self._beside = len(inputs.problems)
+        self._told: set[str] = set()
         self._count = 0
+        for problem in inputs.problems:
+            self._tell(problem)
 
     def add(self, error: AcompError) -> None:
-        if self._total == 1:
-            raise error
+        """One of the files has failed."""
         self._count += 1
-        show_error(error)
+        self._tell(error)
+
+    def _tell(self, error: AcompError) -> None:
+        if self._total + self._beside == 1:
+            raise error
+        if str(error) not in self._told:  # what several have in common is said once
+            show_error(error)
+        self._told.add(str(error))
 
     def check(self, more: str = "") -> None:
         """Raise AcompError where something has failed, with `more` behind the numbers."""
+        said = []
         if self._count:
-            several = f"{self._count} of {self._total} inputs failed, as said above"
+            said.append(f"{self._count} of {self._total} inputs failed")
+        if self._beside:
+            said.append(f"{self._beside} of the folders and links could not be used")
+        if said:
+            several = f"{', and '.join(said)}, as said above"
             raise AcompError(f"{several}; {more}" if more else several)
 
 

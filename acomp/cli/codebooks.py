@@ -96,9 +96,7 @@ def codebooks(
     for path in (output, plot):
         if path is not None:
             guard(path, overwrite, *names, weights)
-    failures = Failures(len(names) + len(found.problems))
-    for problem in found.problems:
-        failures.add(problem)
+    failures = Failures(found)
     usage = None
     if inputs:
         sources = map(stream_or_path, names)

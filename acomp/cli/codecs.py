@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acomp.errors import CodecError
+from acomp.settings import Coding
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
@@ -41,6 +42,36 @@ def spec_of(name: str | None, weights: Path | None = None) -> CodecSpec | None:
     from acomp.backends.custom import shape_of
 
     return shape_of(weights).spec(CUSTOM)
+
+
+def check_coding(name: str, weights: Path | None, coding: Coding) -> None:
+    """See that a codec has the bandwidth or the codebooks that are asked for, as far as that can be
+    known before any file is opened.
+
+    `encodec` is one of two codecs, by the channels of each file: one of them must have it.
+
+    Raises:
+        CodecError: there is no such codec, or it does not have them.
+        WeightsError: weights that should tell what codec they are of do not.
+    """
+    from acomp.backends import resolve
+    from acomp.codecs import CUSTOM, SPECS
+
+    resolved = {resolve(name, channels) for channels in (1, 2)}
+    if resolved == {CUSTOM} and weights is not None:
+        specs = [spec_of(name, weights)]
+    else:
+        specs = [SPECS.get(each) for each in sorted(resolved)]
+    problems: list[CodecError] = []
+    for spec in specs:
+        if spec is None:
+            return
+        try:
+            spec.codebooks_for(coding.bandwidth, coding.codebooks)
+        except CodecError as error:
+            problems.append(error)
+    if len(problems) == len(specs):
+        raise problems[0]
 
 
 def fetched(name: str) -> Path | None:

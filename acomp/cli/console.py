@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
 from typing import Annotated, Any, TextIO, TypeVar, get_type_hints
@@ -83,7 +84,17 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands; as `Command`."""
+    """A group of commands; as `Command`. A name that does not exist is told with the one that is
+    near it, where one is.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.suggest_commands = False  # typer's own way: several, some of them far off
+        if args and args[0] not in self.commands:
+            near = get_close_matches(args[0], self.commands, n=1, cutoff=0.7)
+            if near:
+                ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = [_plain(param) for param in super().get_params(ctx)]
@@ -144,6 +155,8 @@ def printable(text: str) -> str:
 
 
 def _escape(found: re.Match[str]) -> str:
+    if "\udc80" <= found[0] <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(found[0]) - 0xDC00:02x}"
     return found[0].encode("unicode_escape", "backslashreplace").decode()
 
 

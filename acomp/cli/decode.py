@@ -117,9 +117,9 @@ def decode(
 
         acomp decode hour.nac -o minute.wav --start 3000 --duration 60
     """
-    from acomp.audio import is_writable_name, parse_format
+    from acomp.audio import AUDIO_FORMS, is_writable_name, parse_format
     from acomp.batch.inputs import Kind, gather
-    from acomp.batch.outputs import Outputs, plan, split_output
+    from acomp.batch.outputs import Names, Outputs, plan, split_output
     from acomp.formats import Reading, is_codes_name
     from acomp.pipeline import Sound, Span
     from acomp.pipeline.jobs import Decoding
@@ -134,16 +134,16 @@ def decode(
     with usage_of("--raw"):
         form = None if raw is None else parse_format(raw)
     existing = policy(overwrite, skip_existing)
+    is_codes = partial(is_codes_name, bare=backend is not None)
     read = [path for path in (weights, language_model) if path is not None]
     with usage():
         if output is None and output_dir is None:
-            names, output = split_output(names, partial(is_writable_name, raw=raw is not None))
-        found = gather(
-            names, Kind("files of codes", partial(is_codes_name, bare=backend is not None))
-        )
+            is_sound = partial(is_writable_name, raw=raw is not None)
+            names, output = split_output(names, Names(is_codes, is_sound, AUDIO_FORMS))
+        found = gather(names, Kind("files of codes", is_codes))
         suffix = ".wav" if raw is None else ".raw"
-        outputs = Outputs(suffix, output, output_dir, existing, keep_suffix, keep_tree)
-        work = plan(found, outputs, read)
+        layout = (existing, keep_suffix, keep_tree, "a file of codes")
+        work = plan(found, Outputs(suffix, output, output_dir, *layout), read)
     refuse_terminal((job.target for job in work), "sound")
     decoding = Decoding(
         Running(weights, engine, precision, device),

@@ -10,6 +10,7 @@ import typer
 
 from acomp.batch.inputs import PIPE
 from acomp.cli.batches import guard, policy, run_all, usage, what_was_done
+from acomp.cli.codecs import check_coding
 from acomp.cli.console import CODEC, FILES
 from acomp.cli.options import (
     Backend,
@@ -131,10 +132,9 @@ def encode(
         arecord -f S16_LE -r 24000 | acomp encode - live.nac -b nano
     """
     from acomp.audio import is_audio_name, parse_pcm
-    from acomp.backends import resolve
     from acomp.batch.inputs import Kind, gather
-    from acomp.batch.outputs import Outputs, plan, split_output
-    from acomp.formats import Writing, is_codes_name
+    from acomp.batch.outputs import Names, Outputs, plan, split_output
+    from acomp.formats import CODES_FORMS, Writing, is_codes_name
     from acomp.pipeline import Recording
     from acomp.pipeline.jobs import Encoding
 
@@ -145,14 +145,17 @@ def encode(
         output, form = embedding_file, form or "txt"
     with usage_of("--raw"):
         pcm = None if raw is None else parse_pcm(raw)
+    coding = Coding(bandwidth, codebooks, channels)
+    check_coding(backend, weights, coding)  # before any file is looked for
     existing = policy(overwrite, skip_existing)
+    is_audio = partial(is_audio_name, raw=pcm is not None)
     read = [path for path in (weights, language_model) if path is not None]
     with usage():
         if output is None and output_dir is None:
-            names, output = split_output(names, is_codes_name)
-        found = gather(names, Kind("audio files", partial(is_audio_name, raw=pcm is not None)))
-        outputs = Outputs(f".{form or 'nac'}", output, output_dir, existing, keep_suffix, keep_tree)
-        work = plan(found, outputs, read)
+            names, output = split_output(names, Names(is_audio, is_codes_name, CODES_FORMS))
+        found = gather(names, Kind("audio files", is_audio))
+        suffix, layout = f".{form or 'nac'}", (existing, keep_suffix, keep_tree, "an audio file")
+        work = plan(found, Outputs(suffix, output, output_dir, *layout), read)
     if output_file is not None:
         if len(work) != 1:
             raise typer.BadParameter("--output-file goes with one input")
@@ -161,11 +164,10 @@ def encode(
         guard(output_file, overwrite, work[0].source, *read)
     if form != "txt":
         refuse_terminal((job.target for job in work), "codes")
-    resolve(backend)  # so that an unknown name is an error before any file is opened
     encoding = Encoding(
         backend,
         Running(weights, engine, precision, device),
-        Coding(bandwidth, codebooks, channels),
+        coding,
         Writing(form, entropy, language_model, replace=overwrite),
         Recording(pcm, recover),
         output_file,

@@ -36,9 +36,7 @@ def info(
 
     made_by = spec_of(backend, weights)
     found = gather(inputs, Kind("files of codes", is_codes_name))
-    failures = Failures(len(found.files) + len(found.problems))
-    for problem in found.problems:
-        failures.add(problem)
+    failures = Failures(found)
     for file in found.files:
         try:
             facts = {"file": file.name, **describe(stream_or_path(file.name), codec=made_by)}

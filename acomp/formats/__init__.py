@@ -28,6 +28,7 @@ from acomp.formats.base import (
     naming,
 )
 from acomp.formats.registry import (
+    CODES_FORMS,
     FORMS,
     MAGIC_BYTES,
     Form,
@@ -41,6 +42,7 @@ from acomp.formats.tokens import SUFFIXES
 from acomp.settings import Entropy, FormName
 
 __all__ = [
+    "CODES_FORMS",
     "FORMS",
     "CodesReader",
     "CodesWriter",

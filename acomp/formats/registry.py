@@ -46,6 +46,10 @@ FORMS = (
 )
 
 
+CODES_FORMS = f"a form of codes: {', '.join(suffix for form in FORMS for suffix in form.suffixes)}"
+"""The suffixes, as messages say them."""
+
+
 def form_by_name(name: str) -> Form:
     """Raise FormatError where there is none of that name."""
     for form in FORMS:
