@@ -505,9 +505,27 @@ def test_one_bad_input_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> Non
     assert run.code == 1
     errors = [line for line in run.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 4
-    for name, error in zip(("empty", "b.wav", "missing.wav", "3 of 5"), errors, strict=True):
+    for name, error in zip(("empty", "b.wav", "missing.wav", "2 of 4"), errors, strict=True):
         assert name in error
+    assert "1 of the folders and links could not be used" in errors[-1]
     assert sorted(files_in(tmp_path / "out")) == ["a.nac", "c.nac"]
+
+
+def test_what_is_meant_is_told(cli: Cli, speech: Path, tmp_path: Path) -> None:
+    assert_wrong_usage(cli("encode", speech, "out.foo", *NANO), ".foo is not a form of codes")
+    assert_done(cli("encode", speech, "-o", "a.nac", *NANO))
+    assert_wrong_usage(cli("decode", "a.nac", "out.foo"), ".foo is not a form of audio")
+    wav = make(tmp_path / "x.wav", 0.1)
+    assert_refused(cli("decode", wav), "ends in .wav, as its output would: name a file of codes")
+    run = cli("encode", speech, "-o", "a.nac", "-b", "nano", "-k", 7)
+    assert_refused(run, "error: nano has no bandwidth of 7 kbps")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for name in ("a.wav", "a.flac"):
+        make(shared / name, 0.1)
+    run = cli("encode", shared, "--output-dir", "out", *NANO)
+    assert run.code == 1 and run.err.count("would share the output") == 1
+    assert "2 of 2 inputs failed" in run.err
 
 
 def test_every_bad_file_is_named(cli: Cli, tmp_path: Path, speech: Path) -> None:
