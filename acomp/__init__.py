@@ -2,11 +2,17 @@
 
     import acomp
 
-    codec = acomp.load("nano")
-    codes = codec.encode(acomp.read_audio("speech.wav"), bandwidth=6)
+    codec = acomp.load("nano")               # any of acomp.names()
+    codes = codec.encode(acomp.read_audio("speech.flac"), bandwidth=6)      # kbps; or codebooks=8
+    codes.data                               # uint16 [streams, codebooks, frames]
     acomp.write_codes("speech.nac", codes)
     audio = codec.decode(acomp.read_codes("speech.nac"))
     acomp.write_audio("decoded.wav", audio)
+
+`Audio` holds float samples `[channels, time]`, full scale +-1, and their rate in Hz; `Codes` hold
+the codes and all that decoding takes. Audio longer than memory passes block by block through
+`open_audio`, `Encoder` and `create_codes`, and back through `open_codes`, `Decoder` and
+`AudioWriter`. Every failure that a user can cause is an `AcompError` with a message of one line.
 
 Names are imported when they are first used: `import acomp` imports neither torch nor numpy.
 """

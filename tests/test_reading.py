@@ -354,6 +354,15 @@ def test_sound_at_the_scale_of_whole_numbers_is_told() -> None:
 # What is no sound
 
 
+def test_no_recovery_is_promised_without_an_index(tmp_path: Path) -> None:
+    path = tmp_path / "cut.m4a"
+    path.write_bytes(sound("m4a")[:3000])
+    for recover in (False, True):
+        with pytest.raises(AudioError, match="index, without which nothing") as caught:
+            read_audio(path, recover=recover)
+        assert "--recover" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -27,7 +27,11 @@ ENTRY_POINTS = "acomp.backends"
 
 
 def names() -> list[str]:
-    """Every name that `load` takes."""
+    """Every name that `load` takes, in alphabetical order.
+
+    >>> "nano" in acomp.names()
+    True
+    """
     return sorted({*BY_CHANNELS, *ALIASES, *PUBLISHED, CUSTOM, *third_party()})
 
 
@@ -60,6 +64,9 @@ def load(
     channels: int = 1,
 ) -> Codec:
     """Load a codec with its weights.
+
+        >>> acomp.load("nano", engine="torch", device="cpu")
+        <codec nano, 24000 Hz, torch fp32>
 
     Args:
         name: one of `names()`.

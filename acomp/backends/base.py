@@ -169,6 +169,10 @@ class Codec(ABC):
     ) -> Codes:
         """Encode audio of any rate and of one or two channels.
 
+            >>> codec = acomp.load("nano")
+            >>> codec.encode(acomp.read_audio("speech.flac"), bandwidth=3)
+            Codes(nano, 1 x 4 x 260 (streams, codebooks, frames), 3.45 s, 3 kbps)
+
         Args:
             audio: what to encode.
             bandwidth: in kbps, one of `spec.bandwidths`; of each stream where there are two.
@@ -197,6 +201,10 @@ class Codec(ABC):
 
     def decode(self, codes: Codes, *, sample_rate: int | None = None) -> Audio:
         """Decode to audio of the length and sample rate that was encoded.
+
+            >>> codec = acomp.load("nano")
+            >>> codec.decode(codec.encode(acomp.read_audio("speech.flac")))
+            Audio(1 channel, 3.45 s at 48000 Hz)
 
         Args:
             codes: what `encode`, or a file, gave.
@@ -228,6 +236,9 @@ class Codec(ABC):
         sample_rate: int | None = None,
     ) -> Codes:
         """Codes from elsewhere, as bare numbers, as `Codes` that decode and can be written.
+
+            >>> acomp.load("nano").codes(np.zeros((8, 75), np.int64))
+            Codes(nano, 1 x 8 x 75 (streams, codebooks, frames), 0.99 s, 6 kbps)
 
         Args:
             tokens: an array, a tensor of torch's or nested lists, of any integer type:

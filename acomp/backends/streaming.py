@@ -55,6 +55,12 @@ class Encoder(_Stream):
     Push samples as they come, write each block, then finish. Where threads share one, each push is
     whole before the next begins.
 
+        >>> codec, audio = acomp.load("nano"), acomp.read_audio("speech.flac")
+        >>> encoder = acomp.Encoder(codec, codec.info(audio, bandwidth=6))
+        >>> blocks = [encoder.push(part) for part in np.array_split(audio.samples, 3, axis=1)]
+        >>> sum(block.frames for block in [*blocks, encoder.finish()])
+        260
+
     Args:
         codec: what encodes.
         info: as `codec.info` gives it.

@@ -56,7 +56,8 @@ def codebooks(
         ),
     ] = 1,
     latent: Annotated[
-        bool, typer.Option("--latent", help="Project to the width of the latents (DAC, nano).")
+        bool,
+        typer.Option("--latent", help="Project to the width of the latents (DAC, SNAC, Mimi)."),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print statistics of each codebook as JSON.")
