@@ -143,20 +143,25 @@ class Codec(ABC):
         Raises:
             CodecError: a bandwidth, number of codebooks or channels that the codec lacks.
         """
-        return self.info_for(audio, Coding(bandwidth, codebooks, channels))
-
-    def info_for(self, audio: HasFormat, coding: Coding) -> CodesInfo:
-        """As `info`, with what is coded as one value."""
         spec = self.spec
         if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
             _refuse_audio(audio)
-        coded = spec.channels_for(audio.channels, coding.channels)
+        coded = spec.channels_for(audio.channels, channels)
         return info_of(
             spec,
             channels=coded,
-            codebooks=spec.codebooks_for(coding.bandwidth, coding.codebooks),
+            codebooks=spec.codebooks_for(bandwidth, codebooks),
             source_rate=audio.sample_rate,
             fingerprint=self.fingerprint,
+        )
+
+    def info_for(self, audio: HasFormat, coding: Coding) -> CodesInfo:
+        """As `info`, with what is coded as one value."""
+        return self.info(
+            audio,
+            bandwidth=coding.bandwidth,
+            codebooks=coding.codebooks,
+            channels=coding.channels,
         )
 
     def encode(
