@@ -1,7 +1,7 @@
-"""Bare codes: arrays with no header, as language models of audio and other packages write them.
+"""Bare codes: arrays without a header, as language models of audio and other packages write them.
 
-With the name of their codec they become `Codes`. Arrays and tensors (`Codec.codes`) and files
-(`.npy`, `.npz`, `.pt`) both come through here.
+`codes_from` makes `Codes` of them, given the spec of their codec. It serves both `Codec.codes`
+(arrays and tensors) and the file forms `.npy`, `.npz` and `.pt`.
 """
 
 from __future__ import annotations
@@ -20,41 +20,45 @@ from acomp.lengths import natural_length
 Array = NDArray[Any]
 
 MAX_SEGMENTS = 1 << 20
-"""Most segments of an array, each of which becomes an object: twelve days at 1 s each."""
+"""Most segments of one array: twelve days at 1 s each. It bounds memory, as each segment becomes a
+Python object."""
 
 
 def parts_of(array: Array) -> list[Array]:
-    """The segments of an array of codes, each `[streams, codebooks, frames]`; one if it is not cut.
+    """The segments of an array of codes, each `[streams, codebooks, frames]`.
 
-    An array with four axes is cut, as transformers' EnCodec gives it:
-    `[segments, batch, codebooks, frames]`.
+    An array with four axes is `[segments, batch, codebooks, frames]`, as transformers' EnCodec
+    returns it; any other array is a single segment.
 
     Raises:
-        CodecError: the array has other axes than codes have, no code, or too many segments.
+        CodecError: the array has fewer than 2 or more than 4 axes, or with 4 axes holds no code or
+            too many segments.
     """
     if array.ndim == 4:
         if not array.size:
             raise _no_codes(array.shape)
         if len(array) > MAX_SEGMENTS:
             raise CodecError(
-                f"the first of 4 axes is {len(array)}, where segments are at most {MAX_SEGMENTS}"
+                f"the codes have {len(array)} segments (the first of their 4 axes), where "
+                f"{MAX_SEGMENTS} at most can be used"
             )
         return list(array)
     return [three_axes(array)]
 
 
 def three_axes(array: Array) -> Array:
-    """An array as `[streams, codebooks, frames]`; one with two axes is one stream.
+    """An array as `[streams, codebooks, frames]`; an array with two axes is a single stream.
 
     Raises:
-        CodecError: the array has other axes than codes have.
+        CodecError: the array has neither two nor three axes.
     """
     if array.ndim == 2:
         return array[np.newaxis]
     if array.ndim == 3:
         return array
     raise CodecError(
-        f"codes have {array.ndim} axes; [codebooks, frames] or [streams, codebooks, frames] are due"
+        f"codes have {array.ndim} axes; [codebooks, frames] or [streams, codebooks, frames] is "
+        "expected"
     )
 
 
@@ -66,26 +70,27 @@ def codes_from(
     source_rate: int | None = None,
     fingerprint: str | None = None,
 ) -> Codes:
-    """The `Codes` of a codec in bare arrays; their length is what the frames last.
+    """The `Codes` made of bare arrays of codes; their length is the duration of all their frames.
 
     Args:
-        codec: the codec that made the codes.
-        parts: `[streams, codebooks, frames]` each: the segments, or one array of all codes, which
+        codec: the spec of the codec that made the codes.
+        parts: the segments, `[streams, codebooks, frames]` each, or one array of all codes, which
             is cut into segments where the codec has segments.
-        gains: one number for each segment; without them the sound has the loudness that the codec
-            normalises to.
-        source_rate: sample rate in Hz that decoding returns to; the codec's own by default.
-        fingerprint: fingerprint of the weights, where it is known.
+        gains: gain of each segment; without gains each is 1, and the audio has the loudness that
+            the codec normalises to.
+        source_rate: sample rate in Hz that decoding returns to; by default that of the codec.
+        fingerprint: fingerprint of the weights; None if unknown.
 
     Raises:
-        CodecError: the arrays lack the shape, the type or the range of the codec's codes.
+        CodecError: the arrays do not have the shape, the type or the range of the codec's codes.
     """
     segment = codec.segment_frames
     if gains is not None and segment is None:
-        raise CodecError(f"{codec.name} has no scales: leave them out")
+        raise CodecError(f"{codec.name} has no scales: leave the scales out")
     if len(parts) > 1 and segment is None:
         raise CodecError(
-            f"{len(parts)} segments, but {codec.name} codes a recording as one: give each alone"
+            f"there are {len(parts)} segments, but {codec.name} has no segments: give each "
+            "recording alone"
         )
     if len({part.shape[:2] for part in parts}) > 1:
         raise CodecError("the segments differ in their number of codebooks")
@@ -107,7 +112,7 @@ def codes_from(
 
 
 def _no_codes(shape: tuple[int, ...]) -> CodecError:
-    return CodecError(f"codes of {shape} hold not one code: there is nothing to decode")
+    return CodecError(f"codes of shape {shape} are empty: there is nothing to decode")
 
 
 def _checked(codec: CodecSpec, array: Array) -> NDArray[np.uint16]:
@@ -118,24 +123,24 @@ def _checked(codec: CodecSpec, array: Array) -> NDArray[np.uint16]:
         raise _no_codes(array.shape)
     if streams > most:
         raise CodecError(
-            f"the first axis is {streams}, and {codec.name} has {most} stream{'s' * (most > 1)} at "
-            "most: of a batch, give each recording alone"
+            f"the codes have {streams} streams (the first axis), and {codec.name} has {most} at "
+            "most: give each recording of a batch alone"
         )
     _check_codebooks(codec, codebooks, frames)
     if frames % codec.unit:
         raise CodecError(
-            f"{codec.name} codes a multiple of {codec.unit} frames, not {frames}: cut the codes, "
-            "or fill them up"
+            f"{codec.name} codes a multiple of {codec.unit} frames, not {frames}: cut or pad the "
+            "codes"
         )
     if array.dtype.kind not in "iu":
-        raise CodecError(f"codes are {array.dtype}; whole numbers of any integer type are due")
+        raise CodecError(f"codes are {array.dtype}; an integer type is expected")
     if int(array.min()) < 0 or int(array.max()) >= codec.codebook_size:
         wrong = (array < 0) | (array >= codec.codebook_size)
         stream, book, frame = np.unravel_index(int(wrong.argmax()), wrong.shape)
         raise CodecError(
             f"code {array[stream, book, frame]} in codebook {book}, frame {frame} is out of range: "
-            f"{codec.name} has 0 to {codec.codebook_size - 1}; take tokens out that mean something "
-            "else (a beginning, an end, padding)"
+            f"{codec.name} has 0 to {codec.codebook_size - 1}; remove special tokens (beginning, "
+            "end, padding)"
         )
     return np.ascontiguousarray(as_codes(array))
 

@@ -1,6 +1,7 @@
-"""`Codes`: the value that passes between codecs, file forms and analysis.
+"""`Codes`, the value that codecs, file forms and analysis pass to each other.
 
-Needs numpy alone: codes can be read, converted and inspected with no model and no torch.
+This module imports only numpy, so codes can be read, converted and inspected without a model and
+without torch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from acomp.plain import brief
 from acomp.scalars import whole_number
 from acomp.values import ByValue, as_array
 
-# No codec comes near these; they bound what a damaged or hostile file can ask for.
+# No codec comes near these limits; they bound what a damaged or hostile file can ask for.
 MAX_STREAMS = 64
 MAX_CODEBOOKS = 256
 MAX_CODEBOOK_SIZE = 1 << 16
@@ -30,9 +31,9 @@ MAX_SAMPLE_RATE = 1 << 20
 MAX_LENGTH = 1 << 48
 MAX_CHUNK = 1 << 32
 MAX_SHOWN = 2000
-"""Frames in the picture that a notebook shows."""
+"""Most frames in the picture that a notebook shows."""
 MAX_LOUDNESS = 200.0
-"""In LUFS, above and below zero; full scale is about zero."""
+"""Greatest absolute value of a loudness in LUFS; full scale is about 0 LUFS."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
@@ -43,22 +44,23 @@ class CodesInfo:
 
     Attributes:
         codec: name of the codec, for example `encodec-24khz`.
-        sample_rate: the codec's sample rate in Hz.
-        channels: channels of the audio that the codes decode to.
-        streams: 1 where the codec codes its channels jointly, `channels` where it codes each alone.
-        codebooks: number of codebooks used, of those the codec has.
-        codebook_size: entries of a codebook; a code is 0 to codebook_size - 1.
-        hop_length: samples at `sample_rate` that a frame stands for.
-        source_rate: sample rate in Hz of the audio that was encoded, which decoding returns to.
-        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights; None where it is not
-            known.
-        loudness: loudness that decoding gives each channel, in LUFS (ITU-R BS.1770); None leaves
+        sample_rate: sample rate of the codec in Hz.
+        channels: number of channels of the decoded audio.
+        streams: number of streams: 1 where the codec codes its channels jointly, `channels` where
+            it codes each channel alone.
+        codebooks: number of codebooks used; the codec may have more.
+        codebook_size: number of entries of a codebook; a code is 0 to `codebook_size - 1`.
+        hop_length: samples per frame, at `sample_rate`.
+        source_rate: sample rate in Hz of the audio that was encoded; decoding returns to it.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights; None if unknown.
+        loudness: loudness in LUFS (ITU-R BS.1770) that decoding gives each channel; None leaves
             the level as it was coded.
-        chunk: frames that were coded at a time with nothing around them, not even silence, and are
-            decoded so (DAC's chunks); None where all were coded as one.
+        chunk: frames per chunk, for codes whose chunks were coded independently of each other,
+            without padding, and must be decoded the same way (files of `descript-audio-codec`);
+            None where the recording was coded as a whole.
 
     Raises:
-        FormatError: a field is outside what any codec could mean.
+        FormatError: a field has a value that no codec could have.
     """
 
     codec: str
@@ -89,7 +91,7 @@ class CodesInfo:
                 raise FormatError(f"{name} is {brief(value)}, not a whole number from 1 to {most}")
             object.__setattr__(self, name, value)
         if not isinstance(self.codec, str) or not _NAME.fullmatch(self.codec):
-            raise FormatError(f"codec is {brief(self.codec)}, which is no codec's name")
+            raise FormatError(f"codec is {brief(self.codec)}, which is not the name of a codec")
         if self.codebook_size < 2:
             raise FormatError("codebook_size is 1, which codes nothing")
         if self.streams not in (1, self.channels):
@@ -134,7 +136,7 @@ class CodesInfo:
 
     @property
     def codes_per_frame(self) -> int:
-        """Codes that one frame holds, over all streams."""
+        """Codes per frame, all streams together."""
         return self.streams * self.codebooks
 
     @property
@@ -151,14 +153,14 @@ def info_of(
     source_rate: int | None = None,
     fingerprint: str | None = None,
 ) -> CodesInfo:
-    """The `CodesInfo` of a codec's codes of audio with so many channels.
+    """The `CodesInfo` of codes of one codec.
 
     Args:
-        spec: the codec's.
+        spec: the spec of the codec.
         channels: channels of the audio: `spec.channels`, or any number where each is coded alone.
-        codebooks: codebooks used.
-        source_rate: sample rate of the audio in Hz; the codec's own unless given.
-        fingerprint: of the codec's weights, where it is known.
+        codebooks: number of codebooks used.
+        source_rate: sample rate of the audio in Hz; by default that of the codec.
+        fingerprint: fingerprint of the codec's weights; None if unknown.
     """
     return CodesInfo(
         codec=spec.name,
@@ -175,14 +177,16 @@ def info_of(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segments(ByValue):
-    """Stretches of audio that a codec codes on their own, each with a gain (EnCodec 48 kHz).
+    """The segments of a codec that codes each segment of audio on its own, with a gain.
+
+    Of the published codecs only EnCodec 48 kHz does so.
 
     Attributes:
-        frames: frames of each segment, int64 `[segments]`.
-        scales: gain of each segment, float32 `[segments]`.
+        frames: number of frames of each segment, int64 `[segments]`.
+        scales: gain of each segment, float32 `[segments]`; decoding multiplies by it.
 
     Raises:
-        FormatError: the two differ in length, a segment has no frame, or a gain is not finite.
+        FormatError: the arrays differ in length, a segment has no frame, or a gain is not finite.
     """
 
     frames: NDArray[np.int64]
@@ -192,7 +196,7 @@ class Segments(ByValue):
         if self.frames.ndim != 1 or self.frames.shape != self.scales.shape:
             raise FormatError("segments need one frame count and one scale each")
         if (self.frames < 1).any():
-            raise FormatError("a segment holds no frame")
+            raise FormatError("a segment has no frames")
         if not np.isfinite(self.scales).all():
             raise FormatError("a segment's scale is not a finite number")
 
@@ -205,17 +209,21 @@ class Segments(ByValue):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Block(ByValue):
-    """Some consecutive frames of codes; whole segments where the codec has segments.
+    """Consecutive frames of codes, of whole segments where the codec has segments.
+
+    `Encoder.push` returns blocks and `Decoder.push` takes them.
 
         >>> acomp.Block(np.zeros((1, 8, 75), np.uint16))
         Block(1 x 8 x 75 (streams, codebooks, frames))
 
     Attributes:
-        data: codes, uint16 `[streams, codebooks, frames]`.
-        segments: of the codecs that have some; otherwise None.
+        data: codes, uint16 `[streams, codebooks, frames]`; arrays, tensors and nested lists of any
+            integer type are converted.
+        segments: the segments of the frames; None for codecs that have no segments.
 
     Raises:
-        FormatError: the codes are not whole numbers of 16 bits, `[streams, codebooks, frames]`.
+        FormatError: the codes are not integers `[streams, codebooks, frames]`, do not fit 16 bits,
+            or do not have as many frames as the segments.
     """
 
     data: NDArray[np.uint16]
@@ -225,7 +233,9 @@ class Block(ByValue):
         if not isinstance(self.data, np.ndarray) or self.data.dtype != np.uint16:
             object.__setattr__(self, "data", as_codes(self.data))
         if self.data.ndim != 3:
-            raise FormatError(f"codes have {self.data.ndim} axes; streams, codebooks, frames are 3")
+            raise FormatError(
+                f"codes have {self.data.ndim} axes; [streams, codebooks, frames] is expected"
+            )
         if self.segments is not None and int(self.segments.frames.sum()) != self.frames:
             raise FormatError("segments and codes differ in their number of frames")
 
@@ -245,11 +255,11 @@ def _shape(data: NDArray[np.uint16]) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Codes(ByValue):
-    """The codes of one recording, with all that decoding them takes.
+    """The codes of one recording, with everything that decoding needs.
 
-    `Codec.encode` and `read_codes` give them; `Codec.codes` makes them of a bare array of any
-    integer type. Two are equal if all they hold is. In a notebook they show themselves as a
-    picture.
+    `Codec.encode` and `read_codes` return `Codes`; `Codec.codes` makes them from a bare array of
+    any integer type. Two `Codes` are equal if all their fields are equal. A notebook displays them
+    as an image, one row for each codebook.
 
         >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
         >>> codes
@@ -260,13 +270,13 @@ class Codes(ByValue):
         CodesInfo(nano, 8 codebooks x 1024, 75 frames/s, 6 kbps; of 1 channel at 48000 Hz)
 
     Attributes:
-        info: what the codes are of, and how they are decoded.
+        info: the codec, the sample rates and the channels that the codes belong to.
         data: codes, uint16 `[streams, codebooks, frames]`.
         length: samples per channel of the encoded audio, at `info.source_rate`.
-        segments: of the codecs that code in segments, with a gain each; otherwise None.
+        segments: the segments, for codecs that code in segments with a gain each; otherwise None.
 
     Raises:
-        FormatError: the codes do not have the shape that `info` says, or are out of range.
+        FormatError: the codes do not have the shape that `info` states, or are out of range.
     """
 
     info: CodesInfo
@@ -277,7 +287,9 @@ class Codes(ByValue):
     def __post_init__(self) -> None:
         length = whole_number(self.length, "length", FormatError)
         if not 0 <= length <= MAX_LENGTH:
-            raise FormatError(f"length is {brief(length)}, not a number of samples")
+            raise FormatError(
+                f"length is {brief(length)}, not a number of samples from 0 to {MAX_LENGTH}"
+            )
         block = Block(self.data, self.segments)
         check_block(self.info, block)
         object.__setattr__(self, "length", length)
@@ -290,7 +302,7 @@ class Codes(ByValue):
         )
 
     def _repr_html_(self) -> str:
-        """A picture, as notebooks ask for it: codebooks from top to bottom, frames along."""
+        """An image for notebooks: codebooks from top to bottom, frames from left to right."""
         rows = self.data[:, :, :MAX_SHOWN].reshape(-1, min(self.frames, MAX_SHOWN))
         shades = (rows.astype(np.uint32) * 255 // (self.info.codebook_size - 1)).astype(np.uint8)
         text = repr(self)
@@ -304,7 +316,17 @@ class Codes(ByValue):
 
     @classmethod
     def from_blocks(cls, info: CodesInfo, blocks: Iterable[Block], length: int) -> Codes:
-        """Join `blocks`, in order."""
+        """Join consecutive blocks to the codes of one recording.
+
+        Args:
+            info: what the codes are of.
+            blocks: the blocks in order, as `Encoder.push` and `Encoder.finish` return them.
+            length: samples per channel of the encoded audio, at `info.source_rate`
+                (`Encoder.length`).
+
+        Raises:
+            FormatError: a block does not have the shape that `info` states.
+        """
         block = join(info, list(blocks))
         return cls(info, block.data, length, block.segments)
 
@@ -340,42 +362,49 @@ def _png(shades: NDArray[np.uint8]) -> bytes:
 
 
 def as_codes(value: object) -> NDArray[np.uint16]:
-    """Codes of any integer type, as an array, a tensor or nested lists, as uint16.
+    """Codes as uint16, from an array, a tensor or nested lists of any integer type.
 
     Raises:
-        FormatError: they are no whole numbers, or do not fit 16 bits.
+        FormatError: the codes are not integers, or do not fit 16 bits.
     """
     array = as_array(value, "codes", FormatError)
     if array.dtype == np.uint16:
         return array
     if array.dtype.kind == "f" and array.size:
-        raise FormatError(f"codes are {array.dtype}; whole numbers of any integer type are due")
+        raise FormatError(f"codes are {array.dtype}; an integer type is expected")
     if array.size:
         least, most = int(array.min()), int(array.max())
         if least < 0 or most >= MAX_CODEBOOK_SIZE:
             wrong = least if least < 0 else most
-            raise FormatError(f"code {wrong} is out of range: no codebook has it")
+            raise FormatError(
+                f"code {wrong} is out of range: codes are from 0 to {MAX_CODEBOOK_SIZE - 1}"
+            )
     return array.astype(np.uint16)
 
 
 def is_fingerprint(value: object) -> TypeGuard[str]:
-    """Whether it is what weights are told by: 16 hexadecimal digits."""
+    """Whether `value` has the form of a fingerprint of weights: 16 hexadecimal digits."""
     return isinstance(value, str) and _FINGERPRINT.fullmatch(value) is not None
 
 
 def check_block(info: CodesInfo, block: Block) -> None:
-    """Raise FormatError unless `block` has the shape and the range of codes that `info` says."""
+    """Check that `block` has the shape and the range of codes that `info` states.
+
+    Raises:
+        FormatError: it has not.
+    """
     if not isinstance(block, Block):
-        raise FormatError(f"a block of codes is due (acomp.Block), not {type(block).__name__}")
+        raise FormatError(f"an acomp.Block is expected, not {type(block).__name__}")
     shape = block.data.shape[:2]
     if shape != (info.streams, info.codebooks):
         raise FormatError(
             f"{shape[0]} streams of {shape[1]} codebooks, where {info.streams} of "
-            f"{info.codebooks} are due"
+            f"{info.codebooks} are expected"
         )
     if block.frames and int(block.data.max()) >= info.codebook_size:
         raise FormatError(
-            f"code {int(block.data.max())} is out of range: a codebook has {info.codebook_size}"
+            f"code {int(block.data.max())} is out of range: a codebook has {info.codebook_size} "
+            "entries"
         )
 
 
@@ -385,7 +414,7 @@ def empty_block(info: CodesInfo) -> Block:
 
 
 def join(info: CodesInfo, blocks: list[Block]) -> Block:
-    """One block of all the frames of `blocks`, in order."""
+    """One block with the frames of all `blocks`, in order."""
     if not blocks:
         return empty_block(info)
     segments = [block.segments for block in blocks if block.segments is not None]
@@ -399,7 +428,7 @@ def join(info: CodesInfo, blocks: list[Block]) -> Block:
 
 
 def split(block: Block, frames: int) -> Iterator[Block]:
-    """Cut `block` into blocks of about `frames` frames, never through a segment."""
+    """Cut `block` into blocks of `frames` frames, or of whole segments of at least that many."""
     if block.segments is None:
         for start in range(0, block.frames, frames):
             yield Block(block.data[:, :, start : start + frames])
@@ -416,10 +445,10 @@ def split(block: Block, frames: int) -> Iterator[Block]:
 
 
 def tail(block: Block, frames: int) -> Block:
-    """`block` without its first `frames` frames; whole segments, where it has segments.
+    """`block` without its first `frames` frames, which end with a segment if it has segments.
 
     Raises:
-        FormatError: that would cut a segment.
+        FormatError: the cut would go through a segment.
     """
     if frames <= 0:
         return block

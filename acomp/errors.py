@@ -1,4 +1,8 @@
-"""Every failure a user can cause is an `AcompError`; its message, one line, says what to do."""
+"""The errors and warnings of acomp.
+
+Every failure that a user can cause is an `AcompError` with a message of one line that says what is
+wrong and what to do.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +10,43 @@ from collections.abc import Iterable
 
 
 class AcompError(Exception):
-    """Base class of acomp's errors: every failure that a user can cause, in one line."""
+    """Base class of acomp's errors; the message is one line that says what is wrong."""
 
 
 class ExistsError(AcompError):
-    """An output that is there already and is not to be replaced."""
+    """An output file exists already and must not be replaced."""
 
 
 class AcompWarning(UserWarning):
-    """Base class of acomp's warnings: what a user should know, though the work goes on."""
+    """Base class of acomp's warnings, about what a user should know though the work goes on."""
 
 
 class AudioError(AcompError):
-    """Audio that cannot be read, written or used as it is."""
+    """Audio cannot be read, written or used as it is."""
 
 
 class FormatError(AcompError):
-    """A codes file that is damaged, truncated, of an unknown form, or holds impossible values."""
+    """A file of codes is damaged, truncated or of an unknown form, or codes have invalid values."""
 
 
 class CodecError(AcompError):
-    """An unknown codec, a setting that the codec does not have, or codes of another codec."""
+    """The codec is unknown, does not have a setting, or is not the one that made the codes."""
 
 
 class WeightsError(AcompError):
-    """Weights that are missing, cannot be fetched, fail their checksum or do not fit the codec."""
+    """Weights are missing, cannot be fetched, fail their checksum or do not fit the codec."""
 
 
 class TrainingError(AcompError):
-    """Training that cannot begin or go on: its data, its configuration or its losses."""
+    """Training cannot begin or go on because of its data, its configuration or its losses."""
 
 
 class DivergenceError(TrainingError):
-    """Losses that are no numbers any more, or have grown many times over."""
+    """The losses of a training run have become NaN or infinite, or have grown many times over."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to say behind a name that does not exist: those like it, or else all there are."""
+    """The end of a message about an unknown name: similar names, or all known names."""
     from difflib import get_close_matches
 
     known = list(known)

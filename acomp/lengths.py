@@ -1,7 +1,8 @@
-"""How much sound frames of codes stand for, where the true length is not known.
+"""The length of decoded audio, computed from the number of frames where a file does not state it.
 
-A sound of n samples at the codec's rate has ceil(n / hop) frames, rounded up to the codec's unit,
-and its extra frames; or, in segments that overlap, as many as those have (see `CodecSpec`).
+Audio of n samples at the codec's sample rate has ceil(n / hop_length) frames, padded to a multiple
+of `CodecSpec.unit`, and `CodecSpec.extra_frames` more. In codecs with overlapping segments the
+segments have so many frames each.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ def natural_length(
     last: int = 0,
     spec: CodecSpec | None = None,
 ) -> int:
-    """Samples at `info.source_rate` that the frames stand for.
+    """The number of samples per channel, at `info.source_rate`, that the frames decode to.
 
-    Codes in chunks of a codec that is not published stand for less than this: only its decoder
-    knows how much.
+    For codes in chunks (`CodesInfo.chunk`) of a codec that is not published, this is an upper
+    bound, because only its decoder knows how many samples of each chunk are lost.
 
     Args:
-        info: of the codes.
-        frames: frames in all.
+        info: what the codes are of.
+        frames: total number of frames.
         segments: number of segments; 0 for codes that have none.
-        longest: frames of the longest segment.
-        last: frames of the last segment.
-        spec: the codec's; by default that of the published codec that `info` names.
+        longest: number of frames of the longest segment.
+        last: number of frames of the last segment.
+        spec: the spec of the codec; by default that of the published codec that `info` names.
     """
     if spec is None:
         spec = SPECS.get(info.codec)

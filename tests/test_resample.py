@@ -137,5 +137,5 @@ def test_rates_out_of_reason_are_refused(rates: tuple[int, int]) -> None:
 
 
 def test_samples_of_other_channels_are_refused() -> None:
-    with pytest.raises(AudioError, match="1 channels, where 2 are due"):
+    with pytest.raises(AudioError, match="1 channels, where 2 are expected"):
         Resampler(24000, 48000, 2).push(noise(1, 10))

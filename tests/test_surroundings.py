@@ -160,7 +160,7 @@ def test_wrong_things_at_the_doors_say_what_to_pass() -> None:
     codec = acomp.load("nano", engine="torch", device="cpu")
     sound = sweep(codec, 4, channels=1)
     codes = codec.encode(acomp.Audio(sound.samples[:1], 24_000))
-    with pytest.raises(acomp.AudioError, match=r"Audio is due, not ndarray: acomp\.Audio\("):
+    with pytest.raises(acomp.AudioError, match=r"Audio is expected, not ndarray: acomp\.Audio\("):
         codec.encode(sound.samples)  # type: ignore[arg-type]
     with pytest.raises(acomp.AudioError, match=r"acomp\.read_audio\(path\) reads it"):
         codec.encode("a.wav")  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def test_wrong_things_at_the_doors_say_what_to_pass() -> None:
         codec.encode(sound, bandwidth="six")
     with pytest.raises(acomp.CodecError, match=r"no bandwidth of 7 kbps; it has 1\.5, 3, 6, 12"):
         codec.encode(sound, bandwidth=7)
-    with pytest.raises(acomp.FormatError, match=r"a block of codes is due"):
+    with pytest.raises(acomp.FormatError, match=r"an acomp\.Block is expected"):
         Decoder(codec, codes.info).push(codes)  # type: ignore[arg-type]
     with pytest.warns(acomp.errors.AcompWarning, match="divided by 32768"):
         codec.encode(acomp.Audio(3e4 * sound.samples, 24_000), codebooks=1)
@@ -228,5 +228,5 @@ def test_a_batch_can_collect_its_errors() -> None:
     found = codec.encode_batch([good, silent, good], errors="collect")
     assert found[0] == found[2] == codec.encode(good)
     assert isinstance(found[1], acomp.AudioError)
-    with pytest.raises(acomp.CodecError, match="to raise or to collect"):
+    with pytest.raises(acomp.CodecError, match="must be .raise. or .collect."):
         codec.encode_batch([good], errors="ignore")  # type: ignore[call-overload]

@@ -179,9 +179,9 @@ def test_bad_files_are_refused_with_the_line(tmp_path: Path, data: bytes, messag
         ("# length: 960", "# segment: 2 1.0\n# length: 960", "differ in their number of frames"),
         ("# length: 960", "# segment: 3 nan\n# length: 960", "frames and the scale"),
         ("# length: 960", "# segment: 3 1e99\n# length: 960", "not a finite number"),
-        ("# length: 960", "# segment: 0 1.0\n# length: 960", "holds no frame"),
+        ("# length: 960", "# segment: 0 1.0\n# length: 960", "has no frames"),
         ("# length: 960", "# length: 999999999999999999", "not a number of samples"),
-        ("# codec: encodec-24khz", "# codec: ../secret", "no codec's name"),
+        ("# codec: encodec-24khz", "# codec: ../secret", "not the name of a codec"),
     ],
 )
 def test_trailing_lines_that_do_not_fit_are_refused(old: str, new: str, message: str) -> None:

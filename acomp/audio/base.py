@@ -1,4 +1,4 @@
-"""The reader that every form of audio gives."""
+"""`AudioReader`, the base class of the readers of all forms of audio."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from acomp.errors import AudioError
 from acomp.files import Closing, reason_of
 
 FAR = 8.0
-"""How many times full scale sound may reach before that is remarked on."""
+"""Absolute sample value above which a remark is made; full scale is 1."""
 
 
 class AudioReader(Closing):
-    """Audio that is open for reading, block by block: a context manager, made by `open_audio`.
+    """An open source of audio, read block by block; `open_audio` returns it.
+
+    It is a context manager and closes its file at the end of the `with` block.
+
+        >>> with acomp.open_audio("speech.flac") as reader:
+        ...     sum(block.shape[1] for block in reader.blocks(48_000))
+        165531
 
     Attributes:
-        name: what errors call the source.
-        sample_rate: in Hz.
+        name: name of the source in messages.
+        sample_rate: sample rate in Hz.
         channels: number of channels.
-        length: samples per channel that the source states; None where it states none. Where files
-            were joined, the first may speak for itself alone, and more come.
+        length: samples per channel according to the header; None where the header does not say.
+            Where files were joined to one, the header may count only the first of them.
     """
 
     def __init__(
@@ -37,7 +43,7 @@ class AudioReader(Closing):
         self._position = 0
         self._peak = FAR
         self.resources = ExitStack()
-        """What is closed with the reader."""
+        """Closed with the reader."""
         self.sample_rate = sample_rate
         self.channels = channels
         self.length = length
@@ -49,24 +55,27 @@ class AudioReader(Closing):
 
     @property
     def damage(self) -> list[str]:
-        """What was lost so far, where the reader was to recover what it can; one line each."""
+        """What was lost so far, one line each; only with `recover`, otherwise it is an error."""
         return self._findings.damage
 
     @property
     def remarks(self) -> list[str]:
-        """What is odd about the source, so far, though nothing is lost; one line each."""
+        """What is unusual about the source but loses no audio, so far; one line each."""
         return self._findings.remarks
 
     def blocks(self, frames: int) -> Iterator[Samples]:
-        """The audio from here on, in blocks `[channels, n]` with n from 1 to `frames`.
+        """The rest of the audio in blocks, float32 `[channels, n]`, full scale +-1.
 
-        The samples do not depend on `frames`. A pipe's blocks come as its samples arrive: all that
-        is there, and where that is less than 20 ms what else comes within 20 ms. Memory never grows
-        with the length of the audio.
+        Memory does not grow with the length of the audio. From a pipe, a block holds the samples
+        that have arrived; if they last less than 20 ms, the reader waits up to 20 ms for more.
+
+        Args:
+            frames: largest number n of samples per channel in a block, at least 1. The samples do
+                not depend on it.
 
         Raises:
             AudioError: the audio is damaged, ends early, or has samples that are not finite; with
-                `recover` that is told by `damage` instead.
+                `recover` the reader lists that in `damage` instead.
         """
         if frames < 1:
             raise ValueError(f"blocks of {frames} samples")
@@ -81,34 +90,35 @@ class AudioReader(Closing):
         self.check_end()
 
     def take(self, frames: int) -> Samples:
-        """The next samples as they are, unchecked: for a reader that reads by this one."""
+        """The next samples, unchecked, up to `frames` per channel; for readers built on this."""
         block = self._read(frames)
         self._position += block.shape[1]
         return block
 
     def check_end(self) -> None:
-        """See whether all is there that was stated, once there is no more.
+        """Check, at the end of the source, that it had as many samples as its header states.
 
         Raises:
-            AudioError: it is not, and is not to be recovered.
+            AudioError: it had fewer, and the reader was not opened with `recover`.
         """
         if self.length is not None and self._position < self.length:
             self._findings.lost(promised(self.length, self._position, "samples"))
 
     def close(self) -> None:
+        """Close the source; `with` does so."""
         self.resources.close()
 
     @property
     def _seconds(self) -> float:
-        """How much has been given so far."""
+        """Seconds of audio returned so far."""
         return self._position / self.sample_rate
 
     @abstractmethod
     def _read(self, frames: int) -> Samples:
-        """Up to `frames` samples per channel, `[channels, n]`; none at the end alone."""
+        """Up to `frames` samples per channel, `[channels, n]`; n is 0 only at the end."""
 
     def _checked(self, block: Samples) -> Samples:
-        """The block that was taken last, of finite numbers alone."""
+        """`block`, the one that was taken last, with only finite samples."""
         begin = f"{(self._position - block.shape[1]) / self.sample_rate:.1f} s in"
         peak = float(np.abs(block).max())
         if not np.isfinite(peak):
@@ -124,7 +134,7 @@ class AudioReader(Closing):
             block = np.where(broken, np.float32(0), block)
             peak = float(np.abs(block).max())
         if peak > self._peak:
-            self._peak = float("inf")  # which is said once
+            self._peak = float("inf")  # the remark is made once
             self._findings.remark(
                 f"reaches {peak:.3g} times full scale, {begin} or later: its samples are not in "
                 "the range from -1 to 1, and are used as they are"
@@ -132,9 +142,9 @@ class AudioReader(Closing):
         return block
 
 
-def promised(due: int, there: int, unit: str) -> str:
-    """What is the matter with a source whose header promises more than there is."""
-    return f"truncated: the header promises {due} {unit}, {there} are there"
+def promised(expected: int, there: int, unit: str) -> str:
+    """The message about a source that holds less than its header states."""
+    return f"truncated: the header promises {expected} {unit}, {there} are there"
 
 
 def unreadable(name: str, failure: OSError) -> AudioError:

@@ -1,7 +1,7 @@
 """Reading audio files and pipes, whole or in blocks.
 
-WAV is read here, so that a pipe gives its samples as they arrive and a cut file is noticed;
-libsndfile reads the other forms of bare PCM, and ffmpeg's libraries whatever is compressed.
+acomp reads WAV itself, so that samples of a pipe are available as they arrive and truncation is
+noticed. libsndfile reads the other uncompressed forms and Ogg, ffmpeg's libraries read the rest.
 """
 
 from __future__ import annotations
@@ -35,32 +35,37 @@ AUDIO_SUFFIXES = (
     *(".spx", ".tak", ".tta", ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv"),
     ".wv",
 )
-"""Suffixes of the audio files in a folder; a file that is named itself may have any."""
+"""Suffixes by which audio files in a folder are found; a file that is named may have any suffix."""
 _PIECE = 1 << 16
 _HEAD_BYTES = 4096
 _OGG = b"OggS"
 _LIBSNDFILE_MAGIC = (b"FORM", b".snd", b"caff", b"riff", _OGG)
-"""How the files begin that libsndfile is asked about first: those of samples as they are, and Ogg,
-of which it alone keeps the exact end of Vorbis."""
+"""First bytes of the files that libsndfile is tried on first: uncompressed forms, and Ogg, because
+only libsndfile returns the exact length of Vorbis."""
 _TAG = b"ID3"
 _CODES = (b"NAC", b"ECDC")
 
 
 def is_audio_name(path: Path, *, raw: bool = False) -> bool:
-    """Whether a file's name is that of audio; `raw` asks for PCM without a header."""
+    """Whether a file name has a suffix of audio, or with `raw` a suffix of PCM without a header."""
     return path.suffix.lower() in (RAW_SUFFIXES if raw else AUDIO_SUFFIXES)
 
 
 def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = False) -> Audio:
-    """Read all of an audio file or of a binary stream.
+    """Read a whole audio file or binary stream.
 
-    What is odd about it, and with `recover` what of it was lost, is told by warnings.
+    The format follows from the content, never from the name. An `AcompWarning` tells of each thing
+    that is unusual about the file and, with `recover`, of each part that was lost.
 
         >>> acomp.read_audio("speech.flac")
         Audio(1 channel, 3.45 s at 48000 Hz)
 
+    Args:
+        source: a path, or a binary stream such as `sys.stdin.buffer`, which need not be seekable.
+        recover: read what can be read of a damaged or truncated source, instead of raising.
+
     Raises:
-        AudioError: it cannot be read, is damaged, or ends early.
+        AudioError: the source cannot be read or, without `recover`, is damaged or truncated.
     """
     with open_audio(source, recover=recover) as reader:
         nothing = np.zeros((reader.channels, 0), np.float32)
@@ -71,10 +76,10 @@ def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = Fal
 def open_audio(
     source: str | os.PathLike[str] | BinaryIO, *, raw: Pcm | None = None, recover: bool = False
 ) -> AudioReader:
-    """Open a file, or a binary stream such as `sys.stdin.buffer`, which need not seek.
+    """Open an audio file or binary stream, to read it block by block.
 
-    A stream that is neither WAV nor raw is first copied to a temporary file. The caller closes its
-    stream.
+    Samples of a WAV or raw stream are available as they arrive; a stream of another form is copied
+    to a temporary file first. A stream is not closed with the reader.
 
         >>> with acomp.open_audio("speech.flac") as reader:
         ...     loudest = max(abs(block).max() for block in reader.blocks(48_000))
@@ -82,13 +87,14 @@ def open_audio(
         <reader of speech.flac: 1 channel at 48000 Hz, 3.45 s>
 
     Args:
-        source: a path, or a binary stream.
-        raw: what is in there, where it is PCM without a header.
-        recover: take what can be read of a damaged or truncated source; `damage` of the reader,
-            and warnings, then tell what was lost, and where.
+        source: a path, or a binary stream such as `sys.stdin.buffer`, which need not be seekable.
+        raw: sample rate, channels and format of a source that is PCM without a header.
+        recover: read what can be read of a damaged or truncated source, instead of raising; the
+            reader's `damage`, and warnings, say what was lost and where.
 
     Raises:
-        AudioError: there is no such file, or it is of no form that can be read, or is truncated.
+        AudioError: the file does not exist, is of a form that cannot be read or, without `recover`,
+            is damaged or truncated.
     """
     name = str(source) if isinstance(source, str | os.PathLike) else stream_name(source)
     findings = Findings(name, recover=recover)
@@ -100,7 +106,7 @@ def open_audio(
                 reader = _open_stream(source, raw, findings, resources)
         except OSError as failure:
             raise unreadable(name, failure) from failure
-        # What reads is closed first, and what it reads from last.
+        # The reader is closed first, and then the file that it reads from.
         resources.push(reader.resources.pop_all())
         reader.resources = resources.pop_all()
     return reader
@@ -160,8 +166,8 @@ def _open_file(file: IO[bytes], findings: Findings) -> AudioReader:
 
 
 def _open_part(window: Window, head: bytes, findings: Findings, before: float = 0.0) -> AudioReader:
-    """Open a file, or one of several that were joined, after so many seconds of others."""
-    is_cut = head.startswith(_OGG) and not ogg_is_ended(window)  # which libsndfile refuses, of Opus
+    """Open a file, or one of several that were joined to one, `before` seconds into the whole."""
+    is_cut = head.startswith(_OGG) and not ogg_is_ended(window)  # libsndfile refuses such Opus
     if head.startswith(_LIBSNDFILE_MAGIC) and not is_cut:
         reader = open_libsndfile(window, findings)
         if reader is not None:
@@ -169,7 +175,7 @@ def _open_part(window: Window, head: bytes, findings: Findings, before: float = 
     try:
         return open_ffmpeg(window, findings, before)
     except UnknownFormError as failure:
-        # libsndfile would take such for an MP3, and print what is wrong with it.
+        # libsndfile would take such a file for an MP3 and print messages to stderr.
         is_mpeg = head.startswith(_TAG) or (head[0] == 0xFF and head[1:2] >= b"\xe0")
         reader = None if is_mpeg else open_libsndfile(window, findings)
         if reader is None:
@@ -178,26 +184,26 @@ def _open_part(window: Window, head: bytes, findings: Findings, before: float = 
 
 
 def _open_wav(file: IO[bytes], head: bytes, findings: Findings) -> AudioReader | None:
-    """A reader of a WAV of PCM; None where its samples are compressed."""
+    """A reader of a WAV of PCM; None where the samples are compressed."""
     file.seek(MAGIC_BYTES)
     header = read_header(head[:MAGIC_BYTES], file.read, findings.name)
     there = os.fstat(file.fileno()).st_size - file.tell()
-    due = header.promised(there)
-    if due > there:
+    expected = header.promised(there)
+    if expected > there:
         unit, width = ("samples", header.frame_bytes) if header.pcm else ("bytes", 1)
-        findings.lost(promised(due // width, there // width, unit))
-        due = there
+        findings.lost(promised(expected // width, there // width, unit))
+        expected = there
     if header.pcm is None:
         return None
     begin = file.tell()
-    file.seek(begin + due)
-    _check_rest(file.read(MAGIC_BYTES + 1)[due % 2 :], findings)
+    file.seek(begin + expected)
+    _check_rest(file.read(MAGIC_BYTES + 1)[expected % 2 :], findings)
     file.seek(begin)
-    return _PcmReader(findings, header.pcm, file.read, due)
+    return _PcmReader(findings, header.pcm, file.read, expected)
 
 
 def _check_rest(rest: bytes, findings: Findings) -> None:
-    """What follows the samples of a WAV is chunks, or something that would go unheard."""
+    """Check what follows the samples of a WAV: chunks are fine, but other audio would be lost."""
     kind = rest[:4]
     if is_wav(rest):
         findings.lost("two WAV files joined, of which only the first can be read")
@@ -206,7 +212,7 @@ def _check_rest(rest: bytes, findings: Findings) -> None:
 
 
 def _what_it_is(head: bytes) -> str:
-    """Why a file cannot be read, by its first bytes."""
+    """The reason why a file cannot be read, judged by its first bytes."""
     if head.startswith(_TAG):
         return "it has only tags, and no sound that is known here"
     if head.startswith(_CODES):
@@ -234,9 +240,9 @@ class _PcmReader(AudioReader):
         self._source = read
         self._due = data_bytes
         self._partial = b""
-        """Bytes of a frame that is not whole yet; at the end, of one that never will be."""
+        """Bytes of an incomplete sample at the end of what was read so far."""
         self.rest: Read | None = None
-        """Reads what comes after the samples of a stream, where something does."""
+        """Reads what follows the samples of a stream; None for files."""
 
     def _read(self, frames: int) -> Samples:
         frame_bytes = self._pcm.frame_bytes
@@ -247,7 +253,7 @@ class _PcmReader(AudioReader):
                 wanted = min(wanted, self._due)
             part = self._source(wanted) if wanted else b""
             if not part:
-                # In a WAV what is left is a pad byte, or the cut of an unknown length.
+                # What is left in a WAV is a pad byte, or a truncated sample of unknown length.
                 self._partial = data
                 return np.zeros((self.channels, 0), np.float32)
             if self._due is not None:
@@ -265,7 +271,7 @@ class _PcmReader(AudioReader):
 
 
 class _RawReader(_PcmReader):
-    """PCM without a header: only whole frames show that it is what it was said to be."""
+    """PCM without a header; an incomplete sample at the end shows a wrong format or a cut."""
 
     def __init__(self, findings: Findings, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
         super().__init__(findings, pcm, read, data_bytes)

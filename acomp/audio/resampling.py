@@ -1,4 +1,4 @@
-"""Sample rate conversion, in pieces or whole."""
+"""Sample rate conversion, of a stream or of a whole recording."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from acomp.errors import AudioError
 from acomp.scalars import whole_number
 
 MAX_RATIO = 256
-"""Largest ratio of two rates. It bounds what a few samples can grow to."""
+"""Largest ratio of two sample rates; it bounds how much output a few samples can give."""
 _SILENCE = 1024
 _PIECE = 1 << 16  # soxr's own buffers grow with what it is given at once
 
 
 class Resampler:
-    """Converts a stream of samples from one rate to another, with soxr's `HQ` filters.
+    """Converts a stream of samples from one sample rate to another, with soxr's `HQ` filters.
 
-    `n` samples give ceil(n * target / source), and the result does not depend on how they are
-    cut into pieces: the same samples give the same output, bit for bit.
+    n input samples give ceil(n * target_rate / source_rate) output samples, which are bit for bit
+    the same however the input is cut into pieces.
 
     Args:
-        source_rate: in Hz.
-        target_rate: in Hz.
+        source_rate: sample rate of the input in Hz.
+        target_rate: sample rate of the output in Hz.
         channels: number of channels.
-        hold: how many of the last samples of the output to keep back until `finish`, which then
-            can cut them off: for audio that was padded to whole frames, and whose length is not
-            known before its end.
+        hold: number of output samples per channel that are held back until `finish`, which can cut
+            them off. Decoded audio needs it: it is padded to whole frames, and its length is known
+            only at the end.
 
     Raises:
-        AudioError: the two rates are more than `MAX_RATIO` apart, or one is out of bounds.
+        AudioError: one sample rate is more than 256 times the other, or is out of bounds.
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int, *, hold: int = 0) -> None:
@@ -57,10 +57,10 @@ class Resampler:
             )
 
     def push(self, samples: Samples) -> Samples:
-        """Take samples `[channels, n]`; give what is ready, `[channels, m]`."""
+        """Take samples `[channels, n]` and return the output that is ready, `[channels, m]`."""
         samples = as_samples(samples)
         if samples.shape[0] != self._channels:
-            raise AudioError(f"{samples.shape[0]} channels, where {self._channels} are due")
+            raise AudioError(f"{samples.shape[0]} channels, where {self._channels} are expected")
         if self._finished:
             raise AudioError("this resampler has finished: make a new one")
         self._taken += samples.shape[1]
@@ -75,14 +75,14 @@ class Resampler:
         return ready
 
     def finish(self, length: int | None = None) -> Samples:
-        """The rest of the output, `[channels, m]`.
+        """Return the rest of the output, `[channels, m]`.
 
         Args:
-            length: samples per channel that the whole output shall have; the end is cut or padded
-                with silence. Where it is None, ceil(n * target / source).
+            length: samples per channel of the whole output, which is cut or padded with silence to
+                that length; None gives ceil(n * target_rate / source_rate).
 
         Raises:
-            AudioError: more than `length` samples have been given already; see `hold`.
+            AudioError: more than `length` samples have been returned already; see `hold`.
         """
         if self._finished:
             raise AudioError("this resampler has finished: make a new one")
@@ -90,8 +90,8 @@ class Resampler:
         total = natural if length is None else length
         if total < self._given:
             raise AudioError(f"the audio is {self._given} samples or longer, not {total}")
-        # Not soxr's own flush: before its first output it gives wrong samples, and too many
-        # (soxr 1.1). The filter sees silence beyond the end either way.
+        # soxr's own flush returns wrong samples, and too many, if it comes before the first output
+        # (soxr 1.1). Silence pushed by hand gives what a correct flush would.
         silence = np.zeros((self._channels, _SILENCE), np.float32)
         pieces, due = [self._held], min(natural, total) - self._given
         ready = self._held.shape[1]
@@ -118,13 +118,20 @@ def _pieces(samples: Samples) -> Iterator[Samples]:
 
 
 def resample(audio: Audio, sample_rate: int) -> Audio:
-    """`audio` at `sample_rate` Hz: ceil(length * sample_rate / audio.sample_rate) samples.
+    """Resample audio with soxr's `HQ` filters.
 
         >>> acomp.resample(acomp.read_audio("speech.flac"), 16_000)
         Audio(1 channel, 3.45 s at 16000 Hz)
 
+    Args:
+        audio: the audio to resample.
+        sample_rate: the new sample rate in Hz.
+
+    Returns:
+        Audio of ceil(audio.length * sample_rate / audio.sample_rate) samples per channel.
+
     Raises:
-        AudioError: the two rates are more than `MAX_RATIO` apart.
+        AudioError: one sample rate is more than 256 times the other.
     """
     sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
     if sample_rate == audio.sample_rate:

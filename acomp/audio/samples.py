@@ -1,4 +1,4 @@
-"""`Audio`: samples and their rate."""
+"""`Audio`: samples and their sample rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acomp.values import ByValue, as_array
 MAX_CHANNELS = 64
 MAX_SAMPLE_RATE = 1_000_000
 MAX_PLAYED = 1 << 22
-"""Samples that a player in a notebook holds, at most: 8 MB, which its page keeps."""
+"""Most samples in the player that a notebook shows: 8 MB of 16-bit samples in the notebook."""
 
 Samples = NDArray[np.float32]
 """Samples `[channels, time]`, full scale +-1."""
@@ -23,21 +23,21 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audio(ByValue):
-    """A recording, whole in memory. In a notebook it shows itself as a player.
+    """A recording in memory. A notebook displays it as a player.
 
-    Samples are taken from arrays and tensors of any float type and become float32; an array
-    `[time]` is one channel. A rate may be any whole number, 16000.0 too.
+    Samples may be arrays, tensors or nested lists of any float type, and are converted to float32;
+    samples `[time]` are one channel. The sample rate may be a whole number of any type.
 
         >>> acomp.Audio(np.zeros(12_000), 24_000)
         Audio(1 channel, 0.50 s at 24000 Hz)
 
     Attributes:
         samples: float32 `[channels, time]`, full scale +-1.
-        sample_rate: in Hz.
+        sample_rate: sample rate in Hz.
 
     Raises:
-        AudioError: the samples are not finite floats `[channels, time]`, or a number is out of
-            bounds.
+        AudioError: the samples are not finite floats `[channels, time]`, there are more than 64
+            channels, or the sample rate is not 1 to 1000000 Hz.
     """
 
     samples: Samples
@@ -54,7 +54,7 @@ class Audio(ByValue):
         return f"Audio({channels}, {self.duration:.2f} s at {self.sample_rate} Hz)"
 
     def _repr_html_(self) -> str:
-        """A player, as notebooks ask for it; of long audio, of its beginning."""
+        """A player for notebooks; for long audio, a player of its beginning."""
         from acomp.audio.pcm import FORMATS, Pcm, encode_pcm
         from acomp.audio.wav import build_header
 
@@ -84,31 +84,31 @@ class Audio(ByValue):
 
 
 def as_samples(value: object, what: str = "samples") -> Samples:
-    """Samples as float32 `[channels, time]`; from `[time]` they become one channel.
+    """Samples as float32 `[channels, time]`; samples `[time]` become one channel.
 
-    Nothing is copied that is float32 already.
+    Samples that are float32 already are not copied.
 
     Raises:
-        AudioError: they are no floats, not finite, or of more channels than can be; the message
+        AudioError: the samples are not floats, not finite, or of too many channels; the message
             begins with `what`.
     """
     array = as_array(value, what, AudioError)
     if array.dtype.kind != "f" and array.size:
         raise AudioError(
-            f"{what} are {array.dtype}; floats are due, full scale +-1: divide 16-bit samples by "
-            "32768"
+            f"{what} are {array.dtype}; floats of full scale +-1 are expected: divide 16-bit "
+            "samples by 32768"
         )
     if array.ndim == 1:
         array = array[np.newaxis]
     if array.ndim != 2:
-        raise AudioError(f"{what} have {array.ndim} axes; [channels, time] is due")
+        raise AudioError(f"{what} have {array.ndim} axes; [channels, time] is expected")
     if not 1 <= array.shape[0] <= MAX_CHANNELS:
         swapped = array.shape[0] and 1 <= array.shape[1] <= MAX_CHANNELS
-        hint = "; [channels, time] is due: transpose them" if swapped else ""
+        hint = "; [channels, time] is expected: transpose them" if swapped else ""
         raise AudioError(
             f"{what} have {array.shape[0]} channels, and 1 to {MAX_CHANNELS} can be used{hint}"
         )
-    with np.errstate(over="ignore"):  # of what no float32 holds, as infinity says
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite: refused below
         samples: Samples = array.astype(np.float32, copy=False)
     if not is_finite(samples):
         channel, at = np.argwhere(~np.isfinite(samples))[0]
@@ -120,12 +120,16 @@ def as_samples(value: object, what: str = "samples") -> Samples:
 
 
 def is_finite(samples: Samples) -> bool:
-    """Whether no sample is NaN or infinite; told by the extremes, which takes no memory."""
+    """Whether no sample is NaN or infinite; minimum and maximum show it without a mask's memory."""
     return not samples.size or bool(np.isfinite(samples.min()) and np.isfinite(samples.max()))
 
 
 def check_layout(name: str, sample_rate: int, channels: int) -> None:
-    """Raise AudioError, which names `name`, unless rate and channels are what audio can have."""
+    """Check that a sample rate in Hz and a number of channels are within bounds.
+
+    Raises:
+        AudioError: one is not; the message begins with `name`.
+    """
     if not 1 <= sample_rate <= MAX_SAMPLE_RATE:
         raise AudioError(f"{name} has {sample_rate} Hz; 1 to {MAX_SAMPLE_RATE} Hz can be used")
     if not 1 <= channels <= MAX_CHANNELS:
@@ -133,12 +137,12 @@ def check_layout(name: str, sample_rate: int, channels: int) -> None:
 
 
 def to_channels(samples: Samples, channels: int) -> Samples:
-    """`samples` `[c, time]` as `[channels, time]`.
+    """Samples `[c, time]` as `[channels, time]`.
 
-    One channel is the mean of all; from one channel every other number is filled with copies.
+    Mono is the mean of all channels; a single channel is copied to all others.
 
     Raises:
-        AudioError: more than one channel is asked for, of audio that has another number.
+        AudioError: neither `c` nor `channels` is 1, and they differ.
     """
     present = samples.shape[0]
     if present == channels:

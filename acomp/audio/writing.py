@@ -22,7 +22,7 @@ from acomp.scalars import whole_number
 
 _PIECE = 1 << 16
 _WAV_FORMATS = {"PCM_16": "s16le", "PCM_24": "s24le", "FLOAT": "f32le"}
-"""Names in `FORMATS` of what a WAV can have."""
+"""The subtypes of WAV and their names in `FORMATS`."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class _Form:
     name: str
     """libsndfile's name of the form."""
     subtypes: tuple[str, ...]
-    """Subtypes it can have; the first is the default."""
+    """The subtypes that the form can have; the first is the default."""
     rates: tuple[int, ...] = ()
-    """Sample rates in Hz that it can have, rising; any where there are none here."""
+    """The sample rates in Hz that the form can have, ascending; empty if it can have any."""
 
 
 _FORMS = {
@@ -53,12 +53,16 @@ AUDIO_FORMS = f"a form of audio that is written: {', '.join(_FORMS)}"
 
 
 def is_writable_name(path: Path, *, raw: bool = False) -> bool:
-    """Whether a file's name is that of audio that can be written; `raw`: PCM without a header."""
+    """Whether a file name has a suffix that can be written; with `raw`, as PCM without a header."""
     return path.suffix.lower() in (RAW_SUFFIXES if raw else _FORMS)
 
 
 def fitting_rate(target: str | os.PathLike[str] | BinaryIO, sample_rate: int) -> int:
-    """`sample_rate`, or where the form of the target's suffix cannot have it the next it can."""
+    """The sample rate in Hz to write `target` at.
+
+    It is `sample_rate` where the form of the target's suffix can have it; otherwise the next higher
+    rate that the form can have, or its highest.
+    """
     suffix = Path(target).suffix.lower() if isinstance(target, str | os.PathLike) else ".wav"
     rates = _FORMS[suffix].rates if suffix in _FORMS else ()
     if not rates or sample_rate in rates:
@@ -67,11 +71,13 @@ def fitting_rate(target: str | os.PathLike[str] | BinaryIO, sample_rate: int) ->
 
 
 class AudioWriter:
-    """Writes audio block by block: a context manager that leaves a whole file, or none.
+    """Writes audio block by block.
 
-    The form follows the suffix: .wav, .flac, .ogg, .opus or .mp3. A binary stream, or a path such
-    as /dev/stdout, gets a WAV whose header leaves the length open, and is never sought in; each
-    block is flushed. Samples beyond full scale are clipped, save in float WAV and raw float.
+    It is a context manager: the file appears complete at the end of the `with` block, or, after an
+    error, not at all. The suffix chooses the form: .wav, .flac, .ogg, .opus or .mp3. A binary
+    stream, or a path such as /dev/stdout, gets a WAV whose header leaves the length open; it need
+    not be seekable, and each block is flushed. Samples beyond full scale are clipped, except in
+    float WAV and raw float.
 
         >>> with acomp.AudioWriter("silence.wav", 24_000, 1) as writer:
         ...     writer.write(np.zeros((1, 2_400), np.float32))
@@ -79,17 +85,17 @@ class AudioWriter:
         Audio(1 channel, 0.10 s at 24000 Hz)
 
     Args:
-        target: path, or binary stream.
-        sample_rate: in Hz.
+        target: a path, or a binary stream.
+        sample_rate: sample rate in Hz.
         channels: number of channels.
         subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
-        raw: write PCM of this format with no header, whatever the suffix.
-        replace: whether a file that exists is replaced.
+        raw: write PCM of this format without a header, whatever the suffix.
+        replace: whether an existing file is replaced.
 
     Raises:
-        ExistsError: the file exists and is not to be replaced.
-        AudioError: an unknown suffix, a subtype or a layout that the form does not have, or
-            whatever goes wrong in writing. BrokenPipeError of a stream is passed on as it is.
+        ExistsError: the file exists and `replace` is False.
+        AudioError: the suffix is unknown, the form does not have the subtype, the sample rate or
+            the number of channels, or writing fails. A stream's BrokenPipeError is passed on.
     """
 
     def __init__(
@@ -106,7 +112,7 @@ class AudioWriter:
             self._target: Path | BinaryIO = Path(target)
             self._name = str(self._target)
             suffix = self._target.suffix.lower()
-            with suppress(OSError):  # which writing will tell of
+            with suppress(OSError):  # opening it will raise the same
                 suffix = suffix or (".wav" if is_stream(self._target) else "")
         else:
             self._target, suffix = target, ".wav"
@@ -115,7 +121,7 @@ class AudioWriter:
         self._raw = raw
         self._replace = replace
         if raw is not None:
-            suffix = ".wav"  # of which the samples alone are written
+            suffix = ".wav"  # only the samples of which are written
         if suffix not in _FORMS:
             raise AudioError(f"cannot write {self._name}: the suffixes are {', '.join(_FORMS)}")
         self._form = _FORMS[suffix]
@@ -154,10 +160,11 @@ class AudioWriter:
         return self
 
     def write(self, block: Samples) -> None:
-        """Write samples `[channels, n]`.
+        """Write the next samples, floats `[channels, n]`, full scale +-1.
 
         Raises:
-            AudioError: the block has other channels, or samples that are not finite.
+            AudioError: the block has another number of channels or samples that are not finite, or
+                writing fails.
         """
         block = as_samples(block, f"cannot write {self._name}: samples")
         if block.shape[0] != self._channels:
@@ -190,27 +197,28 @@ class AudioWriter:
 def write_audio(
     target: str | os.PathLike[str] | BinaryIO, audio: Audio, *, subtype: str | None = None
 ) -> None:
-    """Write `audio` to a path, in the form of its suffix, or as WAV to a binary stream.
+    """Write audio to a file, in the form that its suffix names, or as WAV to a binary stream.
 
-    A file that exists is replaced, as numpy and soundfile do; the command line refuses to, unless
-    it is told otherwise.
+    An existing file is replaced, as numpy and soundfile do; the command line asks for
+    `--overwrite`.
 
         >>> acomp.write_audio("speech.wav", acomp.read_audio("speech.flac"), subtype="PCM_24")
 
     Args:
-        target: path, with the suffix .wav, .flac, .ogg, .opus or .mp3; or a binary stream.
-        audio: what to write.
+        target: a path with the suffix .wav, .flac, .ogg, .opus or .mp3, or a binary stream.
+        audio: the audio to write.
         subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
 
     Raises:
-        AudioError: as `AudioWriter`.
+        AudioError: the suffix is unknown, the form does not have the subtype, the sample rate or
+            the number of channels, or writing fails.
     """
     with AudioWriter(target, audio.sample_rate, audio.channels, subtype=subtype) as writer:
         writer.write(audio.samples)
 
 
 class _Sink(Protocol):
-    """What turns samples into a file's bytes; completes the file where no error ends it."""
+    """Turns samples into the bytes of a file, and completes the file unless an error ends it."""
 
     def __enter__(self) -> Self: ...
 
@@ -225,13 +233,13 @@ class _Sink(Protocol):
 
 
 class _RawSink:
-    """Samples with nothing around them."""
+    """Writes samples without a header."""
 
     def __init__(self, file: BinaryIO, pcm: Pcm, *, is_open: bool) -> None:
         self._file = file
         self._pcm = pcm
         self._is_open = is_open
-        """Whether the length is left open: the file cannot be sought in."""
+        """Whether the length is left open because the file is not seekable."""
 
     def __enter__(self) -> Self:
         return self
@@ -249,7 +257,7 @@ class _RawSink:
 
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)
-        while rest:  # an unbuffered pipe may take a part
+        while rest:  # an unbuffered pipe may take only a part
             rest = rest[self._file.write(rest) :]
         if self._is_open:
             self._file.flush()
@@ -268,7 +276,7 @@ class _WavSink(_RawSink):
     def write(self, block: Samples) -> None:
         self._data_bytes += block.size * self._pcm.format.width
         if self._data_bytes > MAX_DATA_BYTES and not self._is_open:
-            raise AudioError(f"{self._name} would pass 4 GiB, which WAV cannot; write .flac")
+            raise AudioError(f"{self._name} would exceed 4 GiB, which WAV cannot hold; write .flac")
         super().write(block)
 
     def __exit__(
@@ -339,11 +347,13 @@ class _LibsndfileSink:
         with self._complaints():
             self._sound.close()
         if not self._length:
-            raise AudioError(f"cannot write {self._name}: only .wav can hold no samples")
+            raise AudioError(
+                f"cannot write {self._name}: there are no samples, and only .wav can be empty"
+            )
 
     @contextmanager
     def _complaints(self) -> Iterator[None]:
-        """Raise what went wrong in the file, or else what libsndfile says."""
+        """Raise the error of the file if there was one, otherwise that of libsndfile."""
         import soundfile
 
         try:
@@ -356,9 +366,9 @@ class _LibsndfileSink:
 
 
 class _Recorder:
-    """A file for libsndfile, through whose calls no exception passes: the first is kept.
+    """A file for libsndfile, whose C code cannot pass on exceptions of Python.
 
-    After a failure it pretends to work on, and `check` raises what happened.
+    The first failure is kept; later calls pretend to succeed, and `check` raises the failure.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -389,7 +399,7 @@ class _Recorder:
 
 @contextmanager
 def _guarded(stream: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """`stream`, whose errors become AudioErrors, save that its reader has gone."""
+    """`stream`, with errors turned into AudioErrors, except BrokenPipeError."""
     try:
         yield stream
     except BrokenPipeError:

@@ -36,7 +36,7 @@ def names() -> list[str]:
 
 
 def resolve(name: str, channels: int = 1) -> str:
-    """The codec that `name` stands for, where `channels` channels are to be coded.
+    """The name of the codec that `name` stands for, given the number of channels of the audio.
 
     Raises:
         CodecError: there is no such codec.
@@ -69,19 +69,26 @@ def load(
         <codec nano, 24000 Hz, torch fp32>
 
     Args:
-        name: one of `names()`.
-        weights: a file of weights in the official layout or acomp's own safetensors; without one
-            the published weights are taken from the cache, or fetched into it; `custom` needs one.
-        engine: torch, openvino, or auto: OpenVINO on a CPU where it is installed, else torch.
-        precision: fp32, or bf16, which is faster and gives slightly other codes.
-        device: auto, a CUDA GPU where there is one and else the CPU; or cpu, cuda, cuda:N, or a
-            `torch.device`. A GPU's codes may differ from a CPU's where two are all but equally
-            near.
-        channels: what `encodec` chooses by: 1 for 24 kHz, 2 for 48 kHz.
+        name: name of the codec, for example `nano`, `encodec-24khz` or `dac-44khz`; the command
+            `acomp models list` lists them.
+        weights: a file of weights in the layout of the official package, or safetensors written by
+            acomp. By default the published weights, which are downloaded to the user's cache
+            folder when they are first needed; `custom` needs a file.
+        engine: what runs the networks: "torch", "openvino", or "auto", which is OpenVINO on a CPU
+            where it is installed and torch otherwise.
+        precision: arithmetic of the networks: "fp32", or "bf16", which is faster and gives slightly
+            different codes.
+        device: "cpu", "cuda", "cuda:N", a `torch.device`, or "auto", which is a CUDA GPU where
+            there is one and the CPU otherwise. Codes of a GPU may differ from those of a CPU where
+            two codebook entries are almost equally near.
+        channels: channels of the audio: `encodec` is `encodec-24khz` for 1 and `encodec-48khz` for
+            2. Other names do not depend on it.
 
     Raises:
-        CodecError: no such codec, engine, precision or device, or what it needs is missing.
-        WeightsError: the weights are missing, damaged, or of another codec.
+        CodecError: the codec, engine, precision or device does not exist, or a package that it
+            needs is not installed.
+        WeightsError: the weights are missing, cannot be downloaded, are damaged, or are of another
+            codec.
     """
     from acomp.backends.reloading import Loading
 
@@ -126,10 +133,10 @@ def _load_custom(name: str, weights: Path | None, engine: Engine) -> Codec:
 
 
 def check_packages(name: str) -> None:
-    """See that the packages of a codec are here, before its weights are fetched: 300 MB, perhaps.
+    """Check that the package a codec needs is installed, before its weights are downloaded.
 
     Raises:
-        CodecError: one is missing; the message says how to get it.
+        CodecError: it is not; the message says how to install it.
     """
     from acomp.backends.families import family_of
 

@@ -1,7 +1,7 @@
-"""The interface of a codec, `Codec`, and what every codec does alike.
+"""`Codec`, the interface of all codecs, with what they have in common.
 
-A codec family implements a few methods of `Codec` on audio that already has its sample rate and
-channels. `Encoder` and `Decoder` (`streaming`) put the user's audio around them.
+A codec family implements a few methods of `Codec`, for audio that already has the codec's sample
+rate and channels. `Encoder` and `Decoder` (`streaming`) convert the user's audio to these and back.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BLOCK_SECONDS = 10
-"""How much audio is taken at a time where the whole of it is there: bounds memory."""
+"""Seconds of audio that `encode` and `decode` process at a time, which bounds memory."""
 
 
 class HasFormat(Protocol):
-    """What encoding needs to know of audio beforehand: its rate in Hz and its channels."""
+    """What encoding needs to know of audio beforehand: sample rate in Hz and channels."""
 
     @property
     def sample_rate(self) -> int: ...
@@ -49,24 +49,29 @@ class HasFormat(Protocol):
 
 
 class Codec(ABC):
-    """A neural codec with its weights.
+    """A neural codec with its weights; `acomp.load` returns it.
 
-    Several threads may use one codec at the same time, each with streams of its own. A copy of a
-    codec, and what pickle makes of it in another process, is loaded again from what the codec was
-    loaded with.
+        >>> codec = acomp.load("nano")
+        >>> codes = codec.encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> codec.decode(codes)
+        Audio(1 channel, 3.45 s at 48000 Hz)
 
-    A family implements `stream_encoder`, `stream_decoder`, `codebooks` and, where it has a network
-    in torch, `module`.
+    `encode` and `decode` work on whole recordings, `encode_batch` and `decode_batch` on several;
+    `Encoder` and `Decoder` work block by block. Threads may share a codec. Copying or unpickling a
+    codec loads it again, with the arguments that `acomp.load` was given.
+
+    A codec of your own implements `stream_encoder`, `stream_decoder`, `codebooks` and, where it
+    has a torch module, `module`.
 
     Attributes:
-        spec: what is fixed about the codec.
-        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights.
-        engine: what runs the networks; None where there are none.
-        loading: what `acomp.load` was asked for; None of a codec that was made otherwise.
-        preroll: warm-up in seconds: how much is decoded before a point in the middle of a
-            recording, so that the sound there is the same as in the whole.
-        decodes_chunks: whether it decodes codes of chunks that were coded on their own
-            (`CodesInfo.chunk`).
+        spec: sample rate, channels, codebooks, bandwidths and whatever else is fixed.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights; None if there
+            are none.
+        engine: runs the networks; None for a codec that has none.
+        loading: the arguments of `acomp.load`; None for a codec that was made without it.
+        preroll: warm-up in seconds: decoding from the middle of a recording begins that much
+            earlier, so that the samples are the same as when all of it is decoded.
+        decodes_chunks: whether the codec decodes codes in chunks (`CodesInfo.chunk`).
     """
 
     preroll = 1.0
@@ -90,10 +95,13 @@ class Codec(ABC):
         return load_again, (self.loading, self.fingerprint)
 
     def to(self, device: object) -> Codec:
-        """The codec on another device; it is loaded again unless it was asked for that device.
+        """The codec loaded on another device, or itself if it was loaded with that device.
+
+        Args:
+            device: auto, cpu, cuda, cuda:N, or a `torch.device`.
 
         Raises:
-            CodecError: there is no such device here, or the codec was not made by `acomp.load`.
+            CodecError: there is no such device, or the codec was not loaded by `acomp.load`.
         """
         if self.loading is None:
             raise CodecError(f"only acomp.load can put {self.spec.name} on another device")
@@ -103,30 +111,39 @@ class Codec(ABC):
 
     @abstractmethod
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
-        """A new stream's encoder: of samples at `spec.sample_rate`, of `info.channels` channels."""
+        """A new encoder of one stream of audio with `info.channels` channels at `spec.sample_rate`.
+
+        A codec family implements this; `Encoder` is the class to use.
+        """
 
     @abstractmethod
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
-        """A new stream's decoder: of what `stream_encoder(info)` gives."""
+        """A new decoder of the codes that `stream_encoder(info)` returns.
+
+        A codec family implements this; `Decoder` is the class to use.
+        """
 
     @abstractmethod
     def codebooks(self) -> NDArray[np.float32]:
-        """The codebooks' entries, `[codebooks, size, dimension]`, in which codes are looked up."""
+        """The entries of all codebooks, float32 `[codebooks, size, dimension]`.
+
+        Code c of codebook b stands for the vector `codebooks()[b, c]`.
+        """
 
     @property
     def module(self) -> torch.nn.Module:
-        """The torch module, for training and analysis.
+        """The codec as a torch module, for training and analysis.
 
         Raises:
-            CodecError: there is none.
+            CodecError: the codec has no torch module.
         """
         raise CodecError(f"{self.spec.name} has no torch module: take another codec for that")
 
     def latent_codebooks(self) -> NDArray[np.float32]:
-        """The codebooks' entries as the decoder adds them up, `[codebooks, size, latent]`.
+        """The entries of all codebooks in the latent space, float32 `[codebooks, size, latent]`.
 
-        They are those of `codebooks()`, except where each codebook is projected into the latent
-        space, as in DAC.
+        These are the vectors that the decoder adds up. They are the same as `codebooks()`, except
+        in codecs that project each codebook into the latent space, such as DAC.
         """
         return self.codebooks()
 
@@ -138,10 +155,17 @@ class Codec(ABC):
         codebooks: int | None = None,
         channels: Channels | int = "auto",
     ) -> CodesInfo:
-        """The `CodesInfo` of encoding `audio`, an `Audio` or a reader of one.
+        """The `CodesInfo` of the codes that encoding `audio` gives; an `Encoder` needs it.
+
+        Args:
+            audio: an `Audio` or an `AudioReader`; only its sample rate and channels are used.
+            bandwidth: as for `encode`.
+            codebooks: as for `encode`.
+            channels: as for `encode`.
 
         Raises:
-            CodecError: a bandwidth, number of codebooks or channels that the codec lacks.
+            CodecError: the codec does not have the bandwidth, number of codebooks or channels.
+            AudioError: the audio has more channels than can be coded.
         """
         spec = self.spec
         if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
@@ -172,22 +196,24 @@ class Codec(ABC):
         codebooks: int | None = None,
         channels: Channels | int = "auto",
     ) -> Codes:
-        """Encode audio of any rate and of one or two channels.
+        """Encode audio of any sample rate.
 
             >>> codec = acomp.load("nano")
             >>> codec.encode(acomp.read_audio("speech.flac"), bandwidth=3)
             Codes(nano, 1 x 4 x 260 (streams, codebooks, frames), 3.45 s, 3 kbps)
 
         Args:
-            audio: what to encode.
-            bandwidth: in kbps, one of `spec.bandwidths`; of each stream where there are two.
-            codebooks: instead of a bandwidth, any number of codebooks.
-            channels: "auto" keeps what the codec can keep; "mono", or 1, mixes down; "stereo", or
-                2, asks for two; "each" codes any number of channels, each alone.
+            audio: the audio to encode; it is resampled to the codec's sample rate.
+            bandwidth: in kbps, one of `spec.bandwidths`; of each stream where there are several.
+                By default 6 kbps where the codec has it, otherwise its highest.
+            codebooks: a number of codebooks, instead of a bandwidth.
+            channels: "auto" keeps mono and stereo where the codec can, and otherwise mixes down;
+                "mono" or 1 mixes down; "stereo" or 2 codes two channels; "each" codes each of any
+                number of channels alone.
 
         Raises:
-            CodecError: a setting that the codec does not have.
-            AudioError: audio with no samples, or with more channels than can be coded.
+            CodecError: the codec does not have the bandwidth, number of codebooks or channels.
+            AudioError: the audio has no samples, or more channels than can be coded.
         """
         return self._encode(audio, Coding(bandwidth, codebooks, channels))
 
@@ -205,23 +231,23 @@ class Codec(ABC):
         return Codes.from_blocks(info, parts, encoder.length)
 
     def decode(self, codes: Codes, *, sample_rate: int | None = None) -> Audio:
-        """Decode to audio of the length and sample rate that was encoded.
+        """Decode codes to audio of the length and sample rate of the audio that was encoded.
 
             >>> codec = acomp.load("nano")
             >>> codec.decode(codec.encode(acomp.read_audio("speech.flac")))
             Audio(1 channel, 3.45 s at 48000 Hz)
 
         Args:
-            codes: what `encode`, or a file, gave.
-            sample_rate: another rate to decode to, in Hz.
+            codes: the codes; `encode`, `codes` and `read_codes` return them.
+            sample_rate: sample rate of the result in Hz, instead of that of the encoded audio.
 
         Raises:
             CodecError: the codes are of another codec or were made with other weights.
         """
         if not isinstance(codes, Codes):
             raise CodecError(
-                f"Codes are due, not {type(codes).__name__}: codec.codes(tokens) makes them of "
-                "bare numbers, acomp.read_codes(path) of a file"
+                f"Codes are expected, not {type(codes).__name__}: codec.codes(tokens) makes them "
+                "from bare numbers, acomp.read_codes(path) reads them from a file"
             )
         decoder = Decoder(self, codes.info, sample_rate)
         frames = max(1, int(BLOCK_SECONDS * self.spec.frame_rate))
@@ -240,23 +266,23 @@ class Codec(ABC):
         length: int | None = None,
         sample_rate: int | None = None,
     ) -> Codes:
-        """Codes from elsewhere, as bare numbers, as `Codes` that decode and can be written.
+        """Make `Codes` from bare codes, as language models and other packages give them.
 
             >>> acomp.load("nano").codes(np.zeros((8, 75), np.int64))
             Codes(nano, 1 x 8 x 75 (streams, codebooks, frames), 0.99 s, 6 kbps)
 
         Args:
-            tokens: an array, a tensor of torch's or nested lists, of any integer type:
-                `[codebooks, frames]`, or `[streams, codebooks, frames]`, where a batch of one
-                counts as a stream; for EnCodec 48 kHz also `[segments, 1, codebooks, frames]` or
-                a list of segments, each codes or a pair of codes and scale, as
-                `EncodecModel.encode` gives them; for SNAC also a list with an array for each
-                level, as `SNAC.encode` gives it.
-            scales: for EnCodec 48 kHz the gain of each segment; without them each is 1, the
-                loudness that the codec normalises to.
-            length: samples per channel of the audio, at `sample_rate`; without it all that the
-                frames stand for.
-            sample_rate: that decoding returns to, in Hz; the codec's own by default.
+            tokens: codes of any integer type, as an array, a torch tensor or nested lists:
+                `[codebooks, frames]` or `[streams, codebooks, frames]`, where a batch of one
+                counts as one stream. For EnCodec 48 kHz also `[segments, 1, codebooks, frames]`,
+                or a list of segments, each codes or a pair of codes and scale, as
+                `EncodecModel.encode` returns them. For SNAC also a list with one array for each
+                level, as `SNAC.encode` returns it.
+            scales: gain of each segment, for EnCodec 48 kHz; by default each is 1, and the audio
+                has the loudness that the codec normalises to.
+            length: samples per channel of the audio, at `sample_rate`; by default the duration of
+                all frames.
+            sample_rate: sample rate in Hz that decoding returns to; by default that of the codec.
 
         Raises:
             CodecError: the numbers cannot be codes of this codec.
@@ -264,10 +290,13 @@ class Codec(ABC):
         return codes_of(self, tokens, scales=scales, length=length, sample_rate=sample_rate)
 
     def warm_up(self, bandwidth: float | None = None) -> None:
-        """Code a second of silence: the first run of a network takes longer than the next.
+        """Encode and decode a second of silence, because a network's first run takes longest.
+
+        Args:
+            bandwidth: in kbps, as for `encode`.
 
         Raises:
-            CodecError: a bandwidth that the codec lacks.
+            CodecError: the codec does not have the bandwidth.
         """
         rate = self.spec.sample_rate
         silence = Audio(np.zeros((self.spec.channels, rate), np.float32), rate)
@@ -304,12 +333,26 @@ class Codec(ABC):
         channels: Channels | int = "auto",
         errors: str = "raise",
     ) -> Any:
-        """Encode several clips of any lengths, rates and channels; arguments as for `encode`.
+        """Encode several clips of any lengths, sample rates and channels.
 
-        Each clip gets the codes that it gets alone: exactly on a CPU, where clips are worked
-        through one by one; but for rounding on a GPU, where they run side by side. Nothing is
-        padded. With `errors="collect"` a clip that cannot be encoded gets its error in the list,
-        and does not keep the others from being encoded.
+        Each clip gets the codes that `encode` gives it: the same on a CPU, where clips are encoded
+        one after the other, and the same except for rounding on a GPU, where they run side by side.
+        Clips are not padded.
+
+        Args:
+            clips: the clips to encode.
+            bandwidth: as for `encode`.
+            codebooks: as for `encode`.
+            channels: as for `encode`.
+            errors: "raise" raises the first error; "collect" puts the error of a clip into the
+                list in the place of its codes, and encodes the other clips.
+
+        Returns:
+            The codes of each clip, in the order of the clips.
+
+        Raises:
+            CodecError: as `encode`, unless errors are collected.
+            AudioError: as `encode`, unless errors are collected.
         """
         encode = partial(self._encode, coding=Coding(bandwidth, codebooks, channels))
         return self._run_all([partial(encode, clip) for clip in clips], errors)
@@ -335,34 +378,50 @@ class Codec(ABC):
     def decode_batch(
         self, codes: Sequence[Codes], *, sample_rate: int | None = None, errors: str = "raise"
     ) -> Any:
-        """Decode several recordings; as `encode_batch`, arguments as for `decode`."""
+        """Decode the codes of several recordings; side by side on a GPU, as `encode_batch`.
+
+        Args:
+            codes: the codes of each recording.
+            sample_rate: as for `decode`.
+            errors: "raise" or "collect", as for `encode_batch`.
+
+        Returns:
+            The audio of each recording, in the order of `codes`.
+
+        Raises:
+            CodecError: as `decode`, unless errors are collected.
+        """
         decode = partial(self.decode, sample_rate=sample_rate)
         return self._run_all([partial(decode, one) for one in codes], errors)
 
     def _run_all(self, jobs: Sequence[Callable[[], T]], errors: str) -> list[Any]:
         if errors not in ("raise", "collect"):
-            raise CodecError(f"errors are to raise or to collect, not to {errors!r}")
+            raise CodecError(f"errors is {errors!r}: it must be 'raise' or 'collect'")
         every: list[Callable[[], Any]] = list(jobs)
         if errors == "collect":
             every = [partial(_or_error, job) for job in jobs]
         return [job() for job in every] if self.engine is None else self.engine.run_all(every)
 
     def seek(self, sample: int) -> tuple[int, int]:
-        """Where to begin decoding so that the sound at `sample` is the same as in the whole.
+        """Where to begin decoding to get the samples from `sample` on as if all were decoded.
 
         Args:
-            sample: position at the codec's own rate.
+            sample: a position in samples at `spec.sample_rate`.
 
         Returns:
-            The frame to decode from, a warm-up of `preroll` earlier where there is that much, and
-            the sample, at the codec's own rate, at which its sound begins.
+            The frame to begin with, `preroll` seconds before `sample` or at the beginning, and its
+            position in samples at `spec.sample_rate`.
         """
         hop = self.spec.hop_length
         frame = max(0, sample - int(self.preroll * self.spec.sample_rate)) // hop
         return frame, frame * hop
 
     def check(self, info: CodesInfo) -> None:
-        """Raise CodecError unless codes of `info` can be decoded by this codec."""
+        """Check that this codec can decode codes of `info`.
+
+        Raises:
+            CodecError: the codes are of another codec or shape, or were made with other weights.
+        """
         spec = self.spec
         if info.codec != spec.name:
             raise CodecError(f"these are codes of {info.codec}, not of {spec.name}")
@@ -382,9 +441,9 @@ class Codec(ABC):
         else:
             fits = info.streams == info.channels
         if info != expected or not fits or info.codebooks > spec.codebooks:
-            raise CodecError(f"these codes do not have the shape of {spec.name}'s")
+            raise CodecError(f"these codes do not have the shape of codes of {spec.name}")
         if info.chunk is not None and not self.decodes_chunks:
-            raise CodecError(f"these codes are in chunks, which {spec.name} does not decode")
+            raise CodecError(f"these codes are in chunks, which {spec.name} cannot decode")
 
 
 def _or_error(job: Callable[[], T]) -> T | AcompError:
@@ -395,7 +454,7 @@ def _or_error(job: Callable[[], T]) -> T | AcompError:
 
 
 def _refuse_audio(audio: object) -> NoReturn:
-    hint = "acomp.Audio(samples, sample_rate) makes it of samples"
+    hint = "acomp.Audio(samples, sample_rate) makes it from samples"
     if isinstance(audio, str | PathLike | Path):
         hint = "acomp.read_audio(path) reads it"
-    raise AudioError(f"Audio is due, not {type(audio).__name__}: {hint}")
+    raise AudioError(f"Audio is expected, not {type(audio).__name__}: {hint}")

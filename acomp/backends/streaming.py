@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from acomp.backends.base import Codec
 
 LOUDEST = 100.0
-"""What no sound at full scale +-1 reaches: beyond lie samples at the scale of integers."""
+"""Absolute sample value above which a warning says that the samples have the scale of integers;
+full scale is 1."""
 
 
 class _Stream:
-    """What streams of both directions keep: one call at a time, and none after the end."""
+    """Base class of `Encoder` and `Decoder`: one call at a time, and none after `finish`."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -33,7 +34,7 @@ class _Stream:
 
     @contextmanager
     def _turn(self, *, last: bool = False) -> Iterator[None]:
-        """One thread at a time, in the order in which they come, and as numpy is by default."""
+        """Let one thread work at a time, and none after `finish`."""
         with self._lock, np.errstate(all="ignore"):
             if self._finished:
                 raise CodecError(
@@ -50,10 +51,18 @@ class _Stream:
 
 
 class Encoder(_Stream):
-    """Encodes a stream of audio of any rate; `Codec.encode` block by block.
+    """Encodes a stream of audio block by block; the codes are those of `Codec.encode`.
 
-    Push samples as they come, write each block, then finish. Where threads share one, each push is
-    whole before the next begins.
+        >>> codec = acomp.load("nano")
+        >>> with acomp.open_audio("speech.flac") as reader:
+        ...     encoder = acomp.Encoder(codec, codec.info(reader, bandwidth=6))
+        ...     blocks = [encoder.push(samples) for samples in reader.blocks(48_000)]
+        >>> blocks.append(encoder.finish())
+        >>> acomp.Codes.from_blocks(encoder.info, blocks, encoder.length)
+        Codes(nano, 1 x 8 x 260 (streams, codebooks, frames), 3.45 s, 6 kbps)
+
+    The codes do not depend on how the samples are cut into pieces. Threads may share an encoder:
+    one push ends before the next begins.
 
         >>> codec, audio = acomp.load("nano"), acomp.read_audio("speech.flac")
         >>> encoder = acomp.Encoder(codec, codec.info(audio, bandwidth=6))
@@ -62,15 +71,15 @@ class Encoder(_Stream):
         260
 
     Args:
-        codec: what encodes.
-        info: as `codec.info` gives it.
-        measure: whether to measure the loudness, for a file form that keeps it.
+        codec: the codec.
+        info: what the codes will be of; `codec.info` returns it.
+        measure: whether to measure the loudness, for file forms that store it.
 
     Attributes:
-        info: as given.
-        length: samples per channel taken so far, at `info.source_rate`.
-        loudness: in LUFS, of each channel that was coded, once the stream has finished; None where
-            it is not measured.
+        info: the argument `info`.
+        length: samples per channel pushed so far, at `info.source_rate`.
+        loudness: loudness in LUFS of each coded channel; None before `finish`, or if it is not
+            measured.
     """
 
     def __init__(self, codec: Codec, info: CodesInfo, *, measure: bool = False) -> None:
@@ -82,25 +91,27 @@ class Encoder(_Stream):
         self._resampler = Resampler(info.source_rate, info.sample_rate, info.channels)
         self._stream = codec.stream_encoder(info)
         self._channels: int | None = None
-        """Of the samples so far."""
+        """Channels of the samples so far."""
         self._told = False
-        """Whether the user was warned of a level that no sound has."""
+        """Whether the warning about the level was given."""
 
     def push(self, samples: Samples) -> Block:
-        """Take samples `[channels, time]` at `info.source_rate`; give the frames that are ready.
+        """Encode the next samples and return the frames that are complete, possibly none.
 
-        Samples are floats, full scale +-1, of an array or a tensor; `[time]` is one channel.
+        Args:
+            samples: floats `[channels, time]`, full scale +-1, at `info.source_rate`, as an array
+                or a tensor; `[time]` is one channel.
 
         Raises:
-            AudioError: they are not finite, or of other channels than before.
-            CodecError: the stream has finished.
+            AudioError: the samples are not finite, or have another number of channels than before.
+            CodecError: `finish` was called before.
         """
         with self._turn():
             samples = as_samples(samples)
             if self._channels not in (None, samples.shape[0]):
                 raise AudioError(
                     f"{samples.shape[0]} channels after {self._channels}: [channels, time] of the "
-                    "same audio is due"
+                    "same audio is expected"
                 )
             mixed = to_channels(samples, self.info.channels)
             self._warn_if_loud(samples)
@@ -109,11 +120,11 @@ class Encoder(_Stream):
             return self._coded(self._resampler.push(mixed))
 
     def finish(self) -> Block:
-        """Give the last frames.
+        """Return the last frames; nothing can be pushed after this.
 
         Raises:
-            AudioError: there was not a single sample.
-            CodecError: the stream has finished.
+            AudioError: no samples were pushed.
+            CodecError: `finish` was called before.
         """
         with self._turn(last=True):
             if self.length == 0:
@@ -143,21 +154,29 @@ class Encoder(_Stream):
 
 
 class Decoder(_Stream):
-    """Decodes a stream of blocks; `Codec.decode` block by block.
+    """Decodes a stream of codes block by block; the samples are those of `Codec.decode`.
 
-    It leaves the level as it was coded. Where there is a loudness to restore, `gains` do that.
+        >>> codec = acomp.load("nano")
+        >>> codes = codec.encode(acomp.read_audio("speech.flac"), bandwidth=6)
+        >>> decoder = acomp.Decoder(codec, codes.info)
+        >>> samples = [decoder.push(codes.block), decoder.finish(codes.length)]
+        >>> acomp.Audio(np.concatenate(samples, axis=1), decoder.sample_rate)
+        Audio(1 channel, 3.45 s at 48000 Hz)
+
+    The loudness of codes that state one (`CodesInfo.loudness`) is not restored block by block,
+    because it can be measured only at the end: multiply all samples by `gains`.
 
     Args:
-        codec: what decodes.
-        info: of the codes.
-        sample_rate: of the samples that it gives, in Hz; that of the encoded audio by default.
-        measure: whether `finish` will be told a loudness that `info` does not have.
+        codec: the codec.
+        info: what the codes are of (`Codes.info`).
+        sample_rate: sample rate of the result in Hz; by default that of the encoded audio.
+        measure: whether to measure the loudness though `info` states none, because `finish` will.
 
     Attributes:
-        info: as given.
-        sample_rate: of the samples that it gives, in Hz.
-        gains: factors `[channels, 1]` of all samples that restore the loudness, once the stream
-            has finished: only the whole tells how loud it is. None where there is none to restore.
+        info: the argument `info`.
+        sample_rate: sample rate of the result in Hz.
+        gains: factors `[channels, 1]` that give the samples the loudness of the codes; None before
+            `finish`, or if the codes state no loudness.
     """
 
     def __init__(
@@ -170,7 +189,9 @@ class Decoder(_Stream):
     ) -> None:
         super().__init__()
         if not isinstance(info, CodesInfo):
-            raise CodecError(f"the info of codes is due (codes.info), not {type(info).__name__}")
+            raise CodecError(
+                f"an acomp.CodesInfo is expected (codes.info), not {type(info).__name__}"
+            )
         codec.check(info)
         self.info = info
         if sample_rate is None:
@@ -180,20 +201,26 @@ class Decoder(_Stream):
         self._meter = None
         if measure or info.loudness is not None:
             self._meter = LoudnessMeter(info.sample_rate, info.channels)
-        # The last frame, or chunk, is padded, and only the end tells by how much.
+        # The last frame or chunk is padded, and how much is known only at the end.
         padded = info.hop_length * (info.chunk or codec.spec.unit)
         hold = -(-padded * self.sample_rate // info.sample_rate)
         self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
         self._stream = codec.stream_decoder(info)
         self._decoded = 0
-        """Samples per channel from the codec so far, at its own rate."""
+        """Samples per channel decoded so far, at the codec's sample rate."""
 
     def push(self, block: Block) -> Samples:
-        """Take frames; give the samples `[channels, time]` that are ready.
+        """Decode the next frames and return the samples that are ready, possibly none.
+
+        Args:
+            block: the next frames.
+
+        Returns:
+            Samples `[channels, time]` at `sample_rate`, full scale +-1.
 
         Raises:
-            FormatError: the block is not one of `info`'s codes.
-            CodecError: the stream has finished.
+            FormatError: the block does not have the shape that `info` states.
+            CodecError: `finish` was called before.
         """
         with self._turn():
             check_block(self.info, block)
@@ -204,16 +231,18 @@ class Decoder(_Stream):
     def finish(
         self, length: int, loudness: tuple[float, ...] | None = None, *, damaged: bool = False
     ) -> Samples:
-        """Give the last samples, so that all are what `length` samples of the source rate last.
+        """Return the last samples; nothing can be pushed after this.
 
         Args:
-            length: in samples per channel at `info.source_rate`.
-            loudness: to restore, in LUFS of each channel, instead of `info.loudness`; an encoder
-                knows it only at the end.
-            damaged: whether codes are missing, so that they may hold less than the length.
+            length: samples per channel of the encoded audio, at `info.source_rate`
+                (`Codes.length`); the padding of the last frame is cut off.
+            loudness: loudness in LUFS of each channel to restore, instead of `info.loudness`, where
+                it was known only after the encoder had finished.
+            damaged: whether codes are missing, so that they may decode to less than `length`.
 
         Raises:
-            CodecError: the codes do not hold that much audio, and are not damaged.
+            CodecError: the codes decode to less than `length` samples, and `damaged` is False; or
+                `finish` was called before.
         """
         with self._turn(last=True):
             return self._end(whole_number(length, "length", CodecError), loudness, damaged)
