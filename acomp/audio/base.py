@@ -89,9 +89,9 @@ class AudioReader(Closing):
             yield self._checked(block)
         self.check_end()
 
-    def take(self, frames: int) -> Samples:
-        """The next samples, unchecked, up to `frames` per channel; for readers built on this."""
-        block = self._read(frames)
+    def take(self, count: int) -> Samples:
+        """The next samples, unchecked, up to `count` per channel; for readers built on this."""
+        block = self._read(count)
         self._position += block.shape[1]
         return block
 
@@ -114,8 +114,8 @@ class AudioReader(Closing):
         return self._position / self.sample_rate
 
     @abstractmethod
-    def _read(self, frames: int) -> Samples:
-        """Up to `frames` samples per channel, `[channels, n]`; n is 0 only at the end."""
+    def _read(self, count: int) -> Samples:
+        """Up to `count` samples per channel, `[channels, n]`; n is 0 only at the end."""
 
     def _checked(self, block: Samples) -> Samples:
         """`block`, the one that was taken last, with only finite samples."""

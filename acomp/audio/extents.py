@@ -1,7 +1,7 @@
-"""How long files are by their own headers, against how long they are: what shows a cut.
+"""Detection of truncated files: the size that the headers state, against the size of the file.
 
-Most decoders take what is there for the whole of a file. Each form tells its size in its own way;
-only what has to be known of it for that is read here, in steps from header to header.
+Most decoders take whatever is there for the whole file. Each form states its size in its own way;
+this module reads only what that takes, going from header to header.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _CAF_CHUNKS = (
 )
 _FLV_TAGS = (8, 9, 18)
 _TS_PACKETS = {0: 188, 4: 192}
-"""Lengths of the packets of a transport stream, by where in them the mark stands."""
+"""Bytes of a packet of an MPEG transport stream, by the offset of the sync byte in the packet."""
 
 Extents = Iterator[int]
-"""Where one part of a file after the other ends, by their headers; what is no part is passed over,
-for bytes that came to stand behind a file are no loss."""
+"""The byte at which each part of a file ends by its header, in order, up to the first thing
+that is no part, because bytes appended to a file are no loss."""
 
 
 def check_extent(file: IO[bytes], head: bytes, findings: Findings) -> None:
@@ -72,7 +72,10 @@ def check_extent(file: IO[bytes], head: bytes, findings: Findings) -> None:
 
 
 def end_of_sound(head: bytes, size: int) -> int:
-    """Where a file of so many bytes ends; libsndfile reads Wave64 beyond its end."""
+    """The byte at which the audio of a file of `size` bytes ends.
+
+    It matters for Wave64, which libsndfile would read beyond the end that its header states.
+    """
     stated = _wave64(head) if head.startswith(b"riff") else 0
     return min(stated or size, size)
 
@@ -111,7 +114,7 @@ def _sox(head: bytes) -> int:
 
 
 def _within(field: bytes, before: int) -> int:
-    """What a size of 32 bits says, after so many bytes; 0 where it was not known."""
+    """The end that a 32-bit size field states, `before` bytes into the file; 0 if it is unknown."""
     length = int.from_bytes(field)
     return 0 if length in (UNKNOWN_SIZE, 0x80000000, 0x7FFFFFFF) else before + length
 
@@ -167,7 +170,7 @@ def _caf(file: IO[bytes], size: int) -> Extents:
 
 
 def _flv(file: IO[bytes], size: int) -> Extents:
-    """Tags, each followed by the size of itself."""
+    """Tags, each followed by a field with its own size."""
     position = int.from_bytes(_at(file, 5, 4)) + 4
     while position < size:
         head = _at(file, position, 11)
@@ -178,7 +181,7 @@ def _flv(file: IO[bytes], size: int) -> Extents:
 
 
 def _asf(file: IO[bytes]) -> int:
-    """The size in the file properties; 0 where it was not known (a broadcast)."""
+    """The size in the file properties; 0 if it is unknown, as in a broadcast."""
     head = _at(file, 0, _ASF_HEAD_BYTES)
     at = head.find(_ASF_FILE)
     is_live = at < 0 or int.from_bytes(head[at + 88 : at + 92], "little") & 1
@@ -186,7 +189,7 @@ def _asf(file: IO[bytes]) -> int:
 
 
 def _matroska(file: IO[bytes], size: int) -> Extents:
-    """Elements of the first two levels, and the third where a length was not known (RFC 8794)."""
+    """Elements of the first two levels, and of the third where a length is unknown (RFC 8794)."""
     position = 0
     while position < size:
         head = _at(file, position, 12)
@@ -206,9 +209,9 @@ def _matroska(file: IO[bytes], size: int) -> Extents:
 
 
 def _ebml_number(data: bytes, at: int, *, keep_mark: bool = False) -> tuple[int | None, int]:
-    """A number of variable length at `at`, and where it ends (0 where there is none).
+    """The variable-length number at offset `at`, and the offset of its end (0 if there is none).
 
-    The number is None where all its bits are set: a length that was not known.
+    The number is None if all its bits are set, which stands for an unknown length.
     """
     if at >= len(data) or not data[at]:
         return None, 0
@@ -223,7 +226,7 @@ def _ebml_number(data: bytes, at: int, *, keep_mark: bool = False) -> tuple[int 
 
 
 def _check_ogg(file: IO[bytes], size: int, findings: Findings) -> None:
-    """Whether the last page is whole and is marked as its stream's end (RFC 3533, section 6)."""
+    """Check that the last page is complete and marked as its stream's end (RFC 3533, section 6)."""
     page = _last_page(Window(file, 0, size))
     if len(page) < _OGG_HEADER or len(page) < _page_bytes(page):
         findings.lost("truncated: its last Ogg page is not there")
@@ -244,15 +247,15 @@ def _last_page(window: Window) -> bytes:
 
 
 def ogg_links(file: IO[bytes], size: int, findings: Findings) -> list[tuple[int, int]]:
-    """The files that an Ogg file was joined of, where each begins and ends (RFC 3533, section 4).
+    """First and last byte of each file that was joined to an Ogg file (RFC 3533, section 4).
 
-    The streams of one begin on its first pages; a page that begins one later begins another file.
-    What its decoder would pass over without a word is found here: pages that do not fit their
-    checksums, and ones that are missing where bytes that are no page stand.
+    All streams of a file begin on its first pages, so a page further on that begins a stream begins
+    the next file. On the way this reports what decoders skip silently: pages with a wrong checksum,
+    and pages that are missing where there are bytes that are no page.
     """
     begins, position, is_among_first = [0], 0, True
-    due: dict[bytes, int] = {}
-    """Numbers of the pages that are next, by streams."""
+    expected: dict[bytes, int] = {}
+    """Number of the next page of each stream."""
     has_strays = False
     while position < size:
         page = _at(file, position, _MAX_OGG_PAGE)
@@ -266,21 +269,21 @@ def ogg_links(file: IO[bytes], size: int, findings: Findings) -> list[tuple[int,
             begins.append(position)
         is_among_first = is_first
         stream, number = page[14:18], int.from_bytes(page[18:22], "little")
-        if has_strays and not is_first and due.get(stream, number) != number:
+        if has_strays and not is_first and expected.get(stream, number) != number:
             findings.lost(f"damaged: pages are missing before byte {position}")
         elif len(page) == _page_bytes(page) and _ogg_checksum(page) != page[22:26]:
             findings.lost(f"damaged: the page at byte {position} does not fit its checksum")
-        if len(due) < _MAX_OGG_STREAMS or stream in due:
-            due[stream] = number + 1
+        if len(expected) < _MAX_OGG_STREAMS or stream in expected:
+            expected[stream] = number + 1
         has_strays = False
         position += _page_bytes(page)
     return list(zip(begins, [*begins[1:], size], strict=True))
 
 
 def _ogg_checksum(page: bytes) -> bytes:
-    """The CRC-32 of a page without its own, most significant bit first, as RFC 3533 has it.
+    """The CRC-32 of a page with its checksum set to 0, most significant bit first (RFC 3533).
 
-    zlib's begins with ones, takes the least significant bit first, and is inverted.
+    zlib's CRC-32 begins with ones, takes the least significant bit first, and is inverted.
     """
     content = page[:22] + bytes(4) + page[26:]
     found = zlib.crc32(content.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -292,7 +295,7 @@ def _page_bytes(page: bytes) -> int:
 
 
 def _next_page(file: IO[bytes], position: int, size: int) -> int:
-    """Where the next page may begin, from `position` on; `size` where none does."""
+    """The offset of the next page mark from `position` on; `size` if there is none."""
     while position < size:
         found = _at(file, position, _MAX_OGG_PAGE).find(b"OggS")
         if found >= 0:

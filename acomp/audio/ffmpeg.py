@@ -1,7 +1,10 @@
-"""What ffmpeg's libraries read, through PyAV: whatever is neither PCM nor one of libsndfile's own.
+"""Reading with ffmpeg's libraries, through PyAV: all compressed audio except Ogg, and videos.
 
-A file is opened by its content, never by its name, and by the demuxers of `_DEMUXERS` alone; none
-of these opens another file, and none could: the only source they are given is the open one.
+The format follows from the content of a file, never from its name, and only the demuxers in
+`_DEMUXERS` are allowed. None of them opens other files, and none could, because they are given the
+open file as their only source.
+
+A frame in this module is a frame of the compressed audio, or of ffmpeg's decoder.
 """
 
 from __future__ import annotations
@@ -31,15 +34,15 @@ _DEMUXERS = (
     *("nut", "ogg", "oma", "qcp", "qoa", "rka", "rm", "shn", "sox", "tak", "truehd", "tta", "voc"),
     *("vqf", "w64", "wav", "wsd", "wtv", "wv", "wve", "xwma"),
 )
-"""ffmpeg's names of the forms it may read: no playlist, no manifest, no list of files is one."""
+"""ffmpeg's names of the forms it may read; playlists, manifests and lists of files are not here."""
 _EXACT = ("flac", "nistsphere", "tta", "wv", "wve")
 """Demuxers whose files state their length to the sample."""
 _NEAR = ("aiff", "ape", "ast", "au", "dsf", "mpc", "mpc8", "ogg", "qoa", "shn", "tak", "w64", "wav")
-"""Those whose files state it to a frame or so."""
+"""Demuxers whose files state their length to about a frame."""
 _ROUGH = ("flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "nut", "rm")
-"""Those of containers that state about how long they are."""
+"""Demuxers of containers that state their length approximately."""
 _BY_NAME = {".g722": "g722", ".gsm": "gsm"}
-"""Demuxers of forms that have no mark by which they could be known, by suffix."""
+"""Demuxers of forms whose content cannot be recognised, by suffix."""
 _NEAR_SECONDS, _ROUGH_SECONDS, _ROUGH_SHARE = 0.25, 1.0, 0.05
 _SYNCS = {
     "aac": rb"\xff[\xf0\xf1\xf8\xf9]",
@@ -49,38 +52,43 @@ _SYNCS = {
     "loas": rb"\x56[\xe0-\xff]",
     "mp3": rb"",
 }
-"""Demuxers of bare frames, among which there can be bytes that are no sound, and how a frame of
-theirs begins; those of MPEG audio are known by more than that."""
+"""Demuxers of bare frames, between which other bytes can stand, and how their frames begin; frames
+of MPEG audio are recognised by `mpeg`."""
 _PARSED = ("aac", "ac3", "eac3")
-"""Those of them that are parsed here: ffmpeg's demuxer of ADTS passes over the frame behind a stray
-byte, and its decoders lose one that has such behind it."""
+"""Demuxers of bare frames whose packets are cut here instead: ffmpeg's demuxer of ADTS skips the
+frame that follows a stray byte, and its decoders lose a frame that a stray byte follows."""
 _CHECKED = ("ape", "flac", "tak", "tta", "wavpack")
-"""Decoders of forms whose frames have checksums, which ffmpeg does not look at unasked."""
+"""Decoders of forms whose frames have checksums, which ffmpeg ignores by default."""
 _OPEN_ENDED = ("caf",)
-"""Demuxers that call the last packet of a file cut, where its length was left open."""
+"""Demuxers that call the last packet corrupt in a file whose header leaves the length open."""
 _MPEG_SLACK, _MPEG_PADDING = 1.5, 5
-"""By how many frames an MP3 may be shorter than its first frame says: without what the encoder put
-before and behind the sound, and with it."""
+"""Frames by which an MP3 may be shorter than its first frame states, if the length excludes the
+encoder's padding before and after the audio, and if it includes it."""
 _TIMED = ("asf", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "ogg")
-"""Demuxers that give packets the time that stands in the file."""
+"""Demuxers whose packets have timestamps that the file states."""
 _GAP_SECONDS = 0.1
 _AMR_SENT, _AMR_SECONDS = 9, 0.02
-"""From which frame type on a frame of AMR holds no sound, and how long each lasts."""
+"""Lowest type of an AMR frame that holds no audio, and seconds of a frame."""
 _OPUS_HEAD = b"OpusHead"
 _OPUS_RATE = 48_000
 _BUFFER_BYTES = 1 << 16
 
 
 class UnknownFormError(AudioError):
-    """The file is of no form that ffmpeg may read."""
+    """The file is not of a form that ffmpeg may read."""
 
 
 def open_ffmpeg(window: Window, findings: Findings, before: float = 0.0) -> AudioReader:
-    """Open what stands in a window of a file, after so many seconds of other parts.
+    """Open the part of a file that a window shows.
+
+    Args:
+        window: the part, or all of the file.
+        findings: takes what is wrong with it.
+        before: seconds of the parts before this one, where files were joined.
 
     Raises:
-        UnknownFormError: it is of none of these forms.
-        AudioError: it has no sound, or sound that cannot be decoded.
+        UnknownFormError: it is not of one of these forms.
+        AudioError: it has no audio, or audio that cannot be decoded.
     """
     import av
 
@@ -112,7 +120,7 @@ def open_ffmpeg(window: Window, findings: Findings, before: float = 0.0) -> Audi
 
 @cache
 def _audio_decoders() -> str:
-    """The names of all decoders of audio: those of pictures are not for us to run."""
+    """The names of all audio decoders; decoders of images and video are not allowed to run."""
     import av
 
     names = []
@@ -120,7 +128,7 @@ def _audio_decoders() -> str:
         try:
             codec = av.codec.Codec(name, "r")
         except av.codec.codec.UnknownCodecError:
-            continue  # it can be written alone
+            continue  # it has only an encoder
         if codec.type == "audio":
             names.append(name)
     return ",".join(names)
@@ -133,8 +141,8 @@ def _refuse(*_: object) -> IO[bytes]:
 class FfmpegReader(AudioReader):
     """Reads one container, packet by packet.
 
-    It never seeks, so the decoder sees all packets in their order, and the samples are the same
-    however they are asked for.
+    It never seeks, so the decoder sees all packets in order, and the samples do not depend on the
+    block size.
     """
 
     def __init__(
@@ -149,7 +157,7 @@ class FfmpegReader(AudioReader):
         self._container = container
         self._demuxer: str = container.format.name
         self._counted = counted if self._demuxer == "mp3" else None
-        """Seconds of an MP3 that counts its frames: else ffmpeg guesses, from the bit rate."""
+        """Seconds according to the frame count of an MP3, without which ffmpeg only guesses."""
         self._before = before
         self._stream = _sound_of(container, findings.name)
         self._decoder = self._stream.codec_context
@@ -165,11 +173,11 @@ class FfmpegReader(AudioReader):
         self._taken = 0
         """Samples decoded so far."""
         self._last = b""
-        """The last packet, where that is MPEG audio by itself."""
+        """The last packet, if it is a frame of MPEG audio."""
         self._usual = 0
         """Bytes of the last packet that was decoded."""
-        self._due_at: int | None = None
-        """When the next packet of an Ogg is due."""
+        self._next_at: int | None = None
+        """Timestamp that the next packet should have; None if unknown."""
         self._steps = self._decoding()
         while self._layout is None and next(self._steps, False):
             pass
@@ -181,38 +189,38 @@ class FfmpegReader(AudioReader):
         super().__init__(findings, *self._layout, self._stated())
         self.resources.callback(container.close)
 
-    def _read(self, frames: int) -> Samples:
-        while self._ready < frames and next(self._steps, False):
+    def _read(self, count: int) -> Samples:
+        while self._ready < count and next(self._steps, False):
             pass
-        parts, due = [np.zeros((self.channels, 0), np.float32)], min(frames, self._ready)
-        self._ready -= due
-        while due:
+        parts, left = [np.zeros((self.channels, 0), np.float32)], min(count, self._ready)
+        self._ready -= left
+        while left:
             part = self._decoded.popleft()
-            if part.shape[1] > due:
-                self._decoded.appendleft(part[:, due:])
-                part = part[:, :due]
+            if part.shape[1] > left:
+                self._decoded.appendleft(part[:, left:])
+                part = part[:, :left]
             parts.append(part)
-            due -= part.shape[1]
+            left -= part.shape[1]
         return parts[1] if len(parts) == 2 else np.concatenate(parts, axis=1)
 
     def check_end(self) -> None:
-        there, due = self._taken / self.sample_rate, self._least_seconds()
-        if self._taken < round(due * self.sample_rate):
-            self._findings.lost(f"truncated: it ends after {there:.3f} s of {due:.3f} or more")
+        there, expected = self._taken / self.sample_rate, self._least_seconds()
+        if self._taken < round(expected * self.sample_rate):
+            self._findings.lost(f"truncated: it ends after {there:.3f} s of {expected:.3f} or more")
         elif len(self._last) < (frame_bytes(self._last) or 0):
             self._findings.lost("truncated: it ends within a frame")
 
     def _decoding(self) -> Iterator[bool]:
-        """Decode one packet more with each step."""
+        """Decode one more packet with each step."""
         import av
 
         failed_at: int | None = None
-        """Where the demuxer last came upon what it does not understand."""
+        """Samples decoded when the demuxer last failed; failing there again ends the file."""
         is_ended = False
         while not is_ended:
             try:
                 for packet in self._packets():
-                    if packet.size:  # the last has none, and says that there are no more
+                    if packet.size:  # an empty packet is the last one
                         self._take(packet)
                         yield True
                 is_ended = True
@@ -269,7 +277,7 @@ class FfmpegReader(AudioReader):
             self._keep(frame)
 
     def _without_strays(self, packet: Any) -> Any:
-        """The frame in a packet, before and behind which there can be bytes that are no sound."""
+        """The packet without bytes before and after its frames that are no audio."""
         import av
 
         data = bytes(packet)
@@ -283,7 +291,7 @@ class FfmpegReader(AudioReader):
         self._findings.remark(f"has {count} bytes that are no sound, {self._time} s in")
 
     def _decoded_again(self, packet: Any) -> list[Any]:
-        """The frames of a packet that the decoder refused: strays may stand around them."""
+        """Decode a packet that the decoder refused, without the stray bytes that may be in it."""
         import av
 
         data = bytes(packet)
@@ -314,7 +322,7 @@ class FfmpegReader(AudioReader):
         return frames
 
     def _amr_pause(self, data: bytes) -> list[Any]:
-        """A frame that says that nothing was sent, in which a pause is heard (RFC 4867)."""
+        """Silence for an AMR frame that says that nothing was sent (RFC 4867)."""
         if data[0] >> 3 & 15 < _AMR_SENT:
             self._findings.remark(f"has a byte that is no sound, {self._time} s in")
             return []
@@ -334,16 +342,16 @@ class FfmpegReader(AudioReader):
             self._findings.remark("begins within a packet")
 
     def _check_gap(self, packet: Any) -> None:
-        """Whether the packets follow each other: Ogg's must; others may stand for their time."""
+        """Report a gap between timestamps: in Ogg audio is missing; other forms may have gaps."""
         if packet.pts is None:
             return
-        if self._due_at is not None:
-            gap = float((packet.pts - self._due_at) * packet.time_base)
+        if self._next_at is not None:
+            gap = float((packet.pts - self._next_at) * packet.time_base)
             if gap > _GAP_SECONDS and self._demuxer == "ogg":
                 self._findings.lost(f"damaged: {gap:.2f} s are missing, {self._time} s in")
             elif gap > _GAP_SECONDS:
                 self._findings.remark(f"leaves {gap:.2f} s out, {self._time} s in")
-        self._due_at = packet.pts + packet.duration if packet.duration else None
+        self._next_at = packet.pts + packet.duration if packet.duration else None
 
     def _keep(self, frame: Any) -> None:
         if frame.is_corrupt:
@@ -372,17 +380,17 @@ class FfmpegReader(AudioReader):
 
     @property
     def _time(self) -> str:
-        """Where the decoder is."""
+        """The position of the decoder in seconds, for messages."""
         rate = self._layout[0] if self._layout else 1
         return f"{self._before + self._taken / rate:.2f}"
 
     def _stated(self) -> int | None:
-        """Samples per channel, as the file states them; None before any are decoded."""
+        """Samples per channel according to the file; None if unknown or nothing is decoded yet."""
         if self._layout is None:
             return None
         rate, _ = self._layout
         if self._stream.duration is None or (self._demuxer in _SYNCS and self._counted is None):
-            return None  # or what there is is a guess from the bit rate
+            return None  # what ffmpeg says is a guess from the bit rate
         ticks = self._stream.duration
         if self._demuxer == "ogg":
             ticks -= max(0, self._stream.start_time or 0)
@@ -395,7 +403,7 @@ class FfmpegReader(AudioReader):
         return max(0, length) or None
 
     def _least_seconds(self) -> float:
-        """How long the sound must be, for the file to be whole; 0 where that is not known."""
+        """The fewest seconds of audio that a complete file can have; 0 if that is unknown."""
         stated = self._stated()
         seconds = 0.0 if stated is None or self._layout is None else stated / self._layout[0]
         if self._demuxer in _EXACT:
@@ -414,7 +422,7 @@ class FfmpegReader(AudioReader):
 
 
 def _sound_of(container: Any, name: str) -> Any:
-    """The first stream of sound that there is a decoder for."""
+    """The first audio stream that there is a decoder for."""
     sounds = list(container.streams.audio)
     if not sounds:
         kinds = sorted({stream.type for stream in container.streams} & {"video", "subtitle"})
@@ -425,12 +433,12 @@ def _sound_of(container: Any, name: str) -> Any:
         if stream.codec_context is not None:
             return stream
     raise AudioError(
-        f"cannot read {name}: its sound is encrypted, or of no codec that is known here"
+        f"cannot read {name}: its sound is encrypted, or of a codec that is not known here"
     )
 
 
 def _samples_of(frame: Any) -> Samples:
-    """A frame's samples `[channels, time]`."""
+    """The samples of one of ffmpeg's frames, float32 `[channels, time]`."""
     try:
         values = frame.to_ndarray()
     except ValueError as failure:

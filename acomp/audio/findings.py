@@ -1,6 +1,6 @@
-"""What is wrong with a source of audio: what of it is lost, and what is merely odd.
+"""What is wrong with a source of audio: parts that are lost, and remarks on what is unusual.
 
-Both are listed, and told by an `AcompWarning` each; the command line shows those as lines.
+Both are listed, and an `AcompWarning` tells of each; the command line shows them as lines.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ _MAX_FINDINGS = 20
 
 
 class Findings:
-    """What was found in one source.
+    """Collects what is wrong with one source.
 
     Args:
-        name: what errors call the source.
-        recover: whether to note what is lost and go on, where it would be an error.
+        name: name of the source in messages.
+        recover: whether to list what is lost and go on, instead of raising.
     """
 
     def __init__(self, name: str, *, recover: bool = False) -> None:
         self.name = name
         self.recover = recover
         self.damage: list[str] = []
-        """What is lost, and where: one line each."""
+        """What is lost and where, one line each."""
         self.remarks: list[str] = []
-        """What loses nothing, but may not be what was meant: one line each."""
+        """What is unusual but loses nothing, one line each."""
 
     def lost(self, what: str) -> None:
-        """Sound is lost: `what` follows "NAME is ".
+        """Report that audio is lost; `what` continues "NAME is ".
 
         Raises:
-            AudioError: it is not to be recovered.
+            AudioError: `recover` is False.
         """
         if not self.recover:
             raise AudioError(f"{self.name} is {what}; {RECOVER}")
         self._add(self.damage, f"is {what}")
 
     def remark(self, what: str) -> None:
-        """Something is odd, and no sound is lost: `what` follows "NAME "."""
+        """Report something unusual that loses no audio; `what` continues "NAME "."""
         self._add(self.remarks, what)
 
     def _add(self, findings: list[str], what: str) -> None:

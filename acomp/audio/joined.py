@@ -1,4 +1,4 @@
-"""Files that were joined of several, one behind the other."""
+"""Reading files that were made by joining several, one after the other."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from acomp.audio.findings import Findings
 from acomp.audio.samples import Samples
 
 Part = Callable[[float], AudioReader]
-"""Opens a part, before which there are so many seconds of others."""
+"""Opens a part, given the seconds of audio before it."""
 
 
 class JoinedReader(AudioReader):
-    """Reads the parts one after the other, each by itself.
+    """Reads the parts one after the other, each with a reader of its own.
 
     Raises:
         AudioError: the first part cannot be read.
@@ -25,14 +25,14 @@ class JoinedReader(AudioReader):
         super().__init__(findings, self._part.sample_rate, self._part.channels, None)
         self.resources.callback(lambda: self._part.close())
 
-    def _read(self, frames: int) -> Samples:
-        block = self._part.take(frames)
+    def _read(self, count: int) -> Samples:
+        block = self._part.take(count)
         while not block.shape[1] and self._go_on():
-            block = self._part.take(frames)
+            block = self._part.take(count)
         return block
 
     def _go_on(self) -> bool:
-        """Open the next part; False where there is none."""
+        """Open the next part; False if there is none."""
         self._part.check_end()
         if not self._parts:
             return False

@@ -1,9 +1,9 @@
 """Loudness by ITU-R BS.1770, measured over a stream.
 
-Each channel is measured on its own. As in `audiotools`, the measure that `descript-audio-codec`
-normalises by: pyloudnorm's filters, their coefficients rounded to float32; sound that is shorter
-than half a second is measured with silence after it; the last block is filled up with silence; and
-nothing is quieter than -70 LUFS.
+Each channel is measured on its own. Results are those of `audiotools`, by which
+`descript-audio-codec` normalises: the filters are pyloudnorm's with coefficients rounded to
+float32, audio shorter than half a second is padded with silence, the last block is padded with
+silence, and the lowest loudness is -70 LUFS.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from acomp.audio.samples import Samples
 from acomp.errors import AudioError
 
 QUIETEST = -70.0
-"""LUFS of silence, and of blocks that do not count."""
+"""Loudness of silence in LUFS; blocks no louder than this do not count (BS.1770)."""
 _OFFSET = -0.691
 _BLOCK_SECONDS = 0.4
 _LEAST_SECONDS = 0.5
 _GATE = 10.0
-"""How much quieter than the mean, in LU, blocks are that do not count either."""
+"""Blocks that are more than this quieter than the mean, in LU, do not count either (BS.1770)."""
 
 
 class LoudnessMeter:
     """Measures the integrated loudness of each channel of a stream.
 
     Raises:
-        AudioError: a package is missing.
+        AudioError: pyloudnorm is not installed.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
@@ -39,15 +39,15 @@ class LoudnessMeter:
         self._step = int(_BLOCK_SECONDS * sample_rate * 0.25)
         self._filters = [(b, a, np.zeros((channels, 2))) for b, a in _k_weighting(sample_rate)]
         self._squares = np.zeros((channels, 0))
-        """Of the filtered samples, from where the next block begins."""
+        """Squares of the filtered samples, from the beginning of the next block on."""
         self._powers: list[NDArray[np.float64]] = []
         """Mean squares of the blocks so far, `[channels, blocks]` in each."""
         self._taken = 0
 
     def push(self, samples: Samples) -> None:
-        """Take samples `[channels, time]`, any time."""
+        """Take the next samples `[channels, time]`, of any number."""
         if not samples.shape[1]:
-            return  # of which scipy would make a state that is no number
+            return  # scipy would make the filter's state NaN
         self._taken += samples.shape[1]
         squares = self._filtered(samples) ** 2
         self._squares = np.concatenate([self._squares, squares], axis=1)
@@ -57,7 +57,7 @@ class LoudnessMeter:
             self._squares = self._squares[:, windows.shape[1] * self._step :]
 
     def finish(self) -> tuple[float, ...]:
-        """The loudness of each channel in LUFS; the stream has ended."""
+        """End the stream and return the loudness of each channel in LUFS."""
         channels = self._squares.shape[0]
         missing = int((_LEAST_SECONDS - self._taken / self._rate) * self._rate)
         if missing > 0:
@@ -80,14 +80,17 @@ class LoudnessMeter:
 
 
 def gains(wanted: tuple[float, ...], measured: tuple[float, ...]) -> Samples:
-    """What brings channels of some loudness to another, `[channels, 1]`; both in LUFS."""
+    """Factors `[channels, 1]` that change the loudness of channels from `measured` to `wanted`.
+
+    Both are in LUFS.
+    """
     steps = np.array(wanted) - np.array(measured)
     factors: Samples = (10 ** (steps / 20)).astype(np.float32)[:, np.newaxis]
     return factors
 
 
 def _k_weighting(rate: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Coefficients b and a of the filters for the head and for the ear, in this order."""
+    """Coefficients b and a of the two filters of BS.1770: the head's shelf and the high-pass."""
     try:
         from pyloudnorm import IIRfilter
     except ImportError as error:
@@ -109,7 +112,7 @@ def _loudness(power: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _gated(powers: NDArray[np.float64]) -> float:
-    """The loudness of blocks of these mean squares (BS.1770, equations 3 to 7)."""
+    """The gated loudness in LUFS of blocks with these mean squares (BS.1770, equations 3 to 7)."""
     powers = powers[np.isfinite(powers)]  # a broken network may give anything
     loudness = _loudness(powers)
     audible = loudness > QUIETEST

@@ -1,4 +1,4 @@
-"""Frames of MPEG audio (MP1, MP2, MP3) in a stream of bytes: where they begin, how long they are.
+"""Frames of MPEG audio (MP1, MP2, MP3) in a stream of bytes: positions, sizes and durations.
 
 The header is that of ISO/IEC 11172-3, section 2.4.1.3, and 13818-3.
 """
@@ -10,9 +10,9 @@ from acomp.audio.streams import Window
 HEADER_BYTES = 4
 _RATES = (44100, 48000, 32000)
 _DIVISORS = {3: 1, 2: 2, 0: 4}
-"""Of the rates, by version: MPEG-1, MPEG-2, MPEG-2.5."""
+"""Divisors of `_RATES` by version number: MPEG-1 (3), MPEG-2 (2), MPEG-2.5 (0)."""
 _BIT_RATES = {
-    # By whether it is MPEG-1, and the layer; in kbit/s, from the index 1 on.
+    # By (is MPEG-1, layer): bit rates in kbit/s for the indices from 1 on.
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -25,7 +25,7 @@ _HEAD_BYTES = 4096
 
 
 def find_frame(data: bytes) -> int:
-    """Where the first header in `data` stands; -1 where there is none."""
+    """The offset of the first frame header in `data`; -1 if there is none."""
     at = data.find(b"\xff")
     while at >= 0:
         if frame_bytes(data[at : at + HEADER_BYTES]) is not None:
@@ -35,7 +35,7 @@ def find_frame(data: bytes) -> int:
 
 
 def frame_bytes(header: bytes) -> int | None:
-    """Bytes of the frame that a header begins; 0 where it does not say; None of what is none."""
+    """Bytes of the frame that a header begins; 0 if they are left open, None if it is no header."""
     if len(header) < HEADER_BYTES or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -53,14 +53,14 @@ def frame_bytes(header: bytes) -> int | None:
 
 
 def is_summary(frame: bytes) -> bool:
-    """Whether a frame tells of the file (how many frames it has), and has no sound."""
+    """Whether a frame holds facts about the file, such as its number of frames, and no audio."""
     return any(mark in frame[:_SUMMARY_BYTES] for mark in _SUMMARIES)
 
 
 def counted_seconds(window: Window) -> float | None:
-    """How long an MP3 is by its first frame; None where that does not say it.
+    """Seconds of an MP3 according to its first frame; None if that does not say.
 
-    What the encoder put before and behind the sound is counted in.
+    The encoder's padding before and after the audio is included.
     """
     window.seek(0)
     tag = window.read(10)
@@ -78,7 +78,7 @@ def counted_seconds(window: Window) -> float | None:
 
 
 def frame_seconds(header: bytes) -> float:
-    """How long the sound of a frame lasts."""
+    """Seconds of audio in the frame that a header begins."""
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
     hertz = _RATES[header[2] >> 2 & 3] // _DIVISORS[version]
     samples = {1: 384, 2: 1152, 3: 1152 if version == 3 else 576}[layer]
@@ -86,7 +86,7 @@ def frame_seconds(header: bytes) -> float:
 
 
 def _counted(frame: bytes) -> int | None:
-    """The number of frames that the first one tells, without itself."""
+    """The number of frames that the first frame states, itself excluded; None if it does not."""
     for mark, at, flags in ((b"Xing", 8, True), (b"Info", 8, True), (b"VBRI", 14, False)):
         found = frame.find(mark)
         whole = found >= 0 and len(frame) >= found + at + 4

@@ -1,4 +1,4 @@
-"""PCM: samples as bytes, as they stand in WAV files and in streams without a header."""
+"""PCM: conversion between samples and the bytes of WAV files and of streams without a header."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from acomp.audio.samples import Samples, check_layout
 from acomp.errors import AudioError
 
 RAW_SUFFIXES = (".pcm", ".raw")
-"""Suffixes of files that are PCM without a header, where that was said."""
+"""Suffixes by which files of PCM without a header are found in folders, with `--raw`."""
 
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """How one sample is written."""
+    """How one sample is written.
+
+    Attributes:
+        kind: unsigned, signed or float.
+        width: bytes of a sample.
+        order: little-endian (`<`) or big-endian (`>`).
+    """
 
     kind: Literal["u", "s", "f"]
-    """Unsigned, signed or float."""
     width: int
-    """Bytes."""
     order: Literal["<", ">"] = "<"
-    """Little-endian or big-endian."""
 
 
 FORMATS = {
@@ -41,29 +44,34 @@ FORMATS = {
     "f64le": PcmFormat("f", 8),
     "f64be": PcmFormat("f", 8, ">"),
 }
-"""Formats by the names that ffmpeg has for them (`ffmpeg -formats`)."""
+"""PCM formats by ffmpeg's names (`ffmpeg -formats`)."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """PCM whose channels are interleaved."""
+    """PCM with interleaved channels.
+
+    Attributes:
+        sample_rate: sample rate in Hz.
+        channels: number of channels.
+        format: how one sample is written.
+    """
 
     sample_rate: int
-    """Sample rate in Hz."""
     channels: int
     format: PcmFormat
 
     @property
-    def frame_bytes(self) -> int:
+    def block_align(self) -> int:
         """Bytes of one sample of every channel."""
         return self.channels * self.format.width
 
 
 def parse_pcm(text: str) -> Pcm:
-    """The PCM that `RATE:CHANNELS:FORMAT` stands for, for example `44100:2:s16le`.
+    """The PCM that a text `RATE:CHANNELS:FORMAT` describes, for example `44100:2:s16le`.
 
     Raises:
-        AudioError: it stands for none.
+        AudioError: the text does not have this form, or a part of it is not possible.
     """
     parts = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9}):([^:]*)", text)
     if parts is None:
@@ -74,10 +82,10 @@ def parse_pcm(text: str) -> Pcm:
 
 
 def parse_format(name: str) -> PcmFormat:
-    """The format of a name.
+    """The PCM format of a name, for example `s16le`.
 
     Raises:
-        AudioError: there is none.
+        AudioError: there is no format of that name.
     """
     if name not in FORMATS:
         raise AudioError(f"there is no PCM format {name!r}; there are {', '.join(FORMATS)}")
@@ -85,7 +93,7 @@ def parse_format(name: str) -> PcmFormat:
 
 
 def decode_pcm(data: bytes, pcm: Pcm) -> Samples:
-    """Bytes of whole frames as samples `[channels, time]`."""
+    """Bytes of PCM, whole samples of all channels, as float32 `[channels, time]`."""
     kind, width, order = pcm.format.kind, pcm.format.width, pcm.format.order
     samples: NDArray[np.float32]
     if kind == "f":
@@ -106,12 +114,12 @@ def decode_pcm(data: bytes, pcm: Pcm) -> Samples:
 
 
 def encode_pcm(samples: Samples, form: PcmFormat) -> bytes:
-    """Samples `[channels, time]` as bytes; clipped at full scale, save as float."""
-    frames = np.ascontiguousarray(samples.T)
+    """Samples `[channels, time]` as bytes; clipped at full scale, unless the format is float."""
+    interleaved = np.ascontiguousarray(samples.T)
     kind, width, order = form.kind, form.width, form.order
     if kind == "f":
-        return frames.astype(f"{order}f{width}").tobytes()
-    whole = quantise(frames, 8 * width)
+        return interleaved.astype(f"{order}f{width}").tobytes()
+    whole = quantise(interleaved, 8 * width)
     if kind == "u":
         return (whole + 128).astype(np.uint8).tobytes()
     if width == 3:
@@ -121,7 +129,7 @@ def encode_pcm(samples: Samples, form: PcmFormat) -> bytes:
 
 
 def quantise(samples: Samples, bits: int) -> NDArray[np.int32]:
-    """Samples as whole numbers of `bits` bits, the nearest ones, clipped at full scale."""
+    """Samples rounded to the nearest integers of `bits` bits, clipped at full scale."""
     full = 1 << (bits - 1)
     # A float32 can hold no whole number just below 2**31.
     exact = np.float64 if bits > 24 else np.float32
@@ -131,5 +139,5 @@ def quantise(samples: Samples, bits: int) -> NDArray[np.int32]:
 
 
 def _upper_bytes(order: Literal["<", ">"]) -> slice:
-    """Where the upper three of four bytes are."""
+    """The position of the upper three of four bytes."""
     return slice(1, 4) if order == "<" else slice(0, 3)

@@ -190,7 +190,7 @@ def _open_wav(file: IO[bytes], head: bytes, findings: Findings) -> AudioReader |
     there = os.fstat(file.fileno()).st_size - file.tell()
     expected = header.promised(there)
     if expected > there:
-        unit, width = ("samples", header.frame_bytes) if header.pcm else ("bytes", 1)
+        unit, width = ("samples", header.block_align) if header.pcm else ("bytes", 1)
         findings.lost(promised(expected // width, there // width, unit))
         expected = there
     if header.pcm is None:
@@ -234,7 +234,7 @@ def _is_text(head: bytes) -> bool:
 
 class _PcmReader(AudioReader):
     def __init__(self, findings: Findings, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
-        length = None if data_bytes is None else data_bytes // pcm.frame_bytes
+        length = None if data_bytes is None else data_bytes // pcm.block_align
         super().__init__(findings, pcm.sample_rate, pcm.channels, length)
         self._pcm = pcm
         self._source = read
@@ -244,11 +244,11 @@ class _PcmReader(AudioReader):
         self.rest: Read | None = None
         """Reads what follows the samples of a stream; None for files."""
 
-    def _read(self, frames: int) -> Samples:
-        frame_bytes = self._pcm.frame_bytes
+    def _read(self, count: int) -> Samples:
+        block_align = self._pcm.block_align
         data = self._partial
-        while len(data) < frame_bytes:
-            wanted = frames * frame_bytes - len(data)
+        while len(data) < block_align:
+            wanted = count * block_align - len(data)
             if self._due is not None:
                 wanted = min(wanted, self._due)
             part = self._source(wanted) if wanted else b""
@@ -259,14 +259,14 @@ class _PcmReader(AudioReader):
             if self._due is not None:
                 self._due -= len(part)
             data += part
-        whole = len(data) - len(data) % frame_bytes
+        whole = len(data) - len(data) % block_align
         self._partial = data[whole:]
         return decode_pcm(data[:whole], self._pcm)
 
     def check_end(self) -> None:
         super().check_end()
         if self.rest is not None and self._due == 0:
-            odd = self._pcm.frame_bytes * self._position % 2
+            odd = self._pcm.block_align * self._position % 2
             _check_rest(self.rest(MAGIC_BYTES + 1)[odd:], self._findings)
 
 
@@ -276,7 +276,7 @@ class _RawReader(_PcmReader):
     def __init__(self, findings: Findings, pcm: Pcm, read: Read, data_bytes: int | None) -> None:
         super().__init__(findings, pcm, read, data_bytes)
         if data_bytes is not None and not findings.recover:
-            self._check_rest(data_bytes % pcm.frame_bytes)
+            self._check_rest(data_bytes % pcm.block_align)
 
     def check_end(self) -> None:
         super().check_end()
@@ -286,5 +286,5 @@ class _RawReader(_PcmReader):
         if left:
             self._findings.lost(
                 f"cut short, or its format is another: it ends {left} bytes into a sample frame of "
-                f"{self._pcm.frame_bytes}"
+                f"{self._pcm.block_align}"
             )

@@ -1,4 +1,4 @@
-"""What libsndfile reads: samples as they are, in all kinds of files, and Ogg Vorbis and Opus."""
+"""Reading with libsndfile: uncompressed samples in many kinds of files, and Ogg Vorbis and Opus."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from acomp.audio.streams import Window
 
 
 def open_libsndfile(window: Window, findings: Findings) -> AudioReader | None:
-    """Open what stands in a window of a file.
+    """Open the part of a file that a window shows.
 
-    None where libsndfile does not know its form, or calls it malformed: others may read it.
+    Returns None if libsndfile does not know the form or calls it malformed; ffmpeg may read it.
     """
     import soundfile
 
@@ -34,18 +34,18 @@ class _LibsndfileReader(AudioReader):
     def __init__(self, findings: Findings, sound: Any, window: Window) -> None:
         super().__init__(findings, sound.samplerate, sound.channels, sound.frames)
         if sound.format == "OGG":
-            # The first read does not skip what Opus puts before the sound (libsndfile 1.2).
+            # Without a seek the first read returns the pre-skip of Opus too (libsndfile 1.2).
             sound.seek(0)
-        # soundfile would seek after each read, and Opus sound else for some samples after that.
+        # soundfile would seek after each read, which changes some samples of Opus after it.
         sound.seekable = lambda: False
         self._sound = sound
         self._window = window
 
-    def _read(self, frames: int) -> Samples:
+    def _read(self, count: int) -> Samples:
         import soundfile
 
         try:
-            block = self._sound.read(frames, dtype="float32", always_2d=True)
+            block = self._sound.read(count, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as failure:
             self._window.check()
             reason = " ".join(failure.error_string.split()).removeprefix("Error : ").rstrip(".")

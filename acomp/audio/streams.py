@@ -1,4 +1,4 @@
-"""Binary streams that need not seek: reading what has arrived, and keeping what was read."""
+"""Binary streams that need not be seekable: reading what has arrived, and keeping what was read."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from acomp.audio.pcm import Pcm
 from acomp.audio.wav import Read
 
 PATIENCE = 0.02
-"""Seconds of audio that are gathered from a pipe, and how long they are waited for."""
+"""Seconds of audio that a read from a pipe waits for, and the longest that it waits, in seconds."""
 _PIECE = 1 << 16
 _PIPE_BYTES = 1 << 20
 
 
 class Arriving:
-    """Reads from a stream what has arrived, and does not wait for all that is asked for."""
+    """Reads what has arrived from a stream, without waiting for all bytes that are asked for."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        # `read1` gives what is there; `read` would wait for more, save on an unbuffered stream.
+        # `read1` returns what is there; `read` of a buffered stream would wait for more.
         self._read: Read = getattr(stream, "read1", stream.read)
         self._stream = stream
         self._enough = 0
-        # A wider pipe lets a fast writer get ahead. Where there is no such thing, it does not.
+        # A larger pipe buffer lets a fast writer get ahead. Only Linux has it, and only for pipes.
         with suppress(ImportError, AttributeError, OSError, TypeError):
             import fcntl
 
             fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def expect(self, pcm: Pcm) -> None:
-        """From now on wait a moment, where less PCM than that moment's is there.
+        """Wait up to `PATIENCE` seconds from now on, while less PCM than that has arrived.
 
-        A block costs the codec some time, and the file of codes some bytes, however short it is.
+        Every block, however short, costs the codec time and the file of codes bytes.
         """
-        self._enough = int(PATIENCE * pcm.sample_rate) * pcm.frame_bytes
+        self._enough = int(PATIENCE * pcm.sample_rate) * pcm.block_align
 
     def __call__(self, count: int) -> bytes:
         data = self._read(min(count, _PIECE))
@@ -54,24 +54,24 @@ class Arriving:
         return b"".join(parts)
 
     def rest(self, count: int) -> bytes:
-        """What has come already of what follows, if something has; it is not waited for long."""
+        """Bytes after the samples, if some arrive within `PATIENCE` seconds; otherwise none."""
         try:
             ready, _, _ = select.select([self._stream], [], [], PATIENCE)
-        except (OSError, TypeError, ValueError):  # no pipe, and nothing to wait for
+        except (OSError, TypeError, ValueError):  # not a pipe, so a read does not wait
             ready = [self._stream]
         return self._read(count) if ready else b""
 
     def _has_more(self, patience: float) -> bool:
-        """Whether a read would not wait, or not longer than `patience` seconds."""
+        """Whether bytes arrive within `patience` seconds."""
         try:
             ready, _, _ = select.select([self._stream], [], [], patience)
-        except (OSError, TypeError, ValueError):  # it is no file, or none that can be asked
+        except (OSError, TypeError, ValueError):  # `select` does not work on this stream
             return False
         return bool(ready)
 
 
 class Tee:
-    """Reads, and keeps what it read for whoever must start again."""
+    """Reads, and keeps what was read, so that another reader can begin at the beginning."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -85,7 +85,7 @@ class Tee:
 
 @contextmanager
 def spooled(start: bytes, read: Read) -> Iterator[IO[bytes]]:
-    """A temporary file of `start` and all that `read` gives."""
+    """A temporary file that holds `start` and everything that `read` returns."""
     with tempfile.TemporaryFile() as spool:
         spool.write(start)
         while part := read(_PIECE):
@@ -95,9 +95,9 @@ def spooled(start: bytes, read: Read) -> Iterator[IO[bytes]]:
 
 
 class Window:
-    """A part of a file as a library sees it: it has no name, and its calls raise nothing.
+    """A part of a file, for libraries in C: it has no name, and its methods do not raise.
 
-    What went wrong in them is raised by `check`.
+    A failure is kept, and `check` raises it.
     """
 
     def __init__(self, file: IO[bytes], begin: int, end: int) -> None:
