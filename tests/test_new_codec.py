@@ -80,7 +80,8 @@ def fetched(cli: Cli, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 class TestToy(CodecConformance):
     @pytest.fixture(scope="class")
-    def codec(self, weights: Path) -> acomp.Codec:
+    @classmethod
+    def codec(cls, weights: Path) -> acomp.Codec:
         return acomp.load(NAME, weights=weights)
 
 

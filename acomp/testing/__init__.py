@@ -6,7 +6,8 @@
 
     class TestMine(CodecConformance):
         @pytest.fixture(scope="class")
-        def codec(self) -> acomp.Codec:
+        @classmethod
+        def codec(cls) -> acomp.Codec:
             return acomp.load("mine")
 
 pytest finds the tests that the class inherits and gives each the codec. Without pytest they are
