@@ -1,1 +1,1 @@
-"""Many files at once: finding them, where their outputs go, and working on them side by side."""
+"""Work on many files: finding inputs, naming outputs, and running several processes."""

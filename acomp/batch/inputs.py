@@ -1,4 +1,4 @@
-"""What a command works on: the files that are named, in lists and in folders."""
+"""The inputs of a command: files that are named, listed in files, or found in folders."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from acomp.errors import AcompError
 from acomp.files import reason_of
 
 PIPE = "-"
-"""Standard input or output, in the place of a name."""
+"""The name that stands for standard input or output."""
 LIST = "@"
-"""What the name of a list begins with."""
+"""The first character of the name of a list."""
 MAX_LIST = 1 << 28
-"""Bytes of a list; a million names are less."""
+"""Most bytes of a list; a million names take less."""
 
 
 def stream_or_path(name: str, *, write: bool = False) -> str | BinaryIO:
-    """`-` as the standard stream, anything else as the path it is."""
+    """The standard stream for `-`; any other name itself."""
     if name != PIPE:
         return name
     return sys.stdout.buffer if write else sys.stdin.buffer
@@ -31,55 +31,65 @@ def stream_or_path(name: str, *, write: bool = False) -> str | BinaryIO:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of files, as a search takes them."""
+    """A kind of files that folders are searched for.
+
+    Attributes:
+        name: plural name in messages, for example `audio files`.
+        takes: whether a file in a folder is of this kind, by its name.
+    """
 
     name: str
-    """In the plural, as messages call them: `audio files`."""
     takes: Callable[[Path], bool]
-    """Whether a file that lies in a folder is one, by its name."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file to work on."""
+    """A file to work on.
+
+    Attributes:
+        name: path of the file; `-` is standard input.
+        given: what the user named: the file itself, or the folder in which it was found.
+    """
 
     name: str
-    """Its path; `-` is standard input."""
     given: Path
-    """What was named: the file itself, or the folder that it was found in."""
 
     @property
     def inner(self) -> Path:
-        """Its path below the folder it was found in, or its name."""
+        """The path below the folder in which the file was found, or the file's name."""
         path = Path(self.name)
         return Path(path.name) if path == self.given else path.relative_to(self.given)
 
 
 @dataclass
 class Inputs:
-    """All that there is to work on."""
+    """All files to work on, and what was found beside them.
+
+    Attributes:
+        files: the files.
+        problems: folders that cannot be searched or hold no files of the kind, and broken links.
+        left_out: number of other files in the folders, by kind.
+    """
 
     files: list[Input] = field(default_factory=list)
     problems: list[AcompError] = field(default_factory=list)
-    """Folders that cannot be searched, or in which there is nothing to do, and links to nothing."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Files in the folders that are of no use, by kind."""
 
 
 def expand(names: Iterable[str]) -> Iterator[str]:
-    """The names themselves, and in the place of `@LIST` those in a list.
+    """The names, with each `@LIST` replaced by the names in that list.
 
-    A list holds a path a line, or paths that end in zero bytes, as `find -print0` writes them; its
-    paths stand as if they had been typed, so that relative ones begin at the current folder. Empty
-    lines and those that begin with `#` are passed over. `@-` is standard input. A file whose name
-    begins with `@` is meant where there is one of that name.
+    A list holds one path on each line, or paths that end with a zero byte, as `find -print0` writes
+    them. Relative paths begin at the current folder. Empty lines and lines that begin with `#` are
+    skipped. `@-` is a list on standard input. `@NAME` is a file, not a list, if a file of that name
+    exists.
 
     Raises:
         AcompError: a list cannot be read, or a name is empty.
     """
     for name in names:
         if not name:
-            raise AcompError("an input has no name")
+            raise AcompError("an input has an empty name: give the path of a file or a folder")
         if name.startswith(LIST) and not os.path.lexists(name):
             yield from _listed(name[len(LIST) :])
         else:
@@ -102,10 +112,10 @@ def _listed(name: str) -> list[str]:
 
 
 def gather(names: Iterable[str], kind: Kind) -> Inputs:
-    """The files that are named, and those of a kind in the folders that are named; each once.
+    """The named files, and the files of a kind in the named folders, each once.
 
     Raises:
-        AcompError: as `expand`.
+        AcompError: a list cannot be read, or a name is empty.
     """
     found = Inputs()
     for name in expand(names):

@@ -1,7 +1,7 @@
-"""Where outputs go: one rule for every command that writes.
+"""The names of outputs, by one rule for every command that writes files.
 
-A file that exists is not replaced unless that is asked for, and an input never is: neither itself
-nor under another name, which a link or another way to its folder may give it.
+An existing file is replaced only if the user asks for it, and an input never is, even if it has
+another name through a link or another path to its folder.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from acomp.files import is_stream
 
 
 class UsageError(AcompError):
-    """Inputs and outputs that do not go together, as they were asked for."""
+    """The inputs and the options for outputs do not go together."""
 
 
 class Existing(Enum):
-    """What becomes of an output that exists."""
+    """What to do about an output that exists: refuse to replace it, replace it, or skip it."""
 
     REFUSE = "refuse"
     REPLACE = "replace"
@@ -33,38 +33,49 @@ class Existing(Enum):
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where outputs go and how they are called."""
+    """Where outputs go and how they are named.
+
+    Attributes:
+        suffix: suffix of the outputs, which replaces that of the inputs.
+        file: the only output; `-` is standard output.
+        folder: folder of all outputs; by default each output is beside its input.
+        existing: what to do about an output that exists.
+        keep_suffix: whether outputs keep the suffix of the input too, as in `a.mp3.nac`.
+        keep_tree: whether outputs in `folder` keep the path of the input below the folder that
+            all inputs have in common.
+    """
 
     suffix: str
-    """Of their names, in the place of the inputs'."""
     file: str | None = None
-    """The one output; `-` is standard output."""
     folder: Path | None = None
-    """For all of them; otherwise each lies beside its input."""
     existing: Existing = Existing.REFUSE
     keep_suffix: bool = False
-    """Whether a name keeps the suffix of the input's: `a.mp3.nac`."""
     keep_tree: bool = False
-    """Whether all inputs keep their places below the folder that they have in common."""
     made_of: str = "another input"
     """What an input is, as messages call it: `a file of codes`."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input and its output."""
+    """One input and its output.
+
+    Attributes:
+        source: the input; `-` is standard input.
+        target: the output; `-` is standard output.
+        problem: why the job cannot be done; None if it can.
+        is_done: whether the output exists and is skipped.
+        makes_folder: whether the folder of the output is made if it does not exist.
+    """
 
     source: str
     target: str
     problem: AcompError | None = None
-    """Why it cannot be done."""
     is_done: bool = False
-    """Whether the output is there already and is to stay."""
     makes_folder: bool = False
-    """Whether the output's folder is made where it is not there."""
 
     @property
     def is_piped(self) -> bool:
+        """Whether the input or the output is a standard stream."""
         return PIPE in (self.source, self.target)
 
 
@@ -115,12 +126,15 @@ def _is_meant_as_output(name: str, kinds: Names) -> bool:
 
 
 def plan(inputs: Inputs, outputs: Outputs, also: Iterable[Path] = ()) -> list[Job]:
-    """Each input with its output, and with the reason where it cannot be done.
+    """The jobs: each input with its output, and with the problem of those that cannot be done.
 
-    `also` are further files that are read, such as weights: no output may be one of them.
+    Args:
+        inputs: the inputs.
+        outputs: where outputs go.
+        also: further files that are read, such as weights; no output may be one of them.
 
     Raises:
-        UsageError: there is no input, or the inputs are not of a kind that fits the outputs.
+        UsageError: there is no input, or the inputs and the options for outputs do not fit.
     """
     files = inputs.files
     if not files and not inputs.problems:
@@ -147,12 +161,12 @@ def plan(inputs: Inputs, outputs: Outputs, also: Iterable[Path] = ()) -> list[Jo
 
 
 def _common(files: Sequence[Input]) -> Path:
-    """The folder that all that was named has in common."""
+    """The folder that all named files and folders have in common."""
     return Path(os.path.commonpath([_absolute(file.given).parent for file in files]))
 
 
 def _absolute(path: Path) -> Path:
-    """Its place from the root, without `..`, and through links as they were named."""
+    """The absolute path without `..`, with links left as they are named."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
 
 
@@ -171,7 +185,7 @@ def _target(file: Input, outputs: Outputs, base: Path | None) -> str:
 
 
 def _clashes(pairs: Iterable[tuple[str, str]]) -> dict[str, AcompError]:
-    """What is wrong with the outputs that several inputs would have."""
+    """The error of each output that several inputs would share."""
     sources: dict[str, list[str]] = defaultdict(list)
     for source, target in pairs:
         sources[target].append(source)
@@ -207,10 +221,10 @@ def _checked(job: Job, existing: Existing, guard: Guard) -> Job:
 
 
 class Guard:
-    """Keeps what exists, and what is read, from being replaced.
+    """Keeps existing files and inputs from being replaced.
 
     Args:
-        sources: names of what is read; `-` is standard input.
+        sources: names of the inputs; `-` is standard input.
         also: further files that are read.
     """
 
@@ -219,10 +233,10 @@ class Guard:
         self._identities: dict[tuple[int, int], str] | None = None
 
     def is_free(self, target: str | Path, existing: Existing) -> bool:
-        """Whether an output is to be written: False where it exists and is to stay.
+        """Whether an output is to be written: False if it exists and is skipped.
 
         Raises:
-            ExistsError: it exists and is not to be replaced, or is one of the inputs.
+            ExistsError: it exists and is not to be replaced, or it is one of the inputs.
         """
         try:
             if str(target) == PIPE or is_stream(Path(target)) or Path(target).is_dir():
@@ -241,7 +255,7 @@ class Guard:
         return existing is Existing.REPLACE
 
     def _inputs(self) -> dict[tuple[int, int], str]:
-        """The files that are read, by their identities, which links share."""
+        """The inputs by device and inode, which all links to a file share."""
         if self._identities is None:
             self._identities = {}
             for name in self._sources:

@@ -1,7 +1,7 @@
-"""Work on many items, in this process or in several, so that no item's fault ends the others.
+"""Work on many items, in this process or in several; a failure of one item does not end the others.
 
-What goes wrong with an item is its outcome: an error in a line. A process that dies, for want of
-memory or by a fault in a library, costs the item it had, and another takes its place.
+A failure is the outcome of its item, as an error of one line. A process that dies, for lack of
+memory or by a fault in a library, costs the item that it worked on, and a new one replaces it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PATIENCE = 5.0
-"""Seconds that a process gets to take away what it has half written."""
+"""Seconds that a process has to remove unfinished files when it is ended."""
 
 
 def as_error(error: Exception) -> AcompError:
-    """An error in a line: itself, if it is one of acomp's, or else what is to be done about it.
+    """Any error as an error of acomp with a message of one line.
 
     Raises:
-        BrokenPipeError: `error` is one: the reader of the output has gone, which ends a command.
+        BrokenPipeError: `error` is one; the reader of the output is gone, which ends a command.
     """
     if isinstance(error, AcompError):
         return error
@@ -55,14 +55,15 @@ def as_error(error: Exception) -> AcompError:
 def each(
     items: Sequence[Item], make: Callable[[], Callable[[Item], Result]], jobs: int = 1
 ) -> Generator[tuple[Item, Result | AcompError], None, None]:
-    """Each item with its result or with what went wrong: in order, or as they end where several
-    processes work on them.
+    """Work on all items, and yield each with its result or its error.
+
+    Items are yielded in order; with several processes, in the order in which they are done.
 
     Args:
-        items: what to work on.
-        make: gives the function that works on an item, once in every process; for several it must
-            be one that can be pickled, as must items and results.
-        jobs: how many processes work side by side; 1 is this one.
+        items: the items to work on.
+        make: returns the function that works on an item; called once in every process. With several
+            processes it, the items and the results must be picklable.
+        jobs: number of processes; 1 is this process alone.
     """
     jobs = min(jobs, len(items))
     if jobs <= 1:
@@ -80,7 +81,7 @@ def _attempt(work: Callable[[Item], Result], item: Item) -> Result | AcompError:
 
 
 class _Crew(Generic[Item, Result]):
-    """Processes, each with an item that it works on."""
+    """Several processes, each of which works on one item at a time."""
 
     def __init__(
         self, items: Sequence[Item], make: Callable[[], Callable[[Item], Result]], jobs: int
@@ -123,16 +124,16 @@ class _Crew(Generic[Item, Result]):
         for item in self._items:
             connection, process = free or self._start()
             self._busy[connection] = process, item
-            # A process that has died meanwhile shows when its outcome is due.
+            # If the process has died meanwhile, receiving its outcome will fail.
             with suppress(OSError):
                 connection.send(item)
             return
         if free is not None:
-            free[0].close()  # it ends by itself
+            free[0].close()  # at which the process ends
             free[1].join()
 
     def _start(self) -> tuple[Connection, SpawnProcess]:
-        # Forked processes would share the locks of torch's threads, in whatever state they are.
+        # A forked process would inherit the locks of torch's threads in whatever state they are.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._make, _share(self._jobs)))
@@ -141,7 +142,7 @@ class _Crew(Generic[Item, Result]):
         return ours, process
 
     def _stop(self) -> None:
-        """End what still works: nobody waits for it any more."""
+        """End the processes that are still at work."""
         processes = [process for process, _ in self._busy.values()]
         for process in processes:
             process.terminate()
@@ -164,16 +165,16 @@ def _death(process: SpawnProcess) -> str:
 
 
 def _share(jobs: int) -> int:
-    """Threads for each of some processes."""
+    """Threads for each of `jobs` processes."""
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def _serve(
     connection: Connection, make: Callable[[], Callable[[Item], Result]], threads: int
 ) -> None:
-    """What a process does: work on items as they come, until no more do."""
+    """Run in a process: work on items as they come, until the connection is closed."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, which reads it
-    # An interrupt of the terminal reaches all processes; the first one ends the others.
+    # Ctrl-C in a terminal reaches all processes; the parent ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     parent = parent_process()
@@ -189,25 +190,25 @@ def _serve(
 
 
 def _told(warning: warnings.WarningMessage) -> tuple[str, type[Warning]]:
-    """A warning that another process can have, which shows it as it shows its own."""
+    """Text and category of a warning, to be given again in the parent process."""
     is_ours = issubclass(warning.category, AcompWarning)
     return str(warning.message), AcompWarning if is_ours else UserWarning
 
 
 def _portable(outcome: Result | AcompError) -> Result | AcompError:
-    """An outcome that another process can have: an error's traceback goes along as text."""
+    """An outcome that can be pickled; the traceback of an error becomes a note."""
     if not isinstance(outcome, AcompError):
         return outcome
     outcome.add_note("".join(traceback.format_exception(outcome)))
     try:
         pickle.loads(pickle.dumps(outcome))
-    except Exception:  # whatever a class of somebody else's makes of it
+    except Exception:  # the class of an error may come from another package
         return AcompError(str(outcome))
     return outcome
 
 
 def _end(number: int, _: object) -> NoReturn:
-    """End by an exception, so that what is half written is taken away."""
+    """End the process by an exception, so that unfinished files are removed."""
     sys.exit(128 + number)
 
 

@@ -1,6 +1,6 @@
-"""The files in a folder: each once, with what cannot be entered named and what is left out counted.
+"""Search of folders for files: each once, with a list of problems and a count of other files.
 
-Encoding, decoding, measuring and training find their files here.
+Encoding, decoding, evaluation and training all find their files here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Unusable:
-    """A file that cannot be used, or a folder that cannot be searched."""
+    """A file that cannot be used, or a folder that cannot be searched, with the reason."""
 
     path: Path
     reason: str
@@ -30,23 +30,27 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Folder:
-    """What there is in a folder and in all folders below it."""
+    """What a folder and all folders below it hold.
+
+    Attributes:
+        path: the folder.
+        files: the wanted files, sorted by name.
+        unusable: folders that cannot be entered, and broken links.
+        left_out: number of other files by kind, such as `.txt` or `hidden`.
+    """
 
     path: Path
     files: tuple[Path, ...]
-    """Those that were wanted, in the order of their names."""
     unusable: tuple[Unusable, ...]
-    """Folders that cannot be entered, and links that lead to nothing."""
     left_out: Counter[str]
-    """How many others there are of each kind: `.txt`, `hidden`."""
 
 
 def walk(top: Path, is_wanted: Callable[[Path], bool]) -> Folder:
-    """Search a folder, and the folders in it.
+    """Search a folder and all folders below it.
 
-    Linked folders are searched too, after the others and each once, so that a link to a folder
-    above it ends nothing and a file has one name. What begins with a dot is left out, with all that
-    is in it: it belongs to the system or to a program (`._a.wav` of macOS, `.Trash`).
+    Linked folders are searched too, after the others and each once, so that a link to a parent
+    folder does no harm and each file has one name. Names that begin with a dot are left out, with
+    all that is in them: they belong to the system or to a program (`._a.wav` of macOS, `.Trash`).
     """
     search = _Search(is_wanted)
     search.all_of(top)
@@ -54,7 +58,7 @@ def walk(top: Path, is_wanted: Callable[[Path], bool]) -> Folder:
 
 
 def counted(left_out: Mapping[str, int]) -> str:
-    """Kinds and their numbers in words: `3 .txt, 1 hidden`; the most frequent ones."""
+    """The counts of the most frequent kinds in words: `3 .txt, 1 hidden`."""
     most = sorted(left_out.items(), key=lambda each: (-each[1], each[0]))
     said = [f"{count} {kind}" for kind, count in most[:_SHOWN]]
     if rest := sum(count for _, count in most[_SHOWN:]):

@@ -1,4 +1,4 @@
-"""What is shown of the work on many files."""
+"""How the work on many files is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from acomp.batch.outputs import Job
 
 Progress = Callable[[float, float | None], None]
-"""Called with the seconds of audio done and, where it is known, their total."""
+"""Called with the seconds of audio done and the total in seconds, or None if that is unknown."""
 
 
 def _nobody(_: Job) -> AbstractContextManager[Progress | None]:
@@ -19,9 +19,13 @@ def _nobody(_: Job) -> AbstractContextManager[Progress | None]:
 
 @dataclass(frozen=True)
 class Watching:
-    """What is shown of the work; nothing, where another process does it."""
+    """How the work is shown; by default, and in other processes, not at all.
+
+    Attributes:
+        fetch: returns the published weights of a codec, downloaded if needed; None leaves that to
+            `load`.
+        follow: a context for the duration of a job, which gives what is called with its progress.
+    """
 
     fetch: Callable[[str], Path | None] = field(default=lambda _: None)
-    """Gives the published weights of a codec, fetched if need be; None leaves that to `load`."""
     follow: Callable[[Job], AbstractContextManager[Progress | None]] = _nobody
-    """Gives what is told of the progress of a job, as long as it takes."""

@@ -3,5 +3,5 @@
     coder = loading.load_coder(info)        # with the language model of info.codec
     data = coder.encode(block, anew=True)
 
-Decoding gives the codes that went in, on any machine: see `exact`.
+Decoding returns the codes that were encoded, on any machine: see `exact`.
 """

@@ -1,4 +1,4 @@
-"""What a language model of codes is: it tells how likely each entry is to come next."""
+"""`LanguageModel`, which predicts the probabilities of the next codes from those before."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from acomp.entropy.exact import Array
 
 Entries = NDArray[np.integer]
-"""Codes, or 1 + codes where 0 stands for none."""
+"""Codes, or 1 + codes where 0 stands for no code."""
 Memory = list[Array]
-"""What a model carries from frame to frame, the sequences first."""
+"""The state that a model carries from frame to frame; arrays whose first axis is the sequences."""
 
 CONTEXT_FRAMES = 192
-"""Frames after which coding begins anew: 2.6 s at 75 frames/s. What is coded apart can be decoded
-side by side, which is several times as fast and costs few bits (docs/entropy.md)."""
+"""Most frames of a run, which is coded without those before it: 2.6 s at 75 frames/s. Runs can be
+decoded side by side, which is several times as fast and costs few bits (docs/entropy.md)."""
 
 
 def runs(frames: int) -> list[int]:
-    """The lengths of the stretches, nearly equal and of one context at most, in which consecutive
-    frames are coded side by side.
+    """The lengths in frames of the runs that `frames` consecutive frames are cut into.
+
+    The runs are nearly equal, and at most `CONTEXT_FRAMES` long.
     """
     count = max(1, -(-frames // CONTEXT_FRAMES))
     longest = -(-frames // count)
@@ -30,49 +31,50 @@ def runs(frames: int) -> list[int]:
 
 
 class LanguageModel(ABC):
-    """Predicts each frame of codes from those before it, on `exact` arithmetic.
+    """Predicts each frame of codes from those before it, with `exact` arithmetic.
 
-    Sequences are worked on side by side and do not touch one another. What is computed for a frame
-    does not depend, to the last bit, on how many frames or sequences are given at a time.
+    Sequences are processed side by side and independently. The result for a frame is the same, to
+    the last bit, however many frames or sequences are processed at a time.
+
+    Attributes:
+        codebooks: number of codebooks that the model predicts, the first ones of the codec.
+        codebook_size: number of entries of a codebook.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights.
     """
 
     codebooks: int
-    """Codebooks that it knows, the first of a codec's."""
     codebook_size: int
     fingerprint: str
-    """First 16 hexadecimal digits of the SHA-256 of its weights."""
 
     def at_rate(self, frame_rate: float) -> LanguageModel:  # noqa: ARG002
-        """The model for codes of so many frames a second, where it looks back by time."""
+        """The model for a frame rate in frames/s, if its context is a duration."""
         return self
 
     @abstractmethod
     def stages(self, codebooks: int) -> Sequence[range]:
-        """The codebooks that are predicted at once, in the order in which they are."""
+        """The groups of codebooks that are predicted at once, in order."""
 
     @abstractmethod
     def start(self, sequences: int, frames: int) -> Memory:
-        """The memory before the first of at most so many frames."""
+        """The state before the first frame of sequences with at most `frames` frames each."""
 
     @abstractmethod
     def contexts(self, before: Entries, memory: Memory) -> tuple[Array, Memory]:
-        """What is known of some consecutive frames before any code of them is.
+        """The context from which consecutive frames are predicted, before any of their codes.
 
         Args:
-            before: 1 + the codes of the frame before each of them, 0 where there is none:
+            before: 1 + the codes of the frame before each frame, 0 where there is no such frame:
                 `[sequences, codebooks, frames]`.
-            memory: what was left by the frames before; may be changed.
+            memory: the state after the frames before; it may be changed in place.
 
         Returns:
-            `[sequences, frames, width]`, and what the next frames need.
+            The context, `[sequences, frames, width]`, and the state for the next frames.
         """
 
     @abstractmethod
     def logits(self, context: Array, stage: range) -> Array:
-        """How likely the entries of a stage's codebooks are: logarithms, not normalised,
-        `[sequences, frames, len(stage), codebook_size]`.
-        """
+        """The logits of the codebooks of a stage, `[sequences, frames, len(stage), size]`."""
 
     @abstractmethod
     def absorb(self, context: Array, stage: range, codes: Entries) -> Array:
-        """The context once the codes of a stage, `[sequences, len(stage), frames]`, are known."""
+        """The context after the codes of a stage, `[sequences, len(stage), frames]`, are known."""

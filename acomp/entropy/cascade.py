@@ -1,11 +1,12 @@
 """acomp's own language model of codes: causal convolutions over the frames, and within a frame one
 codebook after the other.
 
-Each frame's codes are added up as vectors, and blocks of dilated convolutions look back over them
-(as in WaveNet, https://arxiv.org/abs/1609.03499). What they tell of the next frame goes through
-its codebooks in turn: each is predicted, and its code's vector is added before the next one is, as
-a residual quantiser's levels depend on one another. `acomp train --language-model` trains it
-(`acomp.training.language_model`); this is how it runs.
+The embeddings of a frame's codes are added up, and blocks of dilated convolutions look back over
+these sums (as in WaveNet, https://arxiv.org/abs/1609.03499). Their output is the context of the
+next frame. The frame's codebooks are predicted in turn, and the vector of each code is added to the
+context before the next codebook is predicted, because the levels of a residual quantiser depend on
+one another. `acomp train --language-model` trains the model (`acomp.training.language_model`); this
+module runs it.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ from acomp.errors import WeightsError
 from acomp.plain import brief
 
 FAMILY = "cascade"
-"""What the files of such models call them."""
+"""Name of this kind of model in files."""
 MAX_WEIGHTS = 1 << 28
 
 
 @dataclass(frozen=True)
 class CascadeShape:
-    """All that the layout of the weights depends on.
+    """The sizes that the layout of the weights depends on.
+
+    Attributes:
+        codebooks: number of codebooks that are predicted.
+        codebook_size: number of entries of a codebook.
+        embedding: dimension of the embedding of a code.
+        width: dimension of the context of a frame.
+        hidden: dimension inside a block.
+        narrow: dimension from which the logits of a codebook are computed.
+        dilations: frames that each block looks back.
 
     Raises:
         WeightsError: no model can have this shape.
@@ -38,15 +48,10 @@ class CascadeShape:
     codebooks: int
     codebook_size: int
     embedding: int = 64
-    """Numbers that stand for a code."""
     width: int = 256
-    """Numbers that are known of a frame."""
     hidden: int = 384
-    """Numbers inside a block."""
     narrow: int = 96
-    """Numbers that the entries of a codebook are told by."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    """How many frames each block looks back."""
 
     def __post_init__(self) -> None:
         numbers = [getattr(self, field.name) for field in fields(self)[:-1]]
@@ -62,11 +67,11 @@ class CascadeShape:
             raise WeightsError(f"no language model has the shape {shape}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and YAML can hold it."""
+        """The shape as values that JSON and YAML can hold."""
         return {**asdict(self), "family": FAMILY, "dilations": list(self.dilations)}
 
     def matrices(self) -> dict[str, tuple[int, ...]]:
-        """The weights that are kept in 8 bits, with a scale for each row; by name."""
+        """Shapes of the weights that are stored in 8 bits with a scale for each row, by name."""
         books, depth = self.codebooks, len(self.dilations)
         return {
             "embedding": (books, self.codebook_size, self.embedding),
@@ -79,7 +84,7 @@ class CascadeShape:
         }
 
     def vectors(self) -> dict[str, tuple[int, ...]]:
-        """The weights that are kept as float32, by name."""
+        """Shapes of the weights that are stored as float32, by name."""
         books, depth = self.codebooks, len(self.dilations)
         return {
             "number": (books, self.width),
@@ -92,14 +97,18 @@ class CascadeShape:
 
 
 class Cascade(LanguageModel):
-    """The model on its weights."""
+    """The language model with its weights.
+
+    Args:
+        shape: the sizes of the model.
+        weights: the vectors of `shape`, its matrices as int8, and for each matrix the scales of
+            its rows as `NAME_scale`.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights.
+    """
 
     def __init__(
         self, shape: CascadeShape, weights: Mapping[str, NDArray[Any]], fingerprint: str
     ) -> None:
-        """`weights` holds the vectors of `shape`, its matrices as int8, and for each of these
-        the scales of its rows, called as the matrix and `_scale`.
-        """
         self.codebooks, self.codebook_size = shape.codebooks, shape.codebook_size
         self.fingerprint = fingerprint
         self._shape = shape
@@ -150,7 +159,7 @@ class Cascade(LanguageModel):
 
 
 class _Block:
-    """One block of convolutions; the memory is what it last looked at."""
+    """One block of convolutions; its state is its last normalised inputs."""
 
     def __init__(self, dilation: int, norm: LayerNorm, first: Linear, second: Linear) -> None:
         self._dilation = dilation
@@ -175,7 +184,7 @@ def _linears(weights: Mapping[str, NDArray[Any]], name: str) -> list[Linear]:
 
 
 def _vectors(weights: Mapping[str, NDArray[Any]], name: str) -> list[Array]:
-    """For each codebook the vectors of its codes, `[1 + size, width]`, that of none first: 0."""
+    """The vectors of the codes of each codebook, `[1 + size, width]`; row 0, for no code, is 0."""
     vectors = []
     scales = weights["embedding_scale"].astype(np.float64), weights[f"{name}_scale"]
     for embedding, scale, matrix, rows in zip(

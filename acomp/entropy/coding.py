@@ -1,9 +1,9 @@
-"""Blocks of codes to bytes and back, by a language model and a range coder.
+"""Entropy coding of blocks of codes to bytes and back, with a language model and a range coder.
 
-The range coder is constriction's: 32-bit words, a state of 64 bits, probabilities of 24
-(https://bamler-lab.github.io/constriction). Coded are, frame by frame, the codebooks in order, and
-of each codebook the sequences: the runs that a block or its segments are cut into, of each run the
-streams.
+The range coder is constriction's, with 32-bit words, a 64-bit state and 24-bit probabilities
+(https://bamler-lab.github.io/constriction). The order of the codes is: frame by frame, within a
+frame codebook by codebook, within a codebook sequence by sequence. The sequences are the streams of
+the first run of the block (or of its first segment), then those of the next run, and so on.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from acomp.entropy.exact import frequencies
 from acomp.errors import FormatError
 
 ROWS = 256
-"""Frames of all sequences that are worked on at a time: bounds memory."""
+"""Frames, over all sequences, that are processed at a time, which bounds memory."""
 
 _WORD = np.dtype(">u4")
-# With `perfect` off, whole numbers that add up to 2**24 less one for each entry are taken as they
-# are, and one is added to each.
+# With `perfect` off, constriction adds 1 to each frequency and uses it as it is, if the frequencies
+# are whole numbers that add up to 2**24 less the number of entries.
 _FAMILY = stream.model.Categorical(perfect=False)
 
 
 @dataclass
 class _Past:
-    """Where some sequences have got to."""
+    """The state of some sequences between two blocks."""
 
     last: Entries
-    """1 + the last frame's codes, 0 before the first: `[sequences, codebooks, 1]`."""
+    """1 + the codes of the last frame, 0 before the first frame: `[sequences, codebooks, 1]`."""
     memory: Memory
 
 
 class BlockCoder:
-    """Codes blocks of one file, in order, or any blocks that begin anew.
+    """Codes the blocks of one file in order, or any blocks that begin anew.
 
-    A block goes on from the one before, if it is to, where both together are of one context and
-    neither has segments. Each run begins anew otherwise.
+    A block that does not begin anew is predicted from the block before it; both together must not
+    be longer than `CONTEXT_FRAMES`, and neither may have segments.
     """
 
     def __init__(self, model: LanguageModel, info: CodesInfo) -> None:
@@ -52,11 +52,11 @@ class BlockCoder:
         self._past: _Past | None = None
 
     def encode(self, block: Block, *, anew: bool) -> bytes:
-        """The codes of a block.
+        """Encode the codes of a block.
 
         Args:
-            block: some frames.
-            anew: whether they are coded as though nothing came before them.
+            block: the block.
+            anew: whether it is coded without the frames before it.
         """
         codes, lengths = _sequences(block)
         past = self._begin(len(codes), anew)
@@ -76,16 +76,19 @@ class BlockCoder:
     def decode(
         self, parts: Sequence[tuple[bytes, Block]], *, anew: bool
     ) -> list[NDArray[np.uint16]]:
-        """The codes of some blocks, `[streams, codebooks, frames]`, decoded side by side.
+        """Decode several blocks side by side.
 
         Args:
-            parts: of each block its bytes, and the block with its frames and segments, whose codes
-                do not matter.
-            anew: whether they were coded as though nothing came before them; must be so where
-                there are several.
+            parts: for each block its bytes, and a block of the same number of frames and the same
+                segments, whose codes are ignored.
+            anew: whether the blocks were coded without the frames before them; must be True for
+                several blocks.
+
+        Returns:
+            The codes of each block, `[streams, codebooks, frames]`.
 
         Raises:
-            FormatError: the bytes are not of such a block.
+            FormatError: the bytes are not those of such a block.
         """
         cut = [_sequences(block) for _, block in parts]
         decoders = [_decoder(data) for data, _ in parts]
@@ -110,8 +113,8 @@ class BlockCoder:
         return _Past(none, self.model.start(sequences, CONTEXT_FRAMES))
 
     def _expect(self, codes: Entries, past: _Past) -> tuple[NDArray[np.float32], _Past]:
-        """What is expected of known codes `[sequences, codebooks, frames]`, as
-        `[sequences, frames, codebooks, size]`.
+        """The frequencies, `[sequences, frames, codebooks, size]`, of the entries of frames whose
+        codes `[sequences, codebooks, frames]` are known, and the state after them.
         """
         entries = codes.astype(np.int64) + 1
         before = np.concatenate([past.last, entries[:, :, :-1]], axis=2)
@@ -129,7 +132,7 @@ class BlockCoder:
         there: NDArray[np.bool_],
         past: _Past,
     ) -> tuple[NDArray[np.uint16], _Past]:
-        """The next frame's codes, `[sequences, codebooks]`, 0 where a sequence is at its end."""
+        """The codes of the next frame, `[sequences, codebooks]`, 0 for sequences that ended."""
         context, memory = self.model.contexts(past.last, past.memory)
         codes = np.zeros((len(rows), self._info.codebooks, 1), np.int64)
         for stage in self.model.stages(self._info.codebooks):
@@ -143,13 +146,13 @@ class BlockCoder:
 
 
 def _decode(decoder: Any, expected: NDArray[np.float32]) -> NDArray[np.int32]:
-    """`[sequences, codebooks, size]` to the codes, `[sequences, codebooks]`."""
+    """Decode codes `[sequences, codebooks]`, given frequencies `[sequences, codebooks, size]`."""
     sequences, codebooks, size = expected.shape
     in_order = np.ascontiguousarray(expected.transpose(1, 0, 2).reshape(-1, size))
     try:
         codes: NDArray[np.int32] = decoder.decode(_FAMILY, in_order)
-    except AssertionError as error:  # so constriction says that no code has this place
-        raise FormatError("the coded bytes are damaged: they are those of no codes") from error
+    except AssertionError as error:  # constriction raises it for bytes that no codes give
+        raise FormatError("the coded bytes are damaged: no codes are coded like this") from error
     return codes.reshape(codebooks, sequences).T
 
 
@@ -160,7 +163,7 @@ def _decoder(data: bytes) -> Any:
 
 
 def _sequences(block: Block) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """What is coded side by side, `[sequences, codebooks, frames]`, and the frames of each."""
+    """The sequences of a block, `[sequences, codebooks, frames]`, and the frames of each."""
     streams, codebooks, frames = block.data.shape
     whole = [frames] if block.segments is None else block.segments.frames.tolist()
     lengths = np.concatenate([runs(each) for each in whole])
@@ -173,7 +176,7 @@ def _sequences(block: Block) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
 def _joined(
     codes: NDArray[np.uint16], lengths: NDArray[np.int64], block: Block
 ) -> NDArray[np.uint16]:
-    """Sequences as the codes of the block, `[streams, codebooks, frames]`."""
+    """The codes of a block, `[streams, codebooks, frames]`, put together from its sequences."""
     streams = len(block.data)
     cut = [
         codes[first : first + streams, :, : lengths[first]]

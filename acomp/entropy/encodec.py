@@ -1,8 +1,9 @@
 """EnCodec's published language models (https://arxiv.org/abs/2210.13438, section 3.3): a causal
 transformer that predicts all codebooks of a frame at once.
 
-The weights and the network are those of `encodec.model.LMModel`; the arithmetic is `exact`'s, so
-that the probabilities, but for rounding the official ones, are the same on every machine.
+The weights and the network are those of `encodec.model.LMModel`. The arithmetic is that of `exact`,
+so that the probabilities are the same on every machine; they differ from the official ones by
+rounding.
 """
 
 from __future__ import annotations
@@ -39,17 +40,19 @@ State = Mapping[str, NDArray[Any]]
 
 
 class EncodecLanguageModel(LanguageModel):
-    """The model on its weights."""
+    """The language model with its weights, for 75 frames/s; `at_rate` gives it for other rates.
+
+    Args:
+        state: the state dict of `LMModel`.
+        fingerprint: first 16 hexadecimal digits of the SHA-256 of the weights.
+
+    Raises:
+        WeightsError: `state` is no such state dict.
+    """
 
     codebook_size = CODEBOOK_SIZE
 
     def __init__(self, state: State, fingerprint: str) -> None:
-        """`state` is `LMModel`'s state dict; for codes of another rate than 75 frames a second see
-        `at_rate`.
-
-        Raises:
-            WeightsError: it is not.
-        """
         self.fingerprint = fingerprint
         self.codebooks = sum(name.startswith("emb.") for name in state)
         if {name: array.shape for name, array in state.items()} != _layout(self.codebooks):
@@ -69,7 +72,7 @@ class EncodecLanguageModel(LanguageModel):
 
     def at_rate(self, frame_rate: float) -> EncodecLanguageModel:
         paced = copy(self)
-        # A file can name any frame rate, and more than there is to see would be counted with.
+        # A file can name any frame rate, and a context longer than a run would coarsen the rounding.
         paced._past_context = min(int(CONTEXT_SECONDS * frame_rate), CONTEXT_FRAMES)
         return paced
 
@@ -95,8 +98,8 @@ class EncodecLanguageModel(LanguageModel):
         return x, [position + frames, *kept]
 
     def logits(self, context: Array, stage: range) -> Array:
-        # All codebooks in one product: it rounds the context but once. The rows of codebooks that
-        # are not asked for are left out: they are many.
+        # All codebooks are one product, which rounds the context once. The many rows of codebooks
+        # that are not asked for are left out.
         logits = self._linears(context, outputs=len(stage) * CODEBOOK_SIZE)
         return logits.reshape(*context.shape[:2], len(stage), CODEBOOK_SIZE)
 
@@ -105,8 +108,9 @@ class EncodecLanguageModel(LanguageModel):
 
 
 class _Kept(NamedTuple):
-    """What a layer remembers of `capacity` frames, as whole numbers and their scales. The first
-    frame is one of zeros, which each layer begins with.
+    """The keys and values of `capacity` frames in a layer, as whole numbers with scales.
+
+    The first frame is one of zeros, with which each layer begins.
     """
 
     keys: Any
@@ -116,10 +120,10 @@ class _Kept(NamedTuple):
     values: Any
     """`[sequences, heads, capacity, width / heads]`."""
     value_scales: Any
-    """As `key_scales`."""
+    """`[sequences, heads, capacity, 1]`."""
 
     def put(self, first: int, keys: Array, values: Array) -> None:
-        """Remember consecutive frames, `[sequences, heads, frames, width / heads]`."""
+        """Store consecutive frames, `[sequences, heads, frames, width / heads]`."""
         here = slice(first, first + keys.shape[2])
         whole, scales = quantise(keys)
         self.keys[..., here] = np.swapaxes(whole, 2, 3)
@@ -129,7 +133,7 @@ class _Kept(NamedTuple):
 
 
 class _Layer:
-    """A layer of the transformer, normalised after each of its halves."""
+    """A layer of the transformer, with a normalisation after attention and after the MLP."""
 
     def __init__(self, state: State, name: str) -> None:
         attention = f"{name}.self_attn"
@@ -154,8 +158,8 @@ class _Layer:
         return kept
 
     def __call__(self, x: Array, first: int, kept: _Kept, past_context: int) -> Array:
-        """`[sequences, frames, width]`, the frames from `first` on, to the same shape; each sees so
-        many frames before it.
+        """Run the layer on the frames from `first` on, `[sequences, frames, width]`; each frame
+        attends to `past_context` frames before it.
         """
         attended = self._attend(x, first, kept, past_context)
         x = snap(self._norms[0](snap(x + self._out(attended))))
@@ -183,7 +187,7 @@ class _Layer:
 
 
 def _sees(frames: int, keys: int, past_context: int) -> NDArray[np.bool_]:
-    """Which keys, the last of which are the frames' own, each frame sees."""
+    """Which keys each frame attends to, `[frames, keys]`; the last keys are those of the frames."""
     distance = np.arange(keys - frames, keys)[:, np.newaxis] - np.arange(keys)
     seen: NDArray[np.bool_] = (distance >= 0) & (distance <= past_context)
     return seen

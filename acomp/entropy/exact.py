@@ -1,13 +1,13 @@
-"""Arithmetic that gives the same bits everywhere.
+"""Arithmetic with the same result, to the last bit, on every machine.
 
-What an entropy coder's two ends compute must agree to the last bit, whatever the machine, its
-threads and its libraries are. Sums are what differs: a matrix product adds in an order of its own,
-and rounds after each addition. So every sum here is one of whole numbers small enough that nothing
-is rounded in any order (Ballé, Johnston and Minnen, "Integer networks for data compression with
-latent-variable models", ICLR 2019), and the rest is elementwise: +, -, *, /, square roots and
-rounding, of which IEEE 754 fixes every bit, and tables of rounded values of functions.
+The encoder and the decoder of an entropy coder must compute the same bits, whatever their machines,
+threads and libraries are. What usually differs is sums: libraries add in different orders, and each
+addition rounds. Here every sum is one of whole numbers so small that no order of additions rounds
+(Ballé, Johnston and Minnen, "Integer networks for data compression with latent-variable models",
+ICLR 2019). All else is elementwise: +, -, *, /, square roots and rounding, for which IEEE 754 fixes
+every bit, and tables of rounded values of functions.
 
-Arrays are float64 unless something else is said.
+Arrays are float64 unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Whole = NDArray[np.float32]
 WEIGHT_LIMIT = 127
 """Largest absolute value of a weight: 8 bits."""
 COUNTED = 1 << 24
-"""What float32 counts to with no number left out."""
+"""Float32 holds every whole number up to this."""
 MAX_INPUTS = 1032
-"""Products that a sum may have: numbers are then rounded to 8 bits still."""
+"""Most products in a sum; with so many, numbers are still rounded to 8 bits."""
 GRID = 2.0**-12
-"""What sums of layers are rounded to."""
+"""Sums of layers are rounded to multiples of this."""
 TOTAL = 1 << 24
-"""What the frequencies of all entries add up to: the range coder's precision."""
+"""Sum of the frequencies of all entries: the precision of the range coder."""
 
 _TINY = 1e-30
 _FEW_TERMS, _FEW_ROWS = 1_000_000, 16
 _STEPS = 64
-"""Steps in which `powers` halve."""
+"""Steps in which `powers` halves."""
 _OCTAVES = 30
 
 
@@ -51,13 +51,13 @@ def quantise(weight: NDArray[Any]) -> tuple[Whole, Array]:
 def product(x: Array, y: Whole, terms: int | None = None) -> Array:
     """`x @ y` with each row of `x` rounded to whole numbers and a scale.
 
-    Rounded as finely as sums that float32 counts exactly allow: to 9 bits and more where a sum has
-    up to 512 products.
+    The rounding is as fine as exact sums in float32 allow: 9 bits and more where a sum has up to
+    512 products.
 
     Args:
         x: `[..., rows, n]`.
-        y: whole numbers to `WEIGHT_LIMIT`, `[..., n, columns]`.
-        terms: most numbers of a row of `x` that are not 0, to `MAX_INPUTS`; n by default.
+        y: whole numbers from -`WEIGHT_LIMIT` to `WEIGHT_LIMIT`, `[..., n, columns]`.
+        terms: most numbers in a row of `x` that are not 0, at most `MAX_INPUTS`; by default n.
     """
     limit = (COUNTED - 1) // (WEIGHT_LIMIT * (terms or x.shape[-1]))
     scale = np.maximum(np.abs(x).max(axis=-1, keepdims=True), _TINY) / limit
@@ -67,10 +67,10 @@ def product(x: Array, y: Whole, terms: int | None = None) -> Array:
 
 
 def _multiply(x: Whole, y: Whole) -> Whole:
-    """`x @ y`, by parts of `y` where `x` has few rows.
+    """`x @ y`, in parts of `y` where `x` has few rows.
 
-    OpenBLAS, which numpy brings, takes a matrix apart before a product of more than a million
-    terms: for few rows that is most of the time.
+    OpenBLAS, which numpy brings, copies a matrix before a product of more than a million terms,
+    which for few rows takes most of the time.
     """
     columns = _FEW_TERMS // x[..., 0].size // x.shape[-1] // 16 * 16
     if x.ndim > 2 or len(x) > _FEW_ROWS or columns >= y.shape[1]:
@@ -90,11 +90,11 @@ class Linear:
 
     @classmethod
     def of(cls, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Linear:
-        """That of a matrix of any numbers, rounded."""
+        """The linear map of a matrix `[outputs, inputs]` of any numbers, rounded to 8 bits."""
         return cls(*quantise(weight), bias)
 
     def __call__(self, x: Array, outputs: int | None = None) -> Array:
-        """`[..., inputs]` to `[..., outputs]`: all of them, or so many, the first."""
+        """`[..., inputs]` to `[..., outputs]`; only the first `outputs`, if that is given."""
         # As one matrix: numpy would multiply those of a stack one after the other.
         y = product(x.reshape(-1, x.shape[-1]), self._weight[:, :outputs]) * self._scale[:outputs]
         if self._bias is not None:
@@ -103,7 +103,7 @@ class Linear:
 
 
 def snap(x: Array) -> Array:
-    """Round to `GRID`, on which sums are exact while they are below 2**40."""
+    """Round to multiples of `GRID`, whose sums are exact below 2**40."""
     rounded: Array = np.rint(x * (1 / GRID)) * GRID
     return rounded
 
@@ -118,7 +118,7 @@ class LayerNorm:
         self._bias = bias.astype(np.float64)
 
     def __call__(self, x: Array) -> Array:
-        """`[..., width]` to the same shape."""
+        """Normalise `[..., width]` over the last axis."""
         width = x.shape[-1]
         # Squares of numbers below 2**9 on the grid have 42 bits, of which 1024 can be added.
         centred = snap(x - x.sum(axis=-1, keepdims=True) / width).clip(-512, 512)
@@ -151,33 +151,33 @@ def gelu(x: Array) -> Array:
 
 @cache
 def powers() -> Array:
-    """2**30 times 2 to the -i/64, rounded; 0 at the end."""
+    """2**(30 - i/64) rounded, for i from 0 on; 0 at the end."""
     exact = [2.0 ** (_OCTAVES - i / _STEPS) for i in range(_STEPS * _OCTAVES)]
     return np.array([*np.rint(exact), 0.0])
 
 
 def exponentials(x: Array) -> Array:
-    """Whole numbers in proportion to e to the `x` along the last axis; the greatest is 2**30.
+    """Whole numbers in proportion to exp(x) along the last axis; the greatest is 2**30.
 
-    Raises to steps of 2**(1/64), which costs a code 0.00001 bits.
+    They are rounded to steps of a factor of 2**(1/64), which costs a code 0.00001 bits.
     """
     below = (x.max(axis=-1, keepdims=True) - x) * (_STEPS / math.log(2))
-    # Infinitely far below is a number that is left out.
+    # Minus infinity stands for an entry that is left out.
     steps = np.minimum(np.rint(below), _STEPS * _OCTAVES).astype(np.intp)
     weights: Array = powers()[steps]
     return weights
 
 
 def frequencies(logits: Array) -> NDArray[np.float32]:
-    """How often each entry is expected: whole numbers whose sum is `TOTAL`, less one each.
+    """The frequencies of the entries, less 1 each, from logits `[..., size]`.
 
-    An entry's frequency is 1 more than what is given here, so none is impossible. `logits` are
-    `[..., size]`, natural logarithms.
+    They are whole numbers; with the 1 that the range coder adds to each, so that no entry is
+    impossible, their sum is `TOTAL`.
     """
     weights = exponentials(logits)
     free = TOTAL - logits.shape[-1]
     shares = np.floor(weights * (free / weights.sum(axis=-1, keepdims=True)))
-    # What rounding down has left goes to the first of the likeliest.
+    # What is left by rounding down goes to the first of the likeliest entries.
     rest = free - shares.sum(axis=-1, keepdims=True)
     likeliest = weights.argmax(axis=-1)[..., np.newaxis]
     most = np.take_along_axis(shares, likeliest, axis=-1)
@@ -187,13 +187,13 @@ def frequencies(logits: Array) -> NDArray[np.float32]:
 
 
 def softmax_product(scores: Array, values: Whole, scales: Array, most: int) -> Array:
-    """What attention gathers: the mean of values, weighted by the softmax of scores.
+    """The result of attention: the mean of values, weighted by the softmax of scores.
 
     Args:
-        scores: `[..., queries, keys]`; minus infinity where a key is not seen.
-        values: `[..., keys, width]`, whole numbers to `WEIGHT_LIMIT`.
-        scales: what each key's values are multiplied by, `[..., 1, keys]`.
-        most: keys that a query sees, at most.
+        scores: `[..., queries, keys]`; minus infinity where a query does not attend to a key.
+        values: `[..., keys, width]`, whole numbers from -`WEIGHT_LIMIT` to `WEIGHT_LIMIT`.
+        scales: factor of the values of each key, `[..., 1, keys]`.
+        most: most keys that a query attends to.
     """
     weights = exponentials(scores)
     mean: Array = product(weights * scales, values, most) / weights.sum(axis=-1, keepdims=True)

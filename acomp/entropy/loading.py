@@ -1,4 +1,4 @@
-"""Language models by the codec they belong to, or from files."""
+"""Loading of language models, by the name of their codec or from files."""
 
 from __future__ import annotations
 
@@ -25,25 +25,29 @@ from acomp.files import reason_of
 from acomp.plain import NotPlainError, parse_json
 
 MAX_LOADED = 2
-"""Language models that stay in memory once they were used."""
+"""Language models that are kept in memory after use."""
 
 
 @dataclass(frozen=True)
 class _Version:
-    """What tells whether a file is still the one that was loaded."""
+    """Identifies the content of a file, so that a file that was changed is loaded again."""
 
     path: Path
     size: int
     changed: int
-    """Nanoseconds."""
+    """Time of the last change in nanoseconds."""
 
 
 def load_coder(info: CodesInfo, file: Path | None = None) -> BlockCoder:
-    """The entropy coder of codes, with their codec's language model or with that of a file.
+    """The entropy coder for codes, with the language model of their codec or that of a file.
+
+    Args:
+        info: what the codes are of.
+        file: a file of weights; by default the published language model of the codec.
 
     Raises:
-        FormatError: the codec has none, or the model is of other codes.
-        WeightsError: the model's weights cannot be had, or the file holds none.
+        FormatError: the codec has no language model, or the model does not fit the codes.
+        WeightsError: the weights cannot be downloaded, or the file holds no language model.
     """
     model = load_language_model(info.codec, info.frame_rate, file)
     if info.codebook_size != model.codebook_size or info.codebooks > model.codebooks:
@@ -55,11 +59,16 @@ def load_coder(info: CodesInfo, file: Path | None = None) -> BlockCoder:
 
 
 def load_language_model(codec: str, frame_rate: float, file: Path | None = None) -> LanguageModel:
-    """The language model of a codec's codes, of so many frames a second, or that of a file.
+    """The published language model of a codec, or that of a file.
+
+    Args:
+        codec: name of the codec.
+        frame_rate: frame rate of the codes in frames/s.
+        file: a file of weights; by default the published language model of the codec.
 
     Raises:
-        FormatError: the codec has none.
-        WeightsError: as `load_coder`.
+        FormatError: the codec has no language model.
+        WeightsError: the weights cannot be downloaded, or the file holds no language model.
     """
     path = file or _published(codec)
     size = weights_size(path)
@@ -73,7 +82,7 @@ def _published(codec: str) -> Path:
         models = [each for each, weights in CATALOGUE.items() if weights.is_language_model]
         offered = ", ".join(each.removesuffix("-lm") for each in models)
         raise FormatError(
-            f"there is no language model of {codec}'s codes, as there is of {offered}: train one "
+            f"there is no language model for {codec}, only for {offered}: train one "
             "(acomp train --language-model) and name it (--language-model FILE)"
         )
     return fetch(name)
@@ -94,7 +103,7 @@ def _load(version: _Version) -> LanguageModel:
 
 
 def _shape_in(file: Path) -> CascadeShape | None:
-    """The shape that a file of acomp's own names; None for any other file."""
+    """The shape that a file written by acomp states; None for any other file."""
     if file.suffix != ".safetensors":
         return None
     from safetensors import SafetensorError, safe_open
@@ -114,14 +123,14 @@ def _shape_in(file: Path) -> CascadeShape | None:
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
     except (NotPlainError, TypeError, KeyError) as error:
-        raise WeightsError(f"{file}: the shape that it names is none") from error
+        raise WeightsError(f"{file} is damaged: it states no valid shape") from error
 
 
 def _cascade(file: Path, shape: CascadeShape) -> Cascade:
     arrays = load_arrays(file)
-    due = _layout(shape)
-    if {name: (array.dtype.name, array.shape) for name, array in arrays.items()} != due:
-        raise WeightsError(f"{file} does not hold the weights of the shape that it names")
+    found = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+    if found != _layout(shape):
+        raise WeightsError(f"{file} does not hold weights of the shape that it states")
     return Cascade(shape, arrays, fingerprint(arrays))
 
 

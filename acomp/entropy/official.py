@@ -1,9 +1,10 @@
 """EnCodec's own entropy coding (https://arxiv.org/abs/2210.13438, section 3.3), for `.ecdc` files.
 
-Language model, quantised probabilities and arithmetic coder are the `encodec` package's, called
-step by step as `encodec.compress` calls them: what is written here is to the last bit what it
-writes on the same machine. On another one, with another version of torch or another number of
-threads, the probabilities may round otherwise, and one that does spoils all that follows it.
+Language model, quantised probabilities and arithmetic coder are those of the `encodec` package,
+called step by step as `encodec.compress` calls them, so the bytes are the same as the package
+writes on the same machine. On another machine, with another version of torch or another number of
+threads, the probabilities may be rounded differently; a single difference makes everything after it
+undecodable.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from encodec.quantization.ac import (  # noqa: E402
 )
 
 MAX_BIT = 61
-"""Highest bit of the range that the coder works in; `ArithmeticCoder` asserts it."""
+"""Highest bit of the coder's range; `ArithmeticCoder` asserts it."""
 
 _OTHERWISE = (
     "it is damaged, or was written with another language model, or where probabilities round "
@@ -52,11 +53,12 @@ def load_language_model(codec: str, file: Path | None) -> nn.Module:
     """The official language model of `codec`, with its published weights or those of `file`.
 
     Raises:
-        WeightsError: they are not here and cannot be fetched, or are of something else.
+        WeightsError: the weights cannot be downloaded, or are those of something else.
     """
     spec = SPECS[codec]
     name = f"{codec}-lm"
-    # On no device: neither time nor torch's random numbers go into weights that are replaced.
+    # On the meta device, so that initialising weights that are replaced takes no time and draws no
+    # random numbers.
     with torch.device("meta"):
         model: nn.Module = LMModel(
             spec.codebooks,
@@ -71,7 +73,7 @@ def load_language_model(codec: str, file: Path | None) -> nn.Module:
 
 
 class _Predictor:
-    """The quantised probabilities of each frame's codes, given the frames before."""
+    """Computes the quantised probabilities of the codes of each frame, given the frames before."""
 
     def __init__(self, model: nn.Module, codebooks: int, range_bits: int) -> None:
         self._model = model
@@ -81,40 +83,42 @@ class _Predictor:
         self._before = torch.zeros(1, codebooks, 1, dtype=torch.long)
 
     def next(self) -> list[Tensor]:
-        """Cumulative, `[codebook_size]`, for each codebook.
+        """The cumulative probabilities of the next frame, `[codebook_size]` for each codebook.
 
         Raises:
-            WeightsError: the model gives no numbers.
+            WeightsError: the probabilities are not finite.
         """
         with torch.no_grad():
             chances, self._states, self._offset = self._model(
                 self._before, self._states, self._offset
             )
         if not torch.isfinite(chances.sum()):
-            raise WeightsError("the language model gives no probabilities: its weights are no good")
+            raise WeightsError(
+                "the probabilities of the language model are not finite: its weights are damaged"
+            )
         return [
             build_stable_quantized_cdf(chances[0, :, level, 0], self._range_bits, check=False)
             for level in range(chances.shape[2])
         ]
 
     def follow(self, codes: list[int]) -> None:
-        """Take the codes that the frame did have."""
+        """Take the actual codes of the frame, one of each codebook."""
         self._before = 1 + torch.tensor(codes, dtype=torch.long).view(1, -1, 1)
 
 
 class OfficialEncoder:
-    """Codes frames, in order, into a stream; `encodec` begins anew with each segment."""
+    """Encodes frames in order to a stream; each segment has an encoder of its own."""
 
     def __init__(self, model: nn.Module, codebooks: int, stream: IO[bytes]) -> None:
         self._coder = ArithmeticCoder(stream)
         self._predictor = _Predictor(model, codebooks, self._coder.total_range_bits)
 
     def push(self, codes: NDArray[np.uint16]) -> None:
-        """Take `[codebooks, frames]`.
+        """Encode the next codes, `[codebooks, frames]`.
 
         Raises:
             FormatError: the coder cannot go on, once in a hundred billion codes.
-            WeightsError: the model gives no numbers.
+            WeightsError: the probabilities are not finite.
         """
         for frame in codes.T.tolist():
             for code, cumulative in zip(frame, self._predictor.next(), strict=True):
@@ -125,7 +129,7 @@ class OfficialEncoder:
         try:
             self._coder.push(code, cumulative)
         except AssertionError as error:
-            # Its range has come to lie around a power of two for too many bits.
+            # The coder's range has straddled a power of two for too many bits.
             raise FormatError(
                 "EnCodec's arithmetic coder cannot code these: take entropy none"
             ) from error
@@ -136,7 +140,7 @@ class OfficialEncoder:
 
 
 class OfficialDecoder:
-    """Decodes what an `OfficialEncoder` wrote, and takes not one byte more."""
+    """Decodes what an `OfficialEncoder` wrote, without reading a byte more."""
 
     def __init__(self, model: nn.Module, codebooks: int, source: Readable) -> None:
         self._source = source
@@ -147,9 +151,9 @@ class OfficialDecoder:
         """The next codes, `[codebooks, frames]`.
 
         Raises:
-            FormatError: they end too early, or were coded with other probabilities; often only
-                their end tells.
-            WeightsError: the model gives no numbers.
+            FormatError: the bytes end too early, or were coded with other probabilities, which
+                often shows only at the end.
+            WeightsError: the probabilities are not finite.
         """
         return np.array([self._frame() for _ in range(frames)], np.uint16).T
 
@@ -165,14 +169,14 @@ class OfficialDecoder:
             raise FormatError(f"cannot be decoded: {_OTHERWISE}") from error
         if code is None:
             raise FormatError(f"ends before its last code: {_OTHERWISE}")
-        # Numbers beyond, which no encoder lets come, would grow and grow.
+        # No encoder gets here; the coder's numbers would grow without bounds.
         if self._decoder.max_bit > MAX_BIT:
             raise FormatError(f"cannot be decoded: {_OTHERWISE}")
         _forget(self._decoder)
         return code
 
     def finish(self) -> None:
-        """See that the stream ends after the last code of all.
+        """Check that the stream ends after the last code.
 
         Raises:
             FormatError: it does not.
@@ -182,6 +186,6 @@ class OfficialDecoder:
 
 
 def _forget(coder: Any) -> None:
-    """Drop what the package notes of each code for debugging: memory must not grow."""
+    """Drop the package's debugging notes on each code, so that memory does not grow."""
     coder._dbg.clear()
     coder._dbg2.clear()
