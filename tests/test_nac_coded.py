@@ -235,9 +235,9 @@ def test_another_language_model_is_refused(models: Models, tmp_path: Path, recov
 @pytest.mark.parametrize("recover", [False, True])
 def test_a_codec_without_a_language_model_is_named(models: Models, recover: bool) -> None:
     data = coded(codes_of(30), models[16])
-    with pytest.raises(FormatError, match="no language model of example's codes"):
+    with pytest.raises(FormatError, match="no language model for example"):
         read_codes(io.BytesIO(data), recover=recover)
-    with pytest.raises(FormatError, match="no language model of example's codes"):
+    with pytest.raises(FormatError, match="no language model for example"):
         create_codes(io.BytesIO(), codes_of(1).info, form="nac", entropy="lm").__enter__()
 
 
@@ -317,7 +317,7 @@ def test_info_needs_no_language_model(models: Models, cli: Cli, tmp_path: Path) 
     assert_refused(cli("info", "a.nac"), "damaged")
     # What does need it says so.
     (tmp_path / "a.nac").write_bytes(data)
-    assert_refused(cli("convert", "a.nac", "b.txt"), "no language model of example's codes")
+    assert_refused(cli("convert", "a.nac", "b.txt"), "no language model for example")
 
 
 # Damage

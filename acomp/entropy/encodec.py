@@ -72,7 +72,7 @@ class EncodecLanguageModel(LanguageModel):
 
     def at_rate(self, frame_rate: float) -> EncodecLanguageModel:
         paced = copy(self)
-        # A file can name any frame rate, and a context longer than a run would coarsen the rounding.
+        # A file can name any frame rate, and a context beyond a run would coarsen the rounding.
         paced._past_context = min(int(CONTEXT_SECONDS * frame_rate), CONTEXT_FRAMES)
         return paced
 
