@@ -1,4 +1,4 @@
-"""The main job on samples that ship with acomp: encode, decode, measure."""
+"""`acomp demo`: encode, decode and measure the samples that ship with acomp."""
 
 from __future__ import annotations
 
@@ -23,31 +23,38 @@ SAMPLES = ("speech", "music")
 
 @dataclass(frozen=True)
 class Row:
-    """One sample at one bandwidth."""
+    """The results of one sample at one bandwidth.
+
+    Attributes:
+        sample: name of the sample.
+        bandwidth: bandwidth in kbps that was asked for, of each channel.
+        nac_size: bytes of the `.nac`.
+        txt_size: bytes of the `.txt`.
+        bit_rate: bit rate of the whole `.nac` in kbps.
+        compression: size of the audio as 16-bit PCM over the size of the `.nac`.
+        encode_speed: speed of encoding in times real time, the faster of two runs.
+        decode_speed: speed of decoding in times real time, the faster of two runs.
+        si_sdr: SI-SDR in dB.
+        log_mel: log-mel distance (`acomp.metrics.log_mel_distance`).
+    """
 
     sample: str
     bandwidth: float
-    """What was asked for, in kbps, of each channel."""
     nac_size: int
-    """Bytes of the `.nac`."""
     txt_size: int
-    """Bytes of the `.txt`."""
     bit_rate: float
-    """kbps of the `.nac`, all told."""
     compression: float
-    """Size of the audio as 16-bit PCM over the size of the `.nac`."""
     encode_speed: float
-    """Times real time, of the faster of two runs."""
     decode_speed: float
     si_sdr: float
     log_mel: float
 
 
 def run(folder: Path) -> Iterator[Row]:
-    """Encode and decode each sample at each bandwidth of nano, and leave the files in `folder`.
+    """Encode and decode each sample at each bandwidth of nano, with the files in `folder`.
 
     Raises:
-        AcompError: the folder cannot be written, or something fails that should not.
+        AcompError: the folder cannot be written, or the `.nac` and `.txt` decode differently.
     """
     codec = load(BUILT_IN)
     codec.warm_up()
@@ -59,7 +66,7 @@ def run(folder: Path) -> Iterator[Row]:
 
 
 def outputs(folder: Path) -> Iterator[Path]:
-    """The files that `run` leaves."""
+    """The files that `run` writes."""
     for sample in SAMPLES:
         for bandwidth in SPECS[BUILT_IN].bandwidths:
             nac, txt = _codes(folder, sample, bandwidth)

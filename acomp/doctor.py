@@ -24,17 +24,17 @@ from acomp.quiet import quiet
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "av", "safetensors")
 
 State = Literal["ok", "not here", "not in order"]
-"""What is not here is not needed by everybody; what is not in order wants mending."""
+"""`not here` is something optional that is missing; `not in order` is something to mend."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         state: ok, not here, or not in order.
-        detail: what was found, or why it is not here or not in order and what mends that.
+        detail: what was found; or what is wrong, and how to mend it.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Finding:
 
 
 class _NotHereError(Exception):
-    """Something optional is not here; the message says how to get it."""
+    """Something optional is missing; the message says how to get it."""
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything acomp needs or can use, in order of importance."""
+    """Check everything that acomp needs or can use, in order of importance."""
     enough = sys.version_info >= (3, 11)
     yield Finding("python", "ok" if enough else "not in order", platform.python_version())
     for package in PACKAGES:
@@ -71,13 +71,13 @@ def _package(name: str) -> Finding:
     try:
         importlib.import_module(name)
         return Finding(name, "ok", version(name))
-    except Exception as error:  # of whatever kind its own import ends in
+    except Exception as error:  # importing another package can raise anything
         detail = f"does not load ({_in_words(error)}); pip install {name}"
         return Finding(name, "not in order", detail)
 
 
 def _attempt(name: str, look: Callable[[], str], optional: str | None = None) -> Finding:
-    """What `look` says, or the reason why it failed; `optional` says how to get what is missing."""
+    """The result of `look`, or why it failed; `optional` says how to get a missing package."""
     try:
         with quiet():
             return Finding(name, "ok", look())

@@ -1,4 +1,4 @@
-"""Whole files or none: what acomp writes appears complete under its name, or not at all."""
+"""Writing of files that appear under their names complete, or not at all."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ _REASONS = {
 }
 
 _PART = ".acomp.part"
-"""How the names of temporary files end: acomp's own, and so no other program's to lose."""
+"""End of the names of temporary files; it marks them as acomp's, so that acomp may remove them."""
 
 _UNMOVABLE = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS, errno.EXDEV}
-"""Why a file may not be put in the place of another, though that one can be written."""
+"""Errors of renaming a file over another that can still be written in place."""
 
 
 class Closing(ABC):
-    """Something that is closed when its `with` ends."""
+    """A context manager that is closed at the end of its `with` block."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close it; `with` does so."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,13 +63,15 @@ class Closing(ABC):
 
 
 def cache_folder() -> Path:
-    """Folder of downloaded weights and compiled networks: ACOMP_CACHE, or the user's cache. A user
-    who has no home has it among the temporary files.
+    """The folder of downloaded weights and compiled networks.
+
+    It is `ACOMP_CACHE`, or the user's cache folder, or for a user without a home a folder among the
+    temporary files.
 
     Raises:
-        AcompError: what has its name there is not this user's alone.
+        AcompError: the folder among the temporary files belongs to, or is open to, other users.
     """
-    with suppress(RuntimeError):  # of newer versions of platformdirs; others leave a ~
+    with suppress(RuntimeError):  # without a home; older versions of platformdirs leave a ~
         folder = os.environ.get("ACOMP_CACHE") or platformdirs.user_cache_dir("acomp")
         if not str(expanded(folder)).startswith("~"):
             return expanded(folder)
@@ -76,7 +79,7 @@ def cache_folder() -> Path:
 
 
 def expanded(path: str | Path) -> Path:
-    """`path` with the user's home for its ~; as it is for a user who has none."""
+    """`path` with ~ replaced by the user's home, if the user has one."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - that of pathlib raises RuntimeError
 
 
@@ -100,14 +103,13 @@ def _homeless() -> Path:
 def atomic_write(
     path: Path, error: type[AcompError], *, replace: bool = True
 ) -> Iterator[BinaryIO]:
-    """Give a binary file to write; it becomes `path` when the body ends, and vanishes if it fails.
+    """Open a binary file for writing that appears at `path` when the body ends without an error.
 
-    The bytes go to a temporary file in the same folder, which takes the place of `path` in one
-    step once they are on the disk, so whatever stood there before stays untouched until then. A
-    link is followed. What cannot be replaced is written directly, as a stream that cannot be
-    sought in: devices, named pipes, and the files that this process has open (/dev/stdout,
-    /dev/fd/N), which keep what they hold. What a killed process left of its temporary files in the
-    folder is removed.
+    The bytes go to a temporary file in the same folder, which replaces `path` in one step once they
+    are on the disk; until then an existing file is untouched. A link is followed. What cannot be
+    replaced is written directly, as a stream that is not seekable: devices, named pipes, and files
+    that this process has open (/dev/stdout, /dev/fd/N), which keep what they hold. Temporary files that
+    killed processes left in the folder are removed.
 
     Args:
         path: of the file.
@@ -135,11 +137,12 @@ def atomic_write(
 
 
 def is_stream(path: Path) -> bool:
-    """Whether `path` names a device, a pipe, or a file that this process has open: what is written
-    to as it is, and never replaced.
+    """Whether `path` is a device, a pipe or a file that this process has open.
+
+    These are written to directly and never replaced.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: the path cannot be examined.
     """
     if _open_descriptor(path) is not None:
         return True
@@ -159,8 +162,9 @@ def _open_descriptor(path: Path) -> int | None:
 
 
 class _Unseekable(io.FileIO):
-    """A file that is written from where it stands on: in one that is appended to, what is written
-    after going back would land at the end.
+    """A file that is written from its current position on, without seeking.
+
+    In a file opened for appending, whatever is written after seeking back would land at the end.
     """
 
     def seekable(self) -> bool:
@@ -185,26 +189,26 @@ def _replacing(path: Path, replace: bool) -> Iterator[BinaryIO]:
     mode = _mode_to_keep(path, replace)
     _remove_leftovers_once(path.parent)
     temporary, file = _create_part(path)
-    # The lock lasts as long as this, though the body may close its file.
+    # A second descriptor keeps the lock, because the body may close its file.
     held = os.dup(file.fileno())
     try:
         with file:
             yield file
         if mode is not None:
             os.fchmod(held, mode)
-        os.fsync(held)  # else a crash may leave the new name with neither the old bytes nor the new
+        os.fsync(held)  # without it a crash may leave the name with neither the old nor new bytes
         (_replace if replace else _place)(temporary, path)
-        with suppress(OSError):  # some file systems do not promise that of a folder
+        with suppress(OSError):  # some file systems cannot sync a folder
             sync(path.parent)
     finally:
-        with suppress(OSError):  # it is in its place, or its folder has gone
+        with suppress(OSError):  # it was renamed, or its folder is gone
             temporary.unlink()
         os.close(held)
 
 
 def _create_part(path: Path) -> tuple[Path, BinaryIO]:
     """A new temporary file for `path`, locked for as long as it is open."""
-    # The name is cut because the longest legal one would leave no room for the rest.
+    # The name is cut, because the longest legal name would leave no room for the rest.
     name = f".{path.name[:48]}.{secrets.token_hex(4)}{_PART}"
     try:
         temporary = path.with_name(name)
@@ -212,7 +216,7 @@ def _create_part(path: Path) -> tuple[Path, BinaryIO]:
     except OSError as failure:
         if failure.errno not in _UNMOVABLE or not path.exists():
             raise
-        # A file may be writable where its folder is not; then its content is copied.
+        # The file may be writable though its folder is not; then its content is copied.
         temporary = Path(tempfile.gettempdir(), name)
         file = temporary.open("xb")
     _lock(file.fileno())
@@ -232,8 +236,9 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def _copy_into(temporary: Path, path: Path) -> None:
-    """Copy a whole file into one that cannot be renamed over, such as one that is mounted on its
-    own, as containers do. Room is taken first, so that a full disk costs no old content.
+    """Copy a complete file into one that cannot be renamed over, such as a mounted single file.
+
+    Space is allocated first, so that a full disk does not cost the old content.
     """
     with temporary.open("rb") as whole, path.open("r+b", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
@@ -250,12 +255,12 @@ def _copy_into(temporary: Path, path: Path) -> None:
 
 
 def _place(temporary: Path, path: Path) -> None:
-    """Give a whole file its name, unless that is taken: in one step, though others want it too."""
+    """Give a complete file its name in one step, unless that exists, even if others try it too."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links: an empty file holds the name meanwhile
+    except OSError:  # a file system without links: an empty file reserves the name
         path.open("xb").close()
         try:
             temporary.replace(path)
@@ -265,17 +270,17 @@ def _place(temporary: Path, path: Path) -> None:
 
 
 def append(path: Path, data: bytes, error: type[AcompError]) -> None:
-    """Append all of `data` to a file, or nothing, as part of a line would be no line.
+    """Append all of `data` to a file, or nothing.
 
     Raises:
-        AcompError: as `error`, the file cannot be written.
+        AcompError: as `error`: the file cannot be written.
     """
     try:
         with path.open("ab", buffering=0) as file:
             size = file.tell()
             rest = memoryview(data)
             try:
-                while rest:  # a disk that is nearly full takes a part
+                while rest:  # a disk that is nearly full takes only a part
                     rest = rest[file.write(rest) :]
             except OSError:
                 file.truncate(size)
@@ -285,10 +290,10 @@ def append(path: Path, data: bytes, error: type[AcompError]) -> None:
 
 
 def make_folder(folder: Path, error: type[AcompError]) -> None:
-    """Make a folder, and those that it is in, unless it is there.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
-        AcompError: as `error`, it cannot be made.
+        AcompError: as `error`: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -297,7 +302,7 @@ def make_folder(folder: Path, error: type[AcompError]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk.
+    """Wait until the bytes of a file, or the names in a folder, are on the disk.
 
     Raises:
         OSError: they cannot be written.
@@ -308,10 +313,12 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def sole_user(folder: Path, error: type[AcompError]) -> Iterator[None]:
-    """Keep other processes that ask for the same from working in a folder, where it has locks.
+    """Lock a folder, so that no other process that does the same works in it.
+
+    File systems without locks do not lock it.
 
     Raises:
-        AcompError: as `error`, one is at work there.
+        AcompError: as `error`: another process has locked the folder.
     """
     with _descriptor_of(folder, os.O_RDONLY) as descriptor:
         try:
@@ -331,8 +338,9 @@ def _descriptor_of(path: Path, flags: int) -> Iterator[int]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of unfinished files in `folder` and below; what other
-    processes are at work on stays.
+    """Remove the temporary files of killed processes in `folder` and below.
+
+    Temporary files of processes that are at work stay.
     """
     for path in folder.rglob(f".*{_PART}"):
         _remove_if_left(path)
@@ -340,7 +348,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @cache
 def _remove_leftovers_once(folder: Path) -> None:
-    """Those in `folder` itself, the first time that this process writes there."""
+    """Remove the leftovers in `folder` itself, the first time that this process writes there."""
     for path in folder.glob(f".*{_PART}"):
         _remove_if_left(path)
 
@@ -354,11 +362,12 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _lock(descriptor: int, *, wait: bool = True) -> bool:
-    """Lock an open file until it is closed or its process ends, however it ends; whether that was
-    done. Some network file systems have no locks: nothing there is ever taken for a leftover.
+    """Lock an open file until it is closed or its process ends, and return whether that worked.
+
+    Some network file systems have no locks; there no file is ever taken for a leftover.
 
     Raises:
-        BlockingIOError: another process has locked it, and this one does not wait.
+        BlockingIOError: another process has locked the file, and `wait` is False.
     """
     try:
         import fcntl
@@ -372,7 +381,7 @@ def _lock(descriptor: int, *, wait: bool = True) -> bool:
 
 
 def _mode_to_keep(path: Path, replace: bool) -> int | None:
-    """Permissions of the file that is about to be replaced; None where there is none yet."""
+    """The permissions of the file that will be replaced; None if it does not exist."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -381,14 +390,14 @@ def _mode_to_keep(path: Path, replace: bool) -> int | None:
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     if not replace:
         raise FileExistsError(errno.EEXIST, "it exists already")
-    # A rename asks only for the folder's permission, and root is never refused: look at the file.
+    # Renaming needs only the folder's permission, and root needs none, so the file's are checked.
     if not status.st_mode & 0o222 or not os.access(path, os.W_OK):
         raise OSError(None, "it is read-only")
     return stat.S_IMODE(status.st_mode)
 
 
 def reason_of(failure: OSError) -> str:
-    """Why reading or writing failed, in words that follow `cannot read NAME: `."""
+    """The reason why reading or writing failed, which continues `cannot read NAME: `."""
     reason = _REASONS.get(failure.errno or 0) or failure.strerror or str(failure)
     return " ".join(reason.split()) or type(failure).__name__
 

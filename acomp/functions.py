@@ -1,7 +1,6 @@
-"""The functions of the original acomp notebook, under their names, on EnCodec.
+"""The functions of the original acomp notebook, which use EnCodec and torch tensors.
 
-New code is better off with `acomp.load` and what it returns; these stay for what was written
-against them. Tensors in and out, as they were.
+They keep older code working; new code should use `acomp.load`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ KINDS = {"mono": 1, "encodec_24khz": 1, "stereo": 2, "encodec_48khz": 2}
 
 
 def load_audio(file_path: str | Path) -> tuple[torch.Tensor, int]:
-    """Samples `[channels, time]` and sample rate in Hz of an audio file.
+    """Read an audio file as float32 samples `[channels, time]` and its sample rate in Hz.
 
     Raises:
         AudioError: the file cannot be read.
@@ -40,11 +39,15 @@ def load_audio(file_path: str | Path) -> tuple[torch.Tensor, int]:
 
 
 def get_model_and_sr(channels: int, bandwidth: float) -> tuple[Any, int]:
-    """The `encodec.EncodecModel` for one or two channels, set to a bandwidth, and its sample rate.
+    """The `encodec.EncodecModel` for 1 or 2 channels, and its sample rate in Hz.
+
+    Args:
+        channels: 1 for EnCodec 24 kHz, 2 for EnCodec 48 kHz.
+        bandwidth: bandwidth in kbps that the model is set to.
 
     Raises:
-        CodecError: there is no model for so many channels, or it lacks the bandwidth.
-        WeightsError: its weights are neither here nor to be fetched.
+        CodecError: there is no model for this number of channels, or it lacks the bandwidth.
+        WeightsError: the weights cannot be downloaded.
     """
     codec = _encodec(channels)
     codec.spec.codebooks_for(bandwidth, None)
@@ -54,7 +57,11 @@ def get_model_and_sr(channels: int, bandwidth: float) -> tuple[Any, int]:
 
 
 def resample_audio(audio: torch.Tensor, orig_sr: int, target_sr: int) -> torch.Tensor:
-    """`[channels, time]` at `orig_sr` Hz to `target_sr` Hz."""
+    """Resample audio `[channels, time]` from `orig_sr` to `target_sr`, both in Hz.
+
+    Raises:
+        AudioError: one sample rate is more than 256 times the other.
+    """
     import torch
 
     samples = np.ascontiguousarray(audio.numpy(), np.float32)
@@ -67,10 +74,16 @@ def process_audio(
     embedding_file: str | Path,
     output_file: str | Path | None = None,
 ) -> None:
-    """Encode an audio file into a text file of codes, and decode it again to listen to.
+    """Encode an audio file to a text file of codes with EnCodec.
+
+    Args:
+        input_file: the audio file; mono is coded at 24 kHz, stereo at 48 kHz.
+        bandwidth: bandwidth in kbps.
+        embedding_file: the text file to write.
+        output_file: an audio file to decode the codes to as well.
 
     Raises:
-        AcompError: its message says what is wrong.
+        AcompError: a file cannot be read or written, or EnCodec lacks the bandwidth.
     """
     coding, writing = Coding(bandwidth), Writing(form="txt")
     encode_file(_encodec, input_file, embedding_file, coding, writing, check=output_file)
@@ -79,18 +92,18 @@ def process_audio(
 def read_embeddings_from_txt(
     file_path: str | Path, num_codebooks: int | None = None
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """The codes of a text file as `EncodecModel.decode` takes them.
+    """Read a text file of codes as `EncodecModel.decode` takes them.
 
     Args:
         file_path: a file of codes in either layout.
-        num_codebooks: how many codebooks it must hold, to be sure; the file says it anyway.
+        num_codebooks: number of codebooks that the file must have; None takes any number.
 
     Returns:
-        For each segment the codes `[1, codebooks, frames]` and the scale `[1, 1]` or None.
+        For each segment its codes `[1, codebooks, frames]` and its scale `[1, 1]` or None.
 
     Raises:
         FormatError: the file is damaged.
-        CodecError: it holds another number of codebooks.
+        CodecError: the file has another number of codebooks.
     """
     codes = read_codes(file_path)
     if num_codebooks not in (None, codes.info.codebooks):
@@ -99,10 +112,10 @@ def read_embeddings_from_txt(
 
 
 def decode_audio_from_embeddings(embedding_file: str | Path, output_file: str | Path) -> None:
-    """Decode a text file of codes into an audio file.
+    """Decode a text file of codes to an audio file.
 
     Raises:
-        AcompError: its message says what is wrong.
+        AcompError: the codes cannot be read or decoded, or the audio cannot be written.
     """
 
     def codec_for(info: CodesInfo) -> Codec:
@@ -112,11 +125,15 @@ def decode_audio_from_embeddings(embedding_file: str | Path, output_file: str | 
 
 
 def get_codebooks(audio_type: str) -> torch.Tensor:
-    """Codebooks of an EnCodec model: 'mono' gives `[32, 1024, 128]`, 'stereo' `[16, 1024, 128]`.
+    """The codebooks of an EnCodec model, float32 `[codebooks, size, dimension]`.
+
+    Args:
+        audio_type: "mono" or "encodec_24khz" gives `[32, 1024, 128]`; "stereo" or "encodec_48khz"
+            gives `[16, 1024, 128]`.
 
     Raises:
-        CodecError: `audio_type` is none of mono, stereo, encodec_24khz and encodec_48khz.
-        WeightsError: the weights are neither here nor to be fetched.
+        CodecError: `audio_type` is none of these.
+        WeightsError: the weights cannot be downloaded.
     """
     import torch
 

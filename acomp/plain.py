@@ -1,13 +1,13 @@
-"""Values from files, before they are used: plain ones alone, and bounded.
+"""Checks on values from files, before they are used: only plain values, of bounded size.
 
-A file decides what stands in it. So whatever a parser or an unpickler makes of one is looked
-through here before anything else touches it: taken are None, booleans, whole numbers of 64 bits,
-floats, texts, lists, tuples and dictionaries by text, and arrays of numbers, of a bounded depth and
-number. A value that stands in several places counts in each of them, so that nothing which is small
-in the file becomes large by being gone through.
+A file may hold anything, so whatever a parser or an unpickler makes of it is checked here first.
+Plain values are None, booleans, integers of up to 64 bits, floats, texts, arrays of numbers, and
+lists, tuples and dictionaries (with texts as keys) of plain values, of bounded depth and number. A
+value that is used in several places counts in each of them, so that nothing small in a file becomes
+large in use.
 
-Parsing is bounded too: `parse_json` and `parse_yaml` look at the size first, and `open_zip` at the
-size of an archive's directory.
+Parsing is bounded too: `parse_json` and `parse_yaml` check the size of the text first, and
+`open_zip` that of an archive's directory.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 MAX_VALUES = 10_000
 MAX_TEXT = 1 << 16
-"""Characters of a text, and of the JSON or YAML that one asks for."""
+"""Most characters of a text value, and of a JSON or YAML text."""
 MAX_BITS = 64
 MAX_DIRECTORY = 1 << 20
-"""Bytes that tell what is in a zip archive: 15 000 members or so."""
+"""Most bytes of the directory of a zip archive: about 15 000 members."""
 
 NPY_MAGIC = b"\x93NUMPY"
 _NPY_HEADER = re.compile(
@@ -45,11 +45,11 @@ _NPY_HEADER = re.compile(
 
 
 class NotPlainError(ValueError):
-    """A value that is not plain, or out of bounds; the message follows the name of its place."""
+    """A value is not plain or exceeds a limit; the message continues the name of its source."""
 
 
 class _Brief(reprlib.Repr):
-    """A representation of any value in a few words, at a cost that does not depend on it."""
+    """A short representation of any value, whose cost does not depend on the value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Brief(reprlib.Repr):
         self.maxstring = self.maxother = 60
 
     def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002
-        # Python refuses to write out numbers of more than some thousand digits.
+        # Python refuses to print integers of more than some thousand digits.
         return repr(x) if x.bit_length() <= 4 * MAX_BITS else f"a number of {x.bit_length()} bits"
 
     def repr_instance(self, x: object, level: int) -> str:
@@ -78,14 +78,14 @@ class _Brief(reprlib.Repr):
 
 
 brief = _Brief().repr
-"""What a message says in the place of a value from a file."""
+"""Returns what messages print for a value from a file."""
 
 
 def check(value: object, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> None:
-    """See that `value` is plain.
+    """Check that `value` is plain.
 
     Raises:
-        NotPlainError: it is not, or holds more than `values` values, or more than `depth` levels.
+        NotPlainError: it is not, or it holds more than `values` values or `depth` levels.
     """
     left = values
     pending: list[tuple[object, int]] = [(value, depth)]
@@ -101,7 +101,7 @@ def check(value: object, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) ->
 
 
 def _inner(item: object) -> list[object]:
-    """The values that a plain one is made of."""
+    """The values that a plain value directly holds."""
     kind = type(item)
     if kind in (list, tuple):
         return list(item)  # type: ignore[call-overload, no-any-return]
@@ -129,10 +129,10 @@ def _is_single(item: object) -> bool:
 
 
 def read_small(path: Path, most: int) -> bytes:
-    """The bytes of a file, which can be a device or a pipe.
+    """The bytes of a file, which may be a device or a pipe.
 
     Raises:
-        NotPlainError: it has more than `most`.
+        NotPlainError: it has more than `most` bytes.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -143,10 +143,11 @@ def read_small(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int, error: type[AcompError]) -> str:
-    """The text of a file in UTF-8, with or without a mark at its beginning.
+    """The text of a file in UTF-8, with or without a byte order mark.
 
     Raises:
-        AcompError: as `error`, it cannot be read, has more than `most` bytes, or is not such text.
+        AcompError: as `error`: the file cannot be read, has more than `most` bytes, or is not text
+            in UTF-8.
     """
     try:
         return read_small(path, most).decode("utf-8-sig")
@@ -159,11 +160,11 @@ def read_text(path: Path, most: int, error: type[AcompError]) -> str:
 
 
 def read_json(path: Path, error: type[AcompError]) -> object:
-    """The plain value of a JSON file.
+    """The plain value in a JSON file.
 
     Raises:
-        AcompError: as `error`, it cannot be read, is too long, no JSON, or of a value that is not
-            plain.
+        AcompError: as `error`: the file cannot be read, is too long or not JSON, or its value is
+            not plain.
     """
     try:
         return parse_json(read_text(path, MAX_TEXT, error))
@@ -175,7 +176,7 @@ def parse_json(text: bytes | str) -> object:
     """The plain value of a JSON text.
 
     Raises:
-        NotPlainError: it is too long, no JSON, or of a value that is not plain.
+        NotPlainError: the text is too long or not JSON, or its value is not plain.
     """
     if len(text) > MAX_TEXT:
         raise NotPlainError(f"is longer than {MAX_TEXT} characters of JSON")
@@ -192,8 +193,8 @@ def parse_yaml(text: str) -> object:
     """The plain value of a YAML text.
 
     Raises:
-        NotPlainError: it is too long, no YAML, or of a value that is not plain.
-        ImportError: the package is missing.
+        NotPlainError: the text is too long or not YAML, or its value is not plain.
+        ImportError: PyYAML is not installed.
     """
     import yaml
 
@@ -204,10 +205,10 @@ def parse_yaml(text: str) -> object:
     except NotPlainError:
         raise
     except yaml.YAMLError as error:
-        raise NotPlainError(f"is no YAML: {' '.join(str(error).split())}") from error
-    # Its constructors raise a dozen kinds of exception over what hostile scalars make of them.
+        raise NotPlainError(f"is not YAML: {' '.join(str(error).split())}") from error
+    # Hostile scalars make PyYAML's constructors raise a dozen kinds of exceptions.
     except Exception as error:
-        raise NotPlainError("is no YAML") from error
+        raise NotPlainError("is not YAML") from error
     check(value)
     return value
 
@@ -216,9 +217,10 @@ def _yaml_loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Counts the values of a text, and what an alias stands for again with each alias.
+        """Counts the values of a text, including those of an alias each time it is used.
 
-        Only what is composed within bounds is constructed: merge keys would double and double.
+        Values are constructed only after all are counted, because merge keys can double the size
+        again and again.
         """
 
         def __init__(self, text: str) -> None:
@@ -245,7 +247,7 @@ def _yaml_loader() -> type[yaml.SafeLoader]:
 
 
 class _InPieces(io.RawIOBase):
-    """A file of which nothing large can be asked for at once, as zipfile asks for a directory."""
+    """A file that refuses large reads, which bounds the memory for the directory of an archive."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -269,26 +271,27 @@ class _InPieces(io.RawIOBase):
 
 
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
-    """An archive to read, of a bounded directory; read its members in pieces of at most
-    `MAX_DIRECTORY` bytes.
+    """Open a zip archive for reading, if its directory is of a bounded size.
+
+    Members must be read in pieces of at most `MAX_DIRECTORY` bytes.
 
     Raises:
-        NotPlainError: it is no archive, or its directory is damaged or too large.
+        NotPlainError: the file is no archive, or its directory is damaged or too large.
     """
     try:
         return zipfile.ZipFile(_InPieces(file))
-    # zipfile raises several kinds of exception over what hostile bytes make of it.
+    # Hostile bytes make zipfile raise several kinds of exceptions.
     except Exception as error:
         raise NotPlainError(f"is a damaged archive: {brief(str(error))}") from error
 
 
 def read_npy_header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
-    """The type, the shape and whether the order is Fortran's of the array whose `.npy` begins here.
+    """Data type, shape and whether the order is Fortran's, from the header of a `.npy` file.
 
-    numpy's own reader takes seconds over headers that it evaluates as Python.
+    numpy's own reader evaluates the header as Python, which can take seconds.
 
     Raises:
-        NotPlainError: it is not the header of an array of numbers or text as numpy writes it.
+        NotPlainError: this is not the header of an array of numbers or text as numpy writes it.
     """
     start = file.read(len(NPY_MAGIC) + 2)
     if not start.startswith(NPY_MAGIC) or start[-2:] not in (b"\1\0", b"\2\0", b"\3\0"):

@@ -1,4 +1,4 @@
-"""Warnings of other packages, silenced in one thread alone."""
+"""Silencing of warnings in a single thread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 
 class _Here:
-    """What a filter of warnings asks whether a warning's text matches: in one thread, every one
-    does.
-    """
+    """Stands for the pattern of a warning filter: in one thread it matches every text."""
 
     def __init__(self) -> None:
         self.thread: int | None = threading.get_ident()
@@ -23,18 +21,18 @@ class _Here:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore the warnings that this thread gives rise to.
+    """Ignore all warnings that this thread causes.
 
-    `warnings.catch_warnings` would replace the filters of all threads, and where two of them do so
-    at once, leave those of one behind for ever.
+    `warnings.catch_warnings` would replace the filters of all threads; if two threads used it at
+    once, the filters of one could stay for ever.
     """
     here = _Here()
     entry = ("ignore", here, Warning, None, 0)
-    filters: Any = warnings.filters  # a list, which its type does not say
+    filters: Any = warnings.filters  # it is a list, though its declared type is a sequence
     filters.insert(0, entry)
     try:
         yield
     finally:
-        here.thread = None  # someone may have taken a copy of the filters
+        here.thread = None  # for copies that others may have made of the filters
         with suppress(ValueError):
             filters.remove(entry)

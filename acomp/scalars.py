@@ -1,4 +1,4 @@
-"""Single numbers that callers hand over, of any type. Needs the standard library alone."""
+"""Numbers of any type as int or float. This module imports only the standard library."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from acomp.errors import AcompError
 
 
 def whole_number(value: object, what: str, error: type[AcompError]) -> int:
-    """`value` as an int: a whole number of any type, 16000.0 and numpy's and torch's included.
+    """A whole number of any type (16000.0, numpy's, torch's) as an int.
 
     Raises:
-        AcompError: of the kind `error`; it is none. The message begins with `what`.
+        AcompError: as `error`: `value` is not a whole number. The message begins with `what`.
     """
     if type(value) is int:
         return value
@@ -29,10 +29,10 @@ def whole_number(value: object, what: str, error: type[AcompError]) -> int:
 
 
 def real_number(value: object, what: str, unit: str, error: type[AcompError]) -> float:
-    """`value` as a float: a number of any type, or a text of one.
+    """A number of any type, or the text of a number, as a float.
 
     Raises:
-        AcompError: of the kind `error`; it is none. The message names `what` and its `unit`.
+        AcompError: as `error`: `value` is not a number. The message names `what` and its `unit`.
     """
     try:
         return float(value)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, and what may be said while one is handled."""
+"""Signals that ask a process to end, and messages from their handlers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 ENDING_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""From a supervisor, and from a terminal that is closed. (SIGINT raises KeyboardInterrupt.)"""
+"""SIGTERM comes from a supervisor, SIGHUP from a closed terminal. (SIGINT is KeyboardInterrupt.)"""
 
 
 def say_at_once(line: str) -> None:

@@ -1,8 +1,8 @@
-"""Files that `torch.save` wrote, loaded without running anything in them and within bounds.
+"""Loading of files written by `torch.save`, without running code in them and with bounded memory.
 
-A pickle is a program. Torch's own careful reader (`weights_only`) still makes what a program asks
-for of a list of names, some of which take as much memory as they are told to. So the program is
-gone through first, and may name nothing but what tensors are made of.
+A pickle is a program. torch's restricted unpickler (`weights_only`) still calls what the program
+names from a list, and some of that takes as much memory as the program says. So the program is
+checked first: it may name only what tensors consist of.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PICKLE, MAX_OPCODES = 1 << 24, 1 << 20
-"""Bytes and instructions of the pickles in a file, beside its tensors: many times what the
-published checkpoints have."""
+"""Most bytes and instructions of the pickles in a file, beside its tensors: many times as many as
+the published checkpoints have."""
 
 _DAMAGED = "is not a torch checkpoint, or it is damaged"
 _LEGACY_PICKLES = 5
-"""What torch's older layout begins with: a number, a version, sizes, the contents, their keys."""
+"""Pickles at the start of the older layout: magic number, version, sizes, contents, keys."""
 _TENSOR_NAMES = re.compile(
     r"collections OrderedDict|torch \w+Storage|torch (Size|device|bool|bfloat16|u?int\d+|float\d+)|"
     r"torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?)|"
@@ -36,17 +36,17 @@ _TENSOR_NAMES = re.compile(
 
 
 def load_tensors(file: IO[bytes]) -> object:
-    """What a file of torch's holds, on the CPU: tensors, numbers, texts, lists, dictionaries.
+    """The content of a file of torch, on the CPU: tensors, numbers, texts, lists, dictionaries.
 
-    Tensors claim no more memory than came with them in the file; but several can share what they
-    hold, and those of strides of zero claim any shape: look at `nbytes` before you copy one.
+    Tensors take no more memory than the file has bytes for them. But several may share their
+    memory, and tensors with strides of zero may have any shape: check `nbytes` before copying one.
 
     Args:
-        file: the file from its beginning, which can be sought in.
+        file: the file, at its beginning; it must be seekable.
 
     Raises:
-        NotPlainError: it is no such file, is damaged, or asks for anything but tensors.
-        OSError: it cannot be read.
+        NotPlainError: the file is not one of torch, is damaged, or names anything but tensors.
+        OSError: the file cannot be read.
     """
     import torch
 
@@ -61,7 +61,7 @@ def load_tensors(file: IO[bytes]) -> object:
             pickles = file.read(MAX_PICKLE)
         _check_instructions(pickles, 1 if is_zip else _LEGACY_PICKLES)
         file.seek(0)
-        with quiet():  # torch warns of what the error below says
+        with quiet():  # torch also warns of what the error says
             contents: object = torch.load(file, map_location="cpu", weights_only=True)
     except (NotPlainError, OSError):
         raise
@@ -77,8 +77,8 @@ def load_tensors(file: IO[bytes]) -> object:
 
 
 def _look_into_zip(file: IO[bytes], size: int) -> tuple[bytes, set[int]]:
-    """The pickle in torch's newer layout, an archive that stores tensors unpacked, and the sizes
-    of what is beside it.
+    """The pickle in torch's newer layout, an archive of uncompressed tensors, and the sizes of the
+    other members.
     """
     with open_zip(file) as archive:
         members = archive.infolist()
@@ -89,21 +89,23 @@ def _look_into_zip(file: IO[bytes], size: int) -> tuple[bytes, set[int]]:
         if len(found) != 1 or found[0].compress_type or found[0].file_size > MAX_PICKLE:
             raise ValueError("it has no pickle, several, or one that is packed or too large")
         for member in members:
-            # Torch would turn the numbers around in place, whatever size the pickle says.
+            # torch would swap bytes in place, whatever size the pickle states.
             if member.filename.endswith("/byteorder") and (
                 member.file_size > 16 or archive.read(member).decode("ascii") != sys.byteorder
             ):
-                raise NotPlainError("holds numbers in another order of bytes: save it anew here")
+                raise NotPlainError(
+                    "holds numbers in another byte order: save it again on this machine"
+                )
         with archive.open(found[0]) as opened:
             pickles = b"".join(iter(lambda: opened.read(MAX_DIRECTORY), b""))
         return pickles, {member.file_size for member in members}
 
 
 def _check_instructions(pickles: bytes, count: int) -> None:
-    """Refuse pickles of too many instructions, and ones that name something else than tensors do.
+    """Check the first `count` pickles.
 
     Raises:
-        NotPlainError: they do.
+        NotPlainError: they have too many instructions, or name anything but tensors.
         ValueError: they are damaged.
     """
     stream, left = BytesIO(pickles), MAX_OPCODES
@@ -125,7 +127,7 @@ def _refusal(wanted: str) -> NotPlainError:
 
 
 def _tensors(contents: object) -> Iterator[torch.Tensor]:
-    """The tensors in dictionaries, as deep as those of checkpoints are."""
+    """The tensors in nested dictionaries, as deep as checkpoints nest them."""
     import torch
 
     level = [contents]

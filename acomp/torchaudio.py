@@ -1,10 +1,10 @@
 """Makes `import torchaudio` work beside any torch.
 
 `encodec` and `descript-audiotools` import torchaudio for its resampling and spectrograms, which are
-plain Python. torchaudio's compiled part, which none of that needs, loads only beside the one torch
-build it was made for; elsewhere it raises and takes the whole import down. So: try the plain
-import, and only where that fails load torchaudio in its own no-extension mode, by putting a module
-that says so in place of `torchaudio._extension`. A torchaudio that loads is left alone.
+plain Python. torchaudio's compiled part, which none of that needs, loads only beside the torch
+build that it was made for; elsewhere the whole import fails. If it fails, torchaudio is imported
+again in its own mode without the compiled part, which a module in place of `torchaudio._extension`
+selects. A torchaudio that loads is left alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def ensure_torchaudio() -> bool:
-    """Import torchaudio; whether its compiled part was loaded with it.
+    """Import torchaudio, and return whether its compiled part was loaded with it.
 
     Raises:
         ImportError: torchaudio is not installed.
@@ -38,10 +38,10 @@ def ensure_torchaudio() -> bool:
 
 
 def _no_extension() -> ModuleType:
-    """What torchaudio's modules ask of `torchaudio._extension`, answered "not available"."""
+    """A replacement of `torchaudio._extension` that says that the compiled part is missing."""
 
     def fail_if_no_align(function: F) -> F:
-        return function  # forced alignment, which nobody here calls, fails when it is called
+        return function  # forced alignment, which acomp does not use, fails when it is called
 
     module = ModuleType("torchaudio._extension")
     vars(module).update(

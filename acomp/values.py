@@ -1,4 +1,4 @@
-"""What callers hand over, made plain: arrays of any library."""
+"""Arrays of any library as numpy arrays, and equality of values that hold arrays."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from acomp.errors import AcompError
 
 
 def as_array(value: object, what: str, error: type[AcompError]) -> NDArray[Any]:
-    """`value` as an array of numbers: an array, a tensor of any device, or nested lists of numbers.
+    """An array, a tensor on any device or nested lists of numbers as a numpy array.
 
     Raises:
-        AcompError: of the kind `error`; it is none of these. The message begins with `what`.
+        AcompError: as `error`: `value` is none of these. The message begins with `what`.
     """
     if isinstance(value, np.ndarray):
         array: NDArray[Any] = value
@@ -39,7 +39,7 @@ def _kind(value: object, array: NDArray[Any]) -> str:
 
 
 class ByValue:
-    """Equality and a hash for dataclasses that hold arrays: two are equal if all they hold is."""
+    """Equality and hash of dataclasses with arrays: two are equal if all their fields are equal."""
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -47,7 +47,7 @@ class ByValue:
         return all(map(_equal, _values(self), _values(other)))
 
     def __hash__(self) -> int:
-        # Of arrays their shape alone: hashing minutes of sound would cost more than comparing.
+        # Only the shapes of arrays: hashing minutes of audio would cost more than comparing it.
         return hash(tuple(v.shape if isinstance(v, np.ndarray) else v for v in _values(self)))
 
 

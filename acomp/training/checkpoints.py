@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a folder each, complete or not there."""
+"""Checkpoints of a training run; each is a folder that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from acomp.errors import TrainingError
 from acomp.files import reason_of, sync
 
 KEPT = 2
-"""Checkpoints that a run keeps, the newest."""
+"""Number of checkpoints that a run keeps, the newest ones."""
 
 
 def save(
     folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> None:
-    """Write the checkpoint of a step and forget all but the newest.
+    """Write a checkpoint, and remove all but the newest `KEPT`.
 
     Args:
-        folder: `checkpoints` of the run.
-        step: steps done.
-        tensors: networks by name, each a file `NAME.safetensors`.
-        state: what else goes on: optimisers, averages; `state.pt`.
+        folder: the folder `checkpoints` of the run.
+        step: number of steps done.
+        tensors: the networks by name, each written as `NAME.safetensors`.
+        state: everything else that resuming needs (optimisers, averages), written as `state.pt`.
 
     Raises:
-        TrainingError: it cannot be written; those before are untouched.
+        TrainingError: the checkpoint cannot be written; earlier ones are untouched.
     """
     target, unfinished = folder / f"{step:08d}", folder / f".{step:08d}.part"
     try:
@@ -41,7 +41,7 @@ def save(
         for name, network in tensors.items():
             whole = {key: value.contiguous() for key, value in network.items()}
             (unfinished / f"{name}.safetensors").write_bytes(serialise(whole))
-        # By way of memory, as torch tells of a full disk in errors of its own.
+        # Through memory, because torch reports a full disk with errors of its own.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         (unfinished / "state.pt").write_bytes(buffer.getbuffer())
@@ -59,19 +59,19 @@ def save(
 
 
 def kept(folder: Path) -> str:
-    """What a run that failed can go on from, in words."""
+    """A phrase for messages: from which step a failed run can be resumed."""
     done = steps(folder)
     return f"--resume goes on from step {done[-1]}" if done else "there is no checkpoint before it"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of unfinished checkpoints; none may be at work."""
+    """Remove unfinished checkpoints of killed processes; no process may be writing one."""
     for path in folder.glob(".*.part"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps that there are checkpoints of, ascending."""
+    """The steps whose checkpoints exist, ascending."""
     try:
         return sorted(int(entry.name) for entry in os.scandir(folder) if entry.name.isdigit())
     except OSError:
@@ -82,13 +82,13 @@ def load(folder: Path, step: int) -> tuple[dict[str, dict[str, Tensor]], dict[st
     """The networks and the state of a checkpoint.
 
     Raises:
-        TrainingError: it cannot be read or is damaged.
+        TrainingError: the checkpoint cannot be read or is damaged.
     """
     path = folder / f"{step:08d}"
     try:
         networks = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
         state = torch.load(path / "state.pt", weights_only=True)
-    # A damaged pickle can make the unpickler raise anything at all; it can run nothing.
+    # A damaged pickle can make the unpickler raise anything, though it cannot run code.
     except Exception as error:
         raise TrainingError(
             f"the checkpoint {path} is damaged; remove that folder and --resume goes on from the "

@@ -1,7 +1,7 @@
 """Lightning Fabric, imported without torchmetrics.
 
-Where torchmetrics is installed, Fabric imports it at once, for a detector of spikes that acomp does
-not use. That takes longer than importing Fabric itself.
+Fabric imports torchmetrics, if it is installed, for a spike detector that acomp does not use. That
+takes longer than importing Fabric itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ending a run early: the first signal asks for it, the second does not wait."""
+"""Ending a training run early: the first signal asks for it, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ASKED = "ending after the step at hand, with a checkpoint; once more ends at onc
 
 
 class RunEndsError(Exception):
-    """Raised where something long is given up because the run is to end."""
+    """Raised where long work is given up because the run ends early."""
 
 
 @contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGINT, SIGTERM or SIGHUP came, for a process alone.
+    """A function that returns whether SIGINT, SIGTERM or SIGHUP came, for a run in one process.
 
-    The first one is answered by a line on stderr; the second one raises KeyboardInterrupt or
-    SystemExit where the process is.
+    The first signal prints a line on stderr. The second raises KeyboardInterrupt or SystemExit
+    wherever the process is.
     """
     came: list[int] = []
 
@@ -47,11 +47,11 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interruption_of_child() -> Iterator[Callable[[], bool]]:
-    """As `interruption`, for one of the processes that `handing_on` starts.
+    """As `interruption`, for one of the processes that are started within `handing_on`.
 
-    SIGTERM is what the parent hands on, or its whole group was sent; that the parent has died comes
-    as SIGINT, which a terminal sends too. What comes later changes nothing: the parent ends what
-    takes too long.
+    SIGTERM comes from the parent, or was sent to the whole process group. SIGINT counts only if the
+    parent has died, because a terminal sends it too. A second signal changes nothing: the parent
+    kills processes that take too long.
     """
     came: list[int] = []
     parent = os.getppid()
@@ -68,11 +68,13 @@ def interruption_of_child() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def handing_on() -> Iterator[Callable[[], bool]]:
-    """Hand signals on to the processes that are started meanwhile: the first one as SIGTERM, the
-    second one as SIGKILL. Gives a function that tells whether they were killed so.
+    """Pass signals on to the processes that are started within the context.
 
-    The processes start with the signals blocked, until they can answer them. So they are blocked
-    here too, in the thread that starts the processes; what another thread gets wakes a pipe.
+    The first signal is passed on as SIGTERM, the second as SIGKILL. The context gives a function
+    that returns whether the processes were killed.
+
+    The processes start with the signals blocked until they can handle them, so the signals are
+    blocked in the thread that starts the processes, too. Another thread gets them through a pipe.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -90,12 +92,12 @@ def handing_on() -> Iterator[Callable[[], bool]]:
                 tell(signal.SIGTERM if len(came) == 1 else signal.SIGKILL)
 
     def tell(number: signal.Signals) -> None:
-        for child in multiprocessing.active_children():  # also one that has only now begun
+        for child in multiprocessing.active_children():  # includes those that have just started
             if child.pid is not None and (child.pid, number) not in told:
                 told.add((child.pid, number))
                 os.kill(child.pid, number)
 
-    resource_tracker.ensure_running()  # which unblocks the signals where it is started later
+    resource_tracker.ensure_running()  # started later, it would unblock the signals
     watcher = Thread(target=watch, name="signals", daemon=True)
     with _handling(dict.fromkeys(SIGNALS, lambda *_: None)):
         woken = signal.set_wakeup_fd(writing)

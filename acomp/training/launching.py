@@ -1,4 +1,4 @@
-"""The devices of a run, and a process on each of them."""
+"""The devices of a training run, and the processes on them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 
 def make_fabric(config: Config) -> Fabric:
-    """Lightning Fabric on the devices of a run.
+    """Lightning Fabric for the devices of a run.
 
     Raises:
-        TrainingError: there are not so many.
+        TrainingError: the machine does not have so many devices.
     """
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it tells what was asked for
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it logs the settings
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,16 +39,16 @@ def make_fabric(config: Config) -> Fabric:
     return Fabric(
         accelerator=device,
         devices=config.devices,
-        # Each process begins anew instead of as a copy, as CUDA demands.
+        # CUDA demands processes that are spawned, not forked.
         strategy="ddp_spawn" if config.devices > 1 else "auto",
     )
 
 
 def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
-    """Run `work` in each process; returns what the first one does."""
+    """Run `work` in each process, and return the result of the first process."""
     if fabric.world_size == 1:
         return work(fabric)
-    # It tells of each process that it ends after another one.
+    # It logs every process that it ends because another one failed.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with handing_on() as killed:
         try:
@@ -56,7 +56,7 @@ def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
         except (ProcessRaisedException, ProcessExitedException) as error:
             if killed():
                 raise KeyboardInterrupt from error
-            # What a process raises comes as the text of its traceback.
+            # An error of a process arrives as the text of its traceback.
             said = re.findall(r"^acomp\.[\w.]+: (.+)$", str(error), re.MULTILINE)
             if not said:
                 raise
@@ -65,7 +65,7 @@ def launch(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
 
 
 def _in_process(fabric: Fabric, work: Callable[[Fabric], T]) -> T:
-    """What one of several processes does, and the end of its connection to the others."""
+    """Run `work` in one of several processes, and close the connection to the others."""
     outcome = work(fabric)
     # Threads of the connection may still wait for the interpreter's lock, to let go of tensors. The
     # interpreter's end under them aborts the process, so they are joined before it: here, as the
