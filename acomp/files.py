@@ -108,8 +108,8 @@ def atomic_write(
     The bytes go to a temporary file in the same folder, which replaces `path` in one step once they
     are on the disk; until then an existing file is untouched. A link is followed. What cannot be
     replaced is written directly, as a stream that is not seekable: devices, named pipes, and files
-    that this process has open (/dev/stdout, /dev/fd/N), which keep what they hold. Temporary files that
-    killed processes left in the folder are removed.
+    that this process has open (/dev/stdout, /dev/fd/N), which keep what they hold. Temporary files
+    that killed processes left in the folder are removed.
 
     Args:
         path: of the file.
