@@ -1,4 +1,4 @@
-"""What every codec must keep, as tests: for those of acomp and for those of other packages.
+"""Conformance tests for codecs, those of acomp and those of other packages.
 
     import acomp
     import pytest
@@ -10,9 +10,9 @@
         def codec(cls) -> acomp.Codec:
             return acomp.load("mine")
 
-pytest finds the tests that the class inherits and gives each the codec. Without pytest they are
-methods that take a codec, and raise AssertionError, or what the codec itself raises, where it
-fails. docs/backends.md says how to write a codec.
+pytest finds the tests that the class inherits and passes the codec to each. Without pytest they are
+methods that take a codec and raise AssertionError, or an error of the codec, if it fails.
+docs/backends.md says how to write a codec.
 """
 
 from acomp.testing.conformance import CodecConformance

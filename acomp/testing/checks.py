@@ -1,4 +1,4 @@
-"""What the tests of `conformance` are made of: sounds, ways to cut them, and checks."""
+"""Building blocks of the tests in `conformance`: audio, ways to cut it into pieces, and checks."""
 
 from __future__ import annotations
 
@@ -25,22 +25,25 @@ from acomp.codes import MAX_CODEBOOK_SIZE, MAX_CODEBOOKS, Block, Codes, CodesInf
 from acomp.errors import AcompError
 
 LATE_SECONDS = 3600
-"""Where a seek in a long recording goes."""
+"""Position in seconds of a seek in a long recording."""
 MAX_MESSAGE = 400
-"""Characters of the one line that an error is."""
+"""Most characters of the message of an error."""
 EXTRA_FRAMES = 4
-"""Frames that a codec may give beyond those that its sound lasts."""
+"""Frames that a codec may give beyond the duration of the audio."""
 EXTRA_SHARE = 0.05
-"""The same as a share of them, for segments that overlap."""
+"""Further frames that it may give, as a share of the duration, because segments may overlap."""
 
 
 def is_steady(codec: Codec) -> bool:
-    """Without an engine nothing rounds in more ways than one."""
+    """Whether sums are always rounded alike; so they are in a codec without an engine."""
     return codec.engine is None or codec.engine.steady
 
 
 def sweep(codec: Codec, frames: int, *, seed: int = 0, channels: int | None = None) -> Audio:
-    """Some frames and a ragged end of swept tones and noise that swell, another in each channel."""
+    """Swept tones with noise that grow louder, different in each channel.
+
+    The length is `frames` whole frames and a third of one.
+    """
     spec = codec.spec
     length = frames * spec.hop_length + spec.hop_length // 3
     channels = max(spec.channels, channels or (2 if spec.stereo_streams else 1))
@@ -54,6 +57,7 @@ def sweep(codec: Codec, frames: int, *, seed: int = 0, channels: int | None = No
 
 
 def check_levels(spec: CodecSpec) -> None:
+    """Levels have at least one code each, and together as many as there are codebooks."""
     if not spec.levels:
         return
     assert all(codes >= 1 for codes in spec.levels), f"levels are {spec.levels}"
@@ -64,7 +68,7 @@ def check_levels(spec: CodecSpec) -> None:
 
 
 def check_bandwidths(spec: CodecSpec) -> None:
-    """Each takes codebooks that there are, and is what these take, to within a codebook."""
+    """Each bandwidth takes a possible number of codebooks, and is theirs to within a codebook."""
     assert spec.bandwidths, "the spec has no bandwidth"
     counts = [0, *spec.codebook_counts]
     bits = math.ceil(math.log2(spec.codebook_size))
@@ -80,9 +84,9 @@ def check_bandwidths(spec: CodecSpec) -> None:
 
 
 def check_codes(codec: Codec, codes: Codes, sound: Audio, codebooks: int) -> None:
-    """Codes of `sound` have this many codebooks, and as many frames as it lasts.
+    """Codes of `sound` have `codebooks` codebooks and as many frames as `sound` lasts.
 
-    Their type and range are checked wherever codes are made, by `Codes` itself.
+    `Codes` itself checks their type and range.
     """
     spec, info = codec.spec, codes.info
     assert info.codebooks == codebooks, f"{info.codebooks} codebooks, not {codebooks}"
@@ -100,20 +104,21 @@ def check_codes(codec: Codec, codes: Codes, sound: Audio, codebooks: int) -> Non
 
 
 def check_sound(found: Audio, sound: Audio, channels: int) -> None:
-    """Decoded sound has the rate and the length of `sound`, and numbers in it."""
-    due = (sound.sample_rate, sound.length, channels)
-    heard = (found.sample_rate, found.length, found.channels)
-    assert heard == due, f"decoded to (rate, samples, channels) {heard}, not {due}"
+    """Decoded audio has the sample rate and the length of `sound`, and finite samples."""
+    expected = (sound.sample_rate, sound.length, channels)
+    result = (found.sample_rate, found.length, found.channels)
+    assert result == expected, f"decoded to (rate, samples, channels) {result}, not {expected}"
     assert found.samples.dtype == np.float32, f"samples are {found.samples.dtype}"
     assert np.isfinite(found.samples).all(), "decoded samples are not finite"
 
 
 def check_they_vary(codes: Codes) -> None:
+    """The codes of the first codebook are not all the same."""
     assert len(np.unique(codes.data[:, 0])) > 1, "a swept sound has one code all along"
 
 
 def check_late_seek(codec: Codec) -> None:
-    """A seek in a long recording leaves out what comes before, but for what it says."""
+    """A seek in a long recording decodes no more before its target than `preroll` says."""
     spec = codec.spec
     frame, first = codec.seek(LATE_SECONDS * spec.sample_rate)
     early = LATE_SECONDS - first / spec.sample_rate
@@ -141,7 +146,7 @@ def check_refusal(kind: type[AcompError], action: Callable[[], object], what: st
 
 
 def strangers_to(spec: CodecSpec, info: CodesInfo) -> dict[str, CodesInfo]:
-    """What codes could say that are not this codec's."""
+    """`CodesInfo`s, by what is wrong with them, that a codec with `spec` must refuse."""
     size = spec.codebook_size
     strangers = {
         "another codec": replace(info, codec="somebody-elses"),
@@ -161,7 +166,7 @@ def strangers_to(spec: CodecSpec, info: CodesInfo) -> dict[str, CodesInfo]:
 
 
 def bad_samples(channels: int) -> dict[str, Any]:
-    """What cannot be pushed into an encoder that was pushed `channels` channels."""
+    """Samples, by what is wrong with them, that an encoder of `channels` channels must refuse."""
     good = np.zeros((channels, 100), np.float32)
     nan, endless = good.copy(), good.copy()
     nan[0, 7], endless[-1, 99] = np.nan, -np.inf
@@ -178,7 +183,7 @@ def bad_samples(channels: int) -> dict[str, Any]:
 
 
 def bad_blocks(codes: Codes) -> dict[str, Any]:
-    """What cannot be pushed into a decoder of `codes.info`."""
+    """Blocks, by what is wrong with them, that a decoder of `codes.info` must refuse."""
     info, data = codes.info, codes.data
     bad: dict[str, Any] = {
         "one codebook more": Block(np.concatenate([data, data[:, :1]], axis=1), codes.segments),
@@ -192,7 +197,7 @@ def bad_blocks(codes: Codes) -> dict[str, Any]:
 
 
 def torch_settings() -> dict[str, AbstractContextManager[object]]:
-    """Settings of torch that a caller can have made, where torch is at hand."""
+    """Settings of torch that a caller may have made, by name; none if torch is not imported."""
     if "torch" not in sys.modules:
         return {}
     import torch
@@ -226,7 +231,7 @@ def torch_settings() -> dict[str, AbstractContextManager[object]]:
 
 
 def random_states() -> list[object]:
-    """Where the global generators of random numbers stand."""
+    """The states of the global random number generators of Python, numpy and torch."""
     states: list[object] = [random.getstate(), str(np.random.get_state())]
     if "torch" in sys.modules:
         import torch
@@ -236,7 +241,7 @@ def random_states() -> list[object]:
 
 
 def cuts_of(length: int, hop: int) -> dict[str, list[int]]:
-    """Where a sound is cut into pushes."""
+    """Positions in samples at which audio is cut into pushes, by the name of the way to cut."""
     edge = min(length // 2, math.ceil(2.2 * hop))
     random = np.random.default_rng(length)
     cuts = {
@@ -250,23 +255,26 @@ def cuts_of(length: int, hop: int) -> dict[str, list[int]]:
 
 
 def encode_in(codec: Codec, info: CodesInfo, pieces: Iterable[Samples]) -> Codes:
+    """Encode the audio that `pieces` make up, one push for each."""
     encoder = Encoder(codec, info)
     blocks = [encoder.push(piece) for piece in pieces]
     return Codes.from_blocks(info, [*blocks, encoder.finish()], encoder.length)
 
 
 def decode_in(codec: Codec, codes: Codes, blocks: Iterable[Block]) -> Samples:
+    """Decode the codes that `blocks` make up, one push for each."""
     decoder = Decoder(codec, codes.info)
     parts = [decoder.push(block) for block in blocks]
     return np.concatenate([*parts, decoder.finish(codes.length)], axis=1)
 
 
-def check_close(found: Samples, due: Samples, tolerance: float, what: str) -> None:
-    assert found.shape == due.shape, f"{what}: samples are {found.shape}, not {due.shape}"
-    if due.size == 0:
+def check_close(found: Samples, expected: Samples, tolerance: float, what: str) -> None:
+    """Samples differ by at most `tolerance`, relative to the peak if that is above full scale."""
+    assert found.shape == expected.shape, f"{what}: samples are {found.shape}, not {expected.shape}"
+    if expected.size == 0:
         return
-    off = np.abs(found - due)
-    most = tolerance * max(1.0, float(np.abs(due).max()))
+    off = np.abs(found - expected)
+    most = tolerance * max(1.0, float(np.abs(expected).max()))
     worst = int(off.max(axis=0).argmax())
     assert off.max() <= most, (
         f"{what}: samples differ by {off.max():.2g}, more than {most:.2g}, at sample {worst}"
@@ -274,9 +282,9 @@ def check_close(found: Samples, due: Samples, tolerance: float, what: str) -> No
 
 
 def bytes_held(streams: Sequence[object]) -> int:
-    """Bytes of all objects that `streams` lead to, arrays and tensors with the memory they view.
+    """Bytes of all objects that `streams` refer to, including the memory of arrays and tensors.
 
-    Modules, classes and a function's globals are left out: they lead to everything.
+    Modules, classes and the globals of functions are left out, because they refer to everything.
     """
     seen: dict[int, Any] = {}
     todo: list[Any] = [*streams]

@@ -44,29 +44,34 @@ from acomp.testing.checks import (
 )
 
 SEEK_TOLERANCE = 1e-3
-"""How far samples may differ behind a `preroll`, of full scale: networks forget slowly."""
+"""Largest difference of samples after a warm-up of `preroll`, relative to full scale. It is larger
+than `tolerance` because networks forget slowly."""
 
 
 class CodecConformance:
-    """The tests; a subclass gives the fixture `codec`, and may change what its methods allow."""
+    """The tests that a codec must pass.
+
+    A subclass provides the fixture `codec`, and may override the methods that are no tests to set
+    what is allowed.
+    """
 
     def frames(self, codec: Codec) -> int:
-        """Frames of sound that streams are tried on: several of the blocks a codec works in."""
+        """Number of frames that streams are tested with, several of the blocks of a codec."""
         spec = codec.spec
         return max(40, math.ceil(max(0.25, 1.5 * spec.delay) * spec.frame_rate) + 10)
 
     def agreement(self, codec: Codec) -> float:
-        """Share of codes that must be the same where one sound is coded in two ways.
+        """Share of codes, 0 to 1, that must agree when the same audio is encoded in two ways.
 
-        All, but on an engine that is not steady: there sums are rounded in more than one way, and
-        where two entries of a codebook are all but equally near, either is taken.
+        It is 1, except on an engine that is not steady: there sums may be rounded differently, so
+        that either of two almost equally near entries of a codebook may be chosen.
         """
         return 1.0 if is_steady(codec) else 0.99
 
     def tolerance(self, codec: Codec) -> float:
-        """How far samples may differ where the same codes are decoded in two ways.
+        """Largest difference of samples when the same codes are decoded in two ways.
 
-        Of full scale, or of the loudest sample where that is louder.
+        It is relative to full scale, or to the peak if that is higher.
         """
         return 1e-5 if is_steady(codec) else 1e-4
 
@@ -89,8 +94,8 @@ class CodecConformance:
         spec = codec.spec
         info = codec.info(sweep(codec, 1))
         for name in ("sample_rate", "hop_length", "codebook_size"):
-            found, due = getattr(info, name), getattr(spec, name)
-            assert found == due, f"{name} is {found} in the codes, {due} in the spec"
+            found, expected = getattr(info, name), getattr(spec, name)
+            assert found == expected, f"{name} is {found} in the codes, {expected} in the spec"
         assert info.codec == spec.name, f"the codes are called {info.codec}, not {spec.name}"
         default = spec.codebooks_for(None, None)
         assert info.codebooks == default, f"{info.codebooks} codebooks by default, not {default}"
@@ -106,9 +111,9 @@ class CodecConformance:
     def test_the_codebooks_are_what_the_spec_says(self, codec: Codec) -> None:
         spec = codec.spec
         books, latent = codec.codebooks(), codec.latent_codebooks()
-        due = (spec.codebooks, spec.codebook_size, spec.codebook_dim)
-        assert books.shape == due, f"codebooks() is {books.shape}, not {due}"
-        assert latent.shape[:2] == due[:2], f"latent_codebooks() is {latent.shape}"
+        expected = (spec.codebooks, spec.codebook_size, spec.codebook_dim)
+        assert books.shape == expected, f"codebooks() is {books.shape}, not {expected}"
+        assert latent.shape[:2] == expected[:2], f"latent_codebooks() is {latent.shape}"
         for name, array in (("codebooks", books), ("latent_codebooks", latent)):
             assert array.dtype == np.float32, f"{name}() is {array.dtype}, not float32"
             assert np.isfinite(array).all(), f"{name}() has numbers that are not finite"
@@ -165,9 +170,10 @@ class CodecConformance:
             check_codes(codec, codes, sound, codes.info.codebooks)
             check_sound(codec.decode(codes), sound, codes.info.channels)
         other = codec.decode(codec.encode(longer), sample_rate=11_025)
-        due = math.ceil(longer.length * 11_025 / longer.sample_rate)
-        assert (other.sample_rate, other.length) == (11_025, due), (
-            f"decoded to 11025 Hz it is {other.length} samples of {other.sample_rate} Hz, not {due}"
+        expected = math.ceil(longer.length * 11_025 / longer.sample_rate)
+        assert (other.sample_rate, other.length) == (11_025, expected), (
+            f"decoded to 11025 Hz it is {other.length} samples of {other.sample_rate} Hz, "
+            f"not {expected}"
         )
 
     def test_silence_is_coded(self, codec: Codec) -> None:
@@ -202,7 +208,7 @@ class CodecConformance:
         self._check_streams(codec, stereo)
 
     def _check_streams(self, codec: Codec, stereo: Audio) -> None:
-        """Each channel has the codes and the sound that it has alone."""
+        """Each channel has the codes and the decoded audio that it has alone."""
         both = codec.encode(stereo)
         sound = codec.decode(both)
         check_sound(sound, stereo, 2)
@@ -217,7 +223,7 @@ class CodecConformance:
     # Streams
 
     def test_the_same_sound_has_the_same_codes(self, codec: Codec) -> None:
-        """Another sound between leaves nothing behind."""
+        """Coding other audio in between leaves no state behind."""
         sound, other = (sweep(codec, 12, seed=seed) for seed in (1, 2))
         first = codec.encode(sound)
         check_they_vary(first)
@@ -237,7 +243,7 @@ class CodecConformance:
             )
 
     def test_single_samples_of_another_rate_give_the_same_codes(self, codec: Codec) -> None:
-        """Through the resampler, which holds back what its filter sees."""
+        """The resampler, which holds samples back for its filter, does not change the codes."""
         spec, rate = codec.spec, 22_050
         length = max(2000, math.ceil(2.5 * spec.hop_length * rate / spec.sample_rate))
         longer = sweep(codec, math.ceil(length / spec.hop_length))
@@ -248,10 +254,10 @@ class CodecConformance:
 
     def test_blocks_of_any_size_give_the_same_samples(self, codec: Codec) -> None:
         whole = codec.encode(sweep(codec, self.frames(codec)))
-        due = codec.decode(whole).samples
+        expected = codec.decode(whole).samples
         for frames in (1, 2, 7, 50):
             found = decode_in(codec, whole, split(whole.block, frames))
-            self._same_samples(codec, found, due, f"blocks of {frames} frames")
+            self._same_samples(codec, found, expected, f"blocks of {frames} frames")
 
     def test_streams_side_by_side_do_not_disturb_each_other(self, codec: Codec) -> None:
         counts = codec.spec.codebook_counts
@@ -278,8 +284,8 @@ class CodecConformance:
             self._same_samples(codec, samples, codec.decode(found).samples, "two streams at once")
 
     def test_the_delay_is_no_longer_than_the_spec_says(self, codec: Codec) -> None:
-        """In samples of the codec's own rate, once the stream has begun; the frame that is filling
-        comes on top.
+        """Measured in samples at the codec's sample rate, once the first samples have come out, and
+        beside the frame that is not complete yet.
         """
         spec = codec.spec
         sound = sweep(codec, self.frames(codec))
@@ -300,7 +306,7 @@ class CodecConformance:
         )
 
     def test_a_stream_does_not_grow(self, codec: Codec) -> None:
-        """What it holds in the third round of a sound, beside what it held in the first."""
+        """Coding the same audio a third time, a stream takes no more memory than the first time."""
         sound = sweep(codec, self.frames(codec), channels=1)
         info = codec.info(sound)
         encoder, decoder = codec.stream_encoder(info), codec.stream_decoder(info)
@@ -323,7 +329,7 @@ class CodecConformance:
 
     def test_every_form_of_file_keeps_the_codes(self, codec: Codec) -> None:
         codes = codec.encode(sweep(codec, 12))
-        due = codec.decode(codes).samples
+        expected = codec.decode(codes).samples
         for form in ("nac", "txt", "npz"):
             file = BytesIO()
             write_codes(file, codes, form=form)
@@ -336,13 +342,13 @@ class CodecConformance:
             if found.segments is not None and codes.segments is not None:
                 np.testing.assert_array_equal(found.segments.frames, codes.segments.frames)
                 np.testing.assert_array_equal(found.segments.scales, codes.segments.scales)
-            self._same_samples(codec, codec.decode(found).samples, due, f"codes of .{form}")
+            self._same_samples(codec, codec.decode(found).samples, expected, f"codes of .{form}")
 
     def test_decoding_from_the_middle_sounds_as_from_the_beginning(self, codec: Codec) -> None:
         check_late_seek(codec)
         hop = codec.spec.hop_length
         frames = math.ceil(codec.preroll * codec.spec.frame_rate) + 5
-        while codec.seek(frames * hop * 9 // 10)[0] == 0:  # as long as it begins at the beginning
+        while codec.seek(frames * hop * 9 // 10)[0] == 0:  # until a seek can skip frames
             frames += 5
         codes = codec.encode(sweep(codec, frames, channels=1))
         whole = codec.decode(codes).samples
@@ -381,26 +387,26 @@ class CodecConformance:
         for clip, codes, sound in zip(clips, batch, codec.decode_batch(batch), strict=True):
             alone = codec.encode(clip)
             self._same_codes(codec, codes, alone, "a clip in a batch and alone")
-            due = codec.decode(codes)
-            assert sound.sample_rate == due.sample_rate, "another rate in a batch than alone"
-            self._same_samples(codec, sound.samples, due.samples, "in a batch and alone")
+            expected = codec.decode(codes)
+            assert sound.sample_rate == expected.sample_rate, "another rate in a batch than alone"
+            self._same_samples(codec, sound.samples, expected.samples, "in a batch and alone")
         assert not codec.encode_batch([]) and not codec.decode_batch([]), "an empty batch"
 
     # Where it is used
 
     def test_threads_share_a_codec(self, codec: Codec) -> None:
-        """Each gets what it gets alone: what a network keeps belongs to a stream."""
+        """Each thread gets the same result as alone, because state belongs to a stream."""
         sounds = [sweep(codec, 12, seed=seed) for seed in range(3)] * 2
         alone = [codec.encode(sound) for sound in sounds[:3]] * 2
         heard = [codec.decode(codes) for codes in alone[:3]] * 2
         with ThreadPoolExecutor(4) as threads:
             for found, codes in zip(threads.map(codec.encode, sounds), alone, strict=True):
                 self._same_codes(codec, found, codes, "in a thread and alone")
-            for sound, due in zip(threads.map(codec.decode, alone), heard, strict=True):
-                self._same_samples(codec, sound.samples, due.samples, "in a thread and alone")
+            for sound, expected in zip(threads.map(codec.decode, alone), heard, strict=True):
+                self._same_samples(codec, sound.samples, expected.samples, "in a thread and alone")
 
     def test_copies_code_alike(self, codec: Codec) -> None:
-        """Of `copy` and, where `acomp.load` made it, of `pickle`: other processes load it again."""
+        """A codec that was copied, or pickled (if `acomp.load` made it), gives the same codes."""
         sound = sweep(codec, 5)
         codes = codec.encode(sound)
         copies = {"copied": copy.copy(codec)}
@@ -411,10 +417,10 @@ class CodecConformance:
             self._same_codes(codec, other.encode(sound), codes, f"a codec that was {what}")
 
     def test_settings_of_torch_change_nothing(self, codec: Codec) -> None:
-        """Neither the codes nor the settings: the arithmetic is the codec's own."""
+        """Neither the codes nor the settings change, because the codec sets its own arithmetic."""
         sound = sweep(codec, 5)
         codes = codec.encode(sound)
-        due = codec.decode(codes).samples
+        expected = codec.decode(codes).samples
         for what, setting in torch_settings().items():
             with setting:
                 before = random_states()
@@ -422,10 +428,10 @@ class CodecConformance:
                 samples = codec.decode(codes).samples
                 assert random_states() == before, f"under {what}, random numbers were drawn"
             self._same_codes(codec, found, codes, f"under {what}")
-            self._same_samples(codec, samples, due, f"under {what}")
+            self._same_samples(codec, samples, expected, f"under {what}")
 
     def test_what_is_no_sound_is_refused(self, codec: Codec) -> None:
-        """By acomp, before the codec sees it; and the stream goes on as if it had not come."""
+        """It is refused before the codec gets it, and the stream goes on as if nothing came."""
         sound = sweep(codec, 12)
         whole = codec.encode(sound)
         encoder, decoder = Encoder(codec, whole.info), Decoder(codec, whole.info)
@@ -444,23 +450,27 @@ class CodecConformance:
 
     # Comparisons
 
-    def _same_codes(self, codec: Codec, found: Codes, due: Codes, what: str) -> None:
-        assert found.info == due.info, f"{what}: {found.info}, not {due.info}"
-        assert found.length == due.length, f"{what}: {found.length} samples, not {due.length}"
-        assert found.data.shape == due.data.shape, f"{what}: {found.data.shape}, {due.data.shape}"
+    def _same_codes(self, codec: Codec, found: Codes, expected: Codes, what: str) -> None:
+        assert found.info == expected.info, f"{what}: {found.info}, not {expected.info}"
+        assert found.length == expected.length, (
+            f"{what}: {found.length} samples, not {expected.length}"
+        )
+        assert found.data.shape == expected.data.shape, (
+            f"{what}: {found.data.shape}, {expected.data.shape}"
+        )
         least = self.agreement(codec)
-        equal = found.data == due.data
+        equal = found.data == expected.data
         if not equal.mean() >= least:
             frame = int((~equal).any(axis=(0, 1)).argmax())
             raise AssertionError(
                 f"{what}: {equal.mean():.2%} of the codes agree, not {least:.0%}; the first "
-                f"difference is in frame {frame} of {due.frames}"
+                f"difference is in frame {frame} of {expected.frames}"
             )
-        assert (found.segments is None) == (due.segments is None), f"{what}: segments"
-        if found.segments is not None and due.segments is not None:
-            np.testing.assert_array_equal(found.segments.frames, due.segments.frames, what)
+        assert (found.segments is None) == (expected.segments is None), f"{what}: segments"
+        if found.segments is not None and expected.segments is not None:
+            np.testing.assert_array_equal(found.segments.frames, expected.segments.frames, what)
             slack = 0 if least == 1 else 1e-4
-            np.testing.assert_allclose(found.segments.scales, due.segments.scales, slack)
+            np.testing.assert_allclose(found.segments.scales, expected.segments.scales, slack)
 
-    def _same_samples(self, codec: Codec, found: Samples, due: Samples, what: str) -> None:
-        check_close(found, due, self.tolerance(codec), what)
+    def _same_samples(self, codec: Codec, found: Samples, expected: Samples, what: str) -> None:
+        check_close(found, expected, self.tolerance(codec), what)

@@ -1,4 +1,4 @@
-"""EnCodec's loss balancer: a loss's weight is its share of the gradient, whatever its scale.
+"""EnCodec's loss balancer: the weight of a loss is its share of the gradient, whatever its scale.
 
 https://arxiv.org/abs/2210.13438, section 3.4, "Balancer".
 """
@@ -34,7 +34,7 @@ class Balancer:
         self._total_norm = total_norm
         self._sums: dict[str, float] = {}
         self._counts: dict[str, float] = {}
-        """A moving average is its sum over its count; both decay alike."""
+        """A moving average is a sum divided by a count; both decay alike."""
 
     def backward(
         self, losses: Mapping[str, Tensor], output: Tensor, others: Iterable[Tensor] = ()
@@ -42,7 +42,7 @@ class Balancer:
         """Backpropagate the balanced gradient from `output` into the network that made it.
 
         Args:
-            losses: scalars, each computed from `output`; the same names on every rank. One whose
+            losses: scalars computed from `output`, with the same names on every rank. A loss whose
                 weight is zero is left out.
             output: the network's output, `[batch, ...]`.
             others: scalars that do not depend on `output` alone (the commitment of a quantiser).

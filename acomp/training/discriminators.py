@@ -1,7 +1,7 @@
-"""Discriminators, by name, and the adversarial losses that are made of their judgements.
+"""Discriminators by name, and the adversarial losses computed from their outputs.
 
-Every discriminator is several networks that judge the same samples in different ways. Those made
-for mono judge each channel alone.
+Every discriminator consists of several networks that judge the same samples in different ways.
+Discriminators for mono judge each channel alone.
 """
 
 from __future__ import annotations
@@ -22,18 +22,22 @@ from acomp.torchaudio import ensure_torchaudio
 PERIODS = (2, 3, 5, 7, 11)
 ENCODEC_WINDOWS = (2048, 1024, 512, 256, 128)
 DAC_SHORTEST = 2048
-"""Samples that DAC's longest window needs."""
+"""Fewest samples that DAC's longest window needs."""
 
 Kind = Literal["hinge", "least-squares"]
 """The adversarial losses: EnCodec's; DAC's and HiFi-GAN's."""
 
 
 class Judgement(NamedTuple):
-    """What one network says of a batch: high logits for real, low ones for made."""
+    """The outputs of one network for a batch.
+
+    Attributes:
+        logits: high for real audio, low for the output of a codec.
+        features: outputs of the layers before the last.
+    """
 
     logits: Tensor
     features: list[Tensor]
-    """Outputs of the layers before."""
 
 
 class Discriminator(nn.Module):

@@ -1,7 +1,7 @@
-"""Training of a language model of a codec's codes, which `acomp.entropy.cascade` runs.
+"""Training of a language model of the codes of a codec, which `acomp.entropy.cascade` runs.
 
-Segments of sound are coded by the codec, at a bandwidth drawn for each step, and the network learns
-to predict the codes. What is minimised are the bits that a code takes.
+The codec encodes segments of audio, at a random bandwidth in each step, and the network learns to
+predict the codes. The loss is the mean number of bits of a code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from acomp.training.loop import Loop
 
 
 class CascadeNetwork(nn.Module):
-    """The network of `acomp.entropy.cascade.Cascade`, in torch, that it may learn."""
+    """The network of `acomp.entropy.cascade.Cascade` in torch, for training."""
 
     def __init__(self, shape: CascadeShape) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class CascadeNetwork(nn.Module):
         self.embedding = _random(matrices["embedding"])
         self.before = _random(matrices["before"], 0.3)
         self.within = _random(matrices["within"], 0.3)
-        # Blocks and what is told of entries begin small: at first all entries are as likely.
+        # Blocks and entries begin small, so that at first all entries are about equally likely.
         self.first = _random(matrices["first"])
         self.second = _random(matrices["second"], 0.2)
         self.narrow = _random(matrices["narrow"])
@@ -53,8 +53,8 @@ class CascadeNetwork(nn.Module):
         self.entries_bias = nn.Parameter(torch.zeros(vectors["entries_bias"]))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes `[batch, codebooks, frames]` to the mean bits of a code of each codebook,
-        `[codebooks]`.
+        """The mean bits of a code of each codebook, `[codebooks]`, for codes `[batch, codebooks,
+        frames]`.
         """
         codebooks = codes.shape[1]
         vectors = [self.embedding[level][codes[:, level]] for level in range(codebooks)]
@@ -68,12 +68,12 @@ class CascadeNetwork(nn.Module):
             loss = F.cross_entropy(logits.float().flatten(0, 1), codes[:, level].flatten())
             bits.append(loss / math.log(2))
             context = context + F.linear(vector, self.within[level])
-        # Every weight gets a gradient, be it 0, as training in several processes demands.
+        # Training in several processes demands that every weight gets a gradient, even if it is 0.
         return torch.stack(bits) + 0 * context.mean()
 
     def _contexts(self, vectors: list[Tensor]) -> Tensor:
-        """Embedded codes, `[batch, frames, embedding]` of each codebook, to what is known of each
-        frame before its own codes are, `[batch, frames, width]`.
+        """The context of each frame before its own codes, `[batch, frames, width]`, from embedded
+        codes, `[batch, frames, embedding]` for each codebook.
         """
         sums = torch.stack(
             [F.linear(vector, self.before[level]) for level, vector in enumerate(vectors)]

@@ -1,7 +1,7 @@
-"""Reconstruction losses: how far a codec's output is from what it was given.
+"""Reconstruction losses, which measure how far the output of a codec is from its input.
 
-Every one takes samples `[..., time]`, float32, of any sample rate; what the leading dimensions
-are, batch or channels, is all the same to it. Gradients are finite at digital silence.
+Every loss takes float32 samples `[..., time]` of any sample rate; the leading dimensions may be
+batch, channels or both. Gradients are finite at digital silence.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ ENCODEC_BANDS = 64
 STFT_WINDOWS = (512, 2048)
 COMPLEX_WINDOWS = (512, 2048)
 INAUDIBLE = 5e-5
-"""Times the square root of the window's length: about the magnitude, in a mel band, of white noise
-at -90 dB. Without such a floor the silence between words outweighs the words."""
+"""Floor of mel magnitudes, per square root of the window's length: about the magnitude of white
+noise at -90 dB in a mel band. Without it the silence between words would outweigh the words."""
 
 
 def waveform_loss(target: Tensor, output: Tensor) -> Tensor:
@@ -38,8 +38,8 @@ def waveform_loss(target: Tensor, output: Tensor) -> Tensor:
 
 
 def mel_loss(target: Tensor, output: Tensor, sample_rate: int = 24_000) -> Tensor:
-    """Multi-scale log-mel distance: mean absolute difference of log10 mel magnitudes, each scale's
-    added up, on the mel bands of HTK. What is below `INAUDIBLE` hardly counts.
+    """Multi-scale log-mel distance: the mean absolute difference of log10 mel magnitudes, summed
+    over the scales, on HTK's mel bands. Magnitudes below `INAUDIBLE` hardly count.
     """
     total = target.new_zeros(())
     for window, bands in SCALES.items():
@@ -52,8 +52,8 @@ def mel_loss(target: Tensor, output: Tensor, sample_rate: int = 24_000) -> Tenso
 
 
 def dac_mel_loss(target: Tensor, output: Tensor, sample_rate: int) -> Tensor:
-    """DAC's multi-scale log-mel distance (https://arxiv.org/abs/2306.06546, section 3.4): mean
-    absolute difference of log10 mel magnitudes, each scale's added up, on the mel bands of Slaney.
+    """DAC's multi-scale log-mel distance (https://arxiv.org/abs/2306.06546, section 3.4): the mean
+    absolute difference of log10 mel magnitudes, summed over the scales, on Slaney's mel bands.
     """
     total = target.new_zeros(())
     for window, bands in DAC_SCALES.items():
@@ -87,8 +87,8 @@ def encodec_mel_loss(target: Tensor, output: Tensor, sample_rate: int) -> Tensor
 
 
 def stft_loss(target: Tensor, output: Tensor) -> Tensor:
-    """Multi-scale spectral distance (https://arxiv.org/abs/2001.04643): mean absolute difference of
-    magnitudes, and of log10 powers, added up; with DAC's scales and floor.
+    """Multi-scale spectral distance (https://arxiv.org/abs/2001.04643): sum of the mean absolute
+    differences of magnitudes and of log10 powers, with DAC's scales and floor.
     """
     total = target.new_zeros(())
     for window in STFT_WINDOWS:
@@ -99,8 +99,8 @@ def stft_loss(target: Tensor, output: Tensor) -> Tensor:
 
 
 def complex_loss(target: Tensor, output: Tensor) -> Tensor:
-    """Difference of spectra whose magnitudes are compressed by a square root and whose phases are
-    kept, relative to the target's mean: what the mel loss cannot hear, waveforms.
+    """Difference of complex spectra with magnitudes compressed by a square root, relative to the
+    target's mean. Unlike the mel losses it depends on phases, and so on the waveform.
     """
     total = target.new_zeros(())
     for window in COMPLEX_WINDOWS:
@@ -113,8 +113,8 @@ def complex_loss(target: Tensor, output: Tensor) -> Tensor:
 
 
 def relative_error(target: Tensor, output: Tensor) -> Tensor:
-    """Mean squared error of `[batch, frames, features]` over the target's mean square, averaged
-    over the batch.
+    """Mean squared error of `[batch, frames, features]`, relative to the target's mean square,
+    averaged over the batch.
     """
     error = (target - output).square().mean((1, 2))
     return (error / (target.square().mean((1, 2)) + 1e-4)).mean()

@@ -1,8 +1,8 @@
-"""Learning the codebooks of a residual vector quantiser: k-means first, moving averages after.
+"""Training of the codebooks of a residual vector quantiser, by k-means and then moving averages.
 
-Moving averages as in VQ-VAE (https://arxiv.org/abs/1711.00937, appendix A.1), started by k-means
-and with entries that nothing chooses put where the latents are, as in SoundStream
-(https://arxiv.org/abs/2107.03312, section III-C).
+The moving averages are those of VQ-VAE (https://arxiv.org/abs/1711.00937, appendix A.1). They start
+from k-means, and entries that are not chosen any more are replaced by random latents, as in
+SoundStream (https://arxiv.org/abs/2107.03312, section III-C).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 DECAY = 0.995
 DEAD = 0.1
-"""An entry chosen less often than this share of its fair one is put elsewhere."""
+"""An entry that is chosen less often than this share of a uniform distribution is replaced."""
 
 
 def nearest(vectors: Tensor, book: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def nearest(vectors: Tensor, book: Tensor) -> Tensor:
 
 
 def kmeans(vectors: Tensor, size: int, rounds: int = 10) -> Tensor:
-    """`size` centres of `[n, dimension]` vectors, by Lloyd's algorithm from random vectors."""
+    """The `size` centres of vectors `[n, dimension]`, by Lloyd's algorithm from random vectors."""
     centres = vectors[_draw(len(vectors), size, vectors)].clone()
     for _ in range(rounds):
         counts, sums = _gather(vectors, nearest(vectors, centres), size)
@@ -34,39 +34,42 @@ def kmeans(vectors: Tensor, size: int, rounds: int = 10) -> Tensor:
 
 
 def _draw(most: int, size: int, like: Tensor) -> Tensor:
-    """`size` different numbers below `most`, or, where there are not so many, any."""
+    """`size` random numbers below `most`, all different if there are so many."""
     if most < size:
         return torch.randint(most, (size,), device=like.device)
     return torch.randperm(most, device=like.device)[:size]
 
 
 def _gather(vectors: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each entry, and their sum."""
+    """The number of vectors that chose each entry, `[size]`, and their sum, `[size, dimension]`."""
     counts = torch.bincount(indices, minlength=size).to(vectors.dtype)
     sums = vectors.new_zeros(size, vectors.shape[1]).index_add_(0, indices, vectors)
     return counts, sums
 
 
 class LearningQuantiser(nn.Module):
-    """Quantises with codebooks, one `[size, dimension]` a level, and moves them in place.
+    """Quantises with one codebook `[size, dimension]` for each level, and trains them in place.
 
-    In a distributed run what all processes saw moves them, to the same place in each.
+    In a distributed run the vectors of all processes train them, to the same values in each.
+
+    Args:
+        codebooks: number of codebooks.
+        size: number of entries of a codebook.
+        average: whether the commitment loss is the mean over the codebooks that an example is
+            coded with; otherwise it is the sum.
     """
 
     share: Tensor
 
     def __init__(self, codebooks: int, size: int, *, average: bool = False) -> None:
-        """`average`: whether the commitment loss is averaged over the codebooks that an example is
-        coded with, or added up.
-        """
         super().__init__()
         self._average = average
         self.register_buffer("share", torch.ones(codebooks, size))
-        """Moving average of each entry's share of the vectors, 1 being fair."""
+        """Moving average of the share of vectors that chose each entry; 1 is a uniform share."""
 
     @torch.no_grad()
     def start(self, latents: Tensor, books: Sequence[Tensor]) -> None:
-        """Set each codebook to the k-means centres of what the ones before leave of `[n, d]`."""
+        """Set each codebook to the k-means centres of the residuals of latents `[n, d]`."""
         for book in books:
             book.copy_(kmeans(latents, len(book)))
             latents = latents - book[nearest(latents, book)]
