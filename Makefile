@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up what they need in .venv, from the tested set of versions.
 # The first of these that runs here and that torch is built for; `make PYTHON=python3.12` names one.
-PYTHON ?= python3.14 python3.13 python3.12 python3.11
+PYTHON ?= python3.14 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -93,7 +93,8 @@ $(BIN)/python:
 	    $$python -m venv --clear $(VENV) && $(TORCH_FIRST) && exit 0; \
 	    rm -rf $(VENV); \
 	done; \
-	echo "none of these makes a virtual environment with torch: $(PYTHON)" >&2; exit 1
+	echo "none of these makes a virtual environment with torch: $(PYTHON);" \
+	    "on Debian, apt install python3-venv python3-dev" >&2; exit 1
 
 $(VENV)/small: pyproject.toml constraints.txt | $(BIN)/python
 	$(TORCH_FIRST)
