@@ -29,29 +29,28 @@ class CodecSpec:
         CodecSpec(nano, 24000 Hz, 16 codebooks x 1024, 75 frames/s; 1.5, 3, 6, 12 kbps)
 
     Attributes:
-        name: what the codec is called, in files too, for example `encodec-24khz`.
-        sample_rate: in Hz.
+        name: name of the codec, also in files, for example `encodec-24khz`.
+        sample_rate: sample rate in Hz.
         channels: channels of the network: 1, or 2 where it codes two jointly.
-        hop_length: samples that a frame stands for.
-        codebooks: codebooks that the codec has; codes may use fewer.
-        codebook_size: entries of a codebook.
-        codebook_dim: numbers that an entry holds.
-        bandwidths: published bandwidths in kbps, of one stream, and the codebooks that each takes.
+        hop_length: samples per frame.
+        codebooks: number of codebooks; codes may use fewer.
+        codebook_size: number of entries of a codebook.
+        codebook_dim: dimension of an entry.
+        bandwidths: published bandwidths of one stream in kbps, and the number of codebooks of each.
         stereo_streams: whether a mono network codes stereo as two streams; otherwise stereo is
             mixed down.
-        delay: algorithmic delay of a stream in seconds: the most sound that encoder and decoder
-            together hold back, beside the frame that is filling.
-        levels: codes that each level has in a frame, the coarsest first, where the levels run at
-            several rates; together they are `codebooks`, and only whole levels can be taken.
-            Otherwise empty.
-        unit: frames that codes hold a multiple of; the encoder pads the end to that.
-        extra_frames: frames that the encoder gives beyond those that its sound lasts.
+        delay: algorithmic delay of a stream in seconds: the most audio that encoder and decoder
+            together hold back, beside the frame that is not complete yet.
+        levels: codes per frame of each level, the coarsest first, for codecs whose levels run at
+            several rates; their sum is `codebooks`, and only whole levels can be used. Otherwise
+            empty.
+        unit: the encoder pads the audio so that the number of frames is a multiple of this.
+        extra_frames: frames that the encoder adds to the duration of the audio.
         segment_frames: frames of a whole segment, for codecs that code in segments with a gain
             each; otherwise None.
-        segment_overlap: share of a segment that the next one overlaps.
-        chunk_margin: samples that a chunk decodes to less than its frames stand for
-            (`CodesInfo.chunk`): with no padding, a decoder's convolutions come to an end before
-            their input does.
+        segment_overlap: share of a segment that overlaps the next one.
+        chunk_margin: samples by which a chunk (`CodesInfo.chunk`) decodes to less than the duration
+            of its frames, because convolutions without padding shorten their input.
     """
 
     name: str

@@ -43,6 +43,7 @@ class Outputs:
         keep_suffix: whether outputs keep the suffix of the input too, as in `a.mp3.nac`.
         keep_tree: whether outputs in `folder` keep the path of the input below the folder that
             all inputs have in common.
+        made_of: what an input is called in messages, for example `a file of codes`.
     """
 
     suffix: str
@@ -52,7 +53,6 @@ class Outputs:
     keep_suffix: bool = False
     keep_tree: bool = False
     made_of: str = "another input"
-    """What an input is, as messages call it: `a file of codes`."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Judgement(NamedTuple):
 
 
 class Discriminator(nn.Module):
-    """Several discriminators of the given `NAMES`, which judge together."""
+    """Several discriminators, chosen by `NAMES`, as one module."""
 
     def __init__(self, names: Iterable[str], sample_rate: int, channels: int) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class Discriminator(nn.Module):
         """Judge samples `[batch, channels, time]`.
 
         Raises:
-            TrainingError: a discriminator needs longer segments; a quarter of a second is enough.
+            TrainingError: the samples are shorter than a discriminator needs; 0.25 s is enough.
         """
         return [judgement for part in self.parts.values() for judgement in part(samples)]
 
 
 def build(name: str, sample_rate: int, channels: int) -> nn.Module:
-    """A discriminator with fresh weights, from samples `[batch, channels, time]` to a list of
-    `Judgement`.
+    """A discriminator with random weights, from samples `[batch, channels, time]` to a list of
+    `Judgement`s.
 
     Raises:
         TrainingError: there is no such discriminator, or its package is not installed.
@@ -69,10 +69,10 @@ def build(name: str, sample_rate: int, channels: int) -> nn.Module:
 
 
 class MultiScaleSTFT(nn.Module):
-    """EnCodec's (https://arxiv.org/abs/2210.13438, section 3.4): convolutions over complex spectra
-    of five window lengths, twice as long for full-band audio.
+    """EnCodec's discriminator (https://arxiv.org/abs/2210.13438, section 3.4): convolutions over
+    complex spectra of five window lengths, twice as long for full-band audio.
 
-    Channels are judged together, which the package allows and which hears the stereo image; the
+    Channels are judged together, as the package allows, so that it judges the stereo image too; the
     paper judges them one by one.
     """
 
@@ -98,11 +98,10 @@ class MultiScaleSTFT(nn.Module):
 
 
 class MultiPeriodAndBand(nn.Module):
-    """DAC's (https://arxiv.org/abs/2306.06546, section 3.3): HiFi-GAN's multi-period one, and one
-    over the bands of complex spectra of three window lengths.
+    """DAC's discriminator (https://arxiv.org/abs/2306.06546, section 3.3): HiFi-GAN's multi-period
+    discriminator, and one over bands of complex spectra of three window lengths.
 
-    It brings each segment to the same peak before it judges, so that the gradients it gives are the
-    larger the quieter the segment is.
+    It normalises each segment to the same peak, so its gradients are larger for quiet segments.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -244,18 +243,19 @@ NAMES = tuple(_BUILDERS)
 
 
 def generator_loss(made: Sequence[Judgement], kind: Kind) -> Tensor:
-    """How far the networks are from taking what the codec made for real.
+    """The adversarial loss of the codec, given the judgements of its output.
 
-    `hinge` averages over the networks (https://arxiv.org/abs/2210.13438, section 3.4),
-    `least-squares` adds up (https://arxiv.org/abs/2010.05646, equation 2, as DAC and HiFi-GAN do).
+    `hinge` is the mean over the networks (https://arxiv.org/abs/2210.13438, section 3.4),
+    `least-squares` the sum (https://arxiv.org/abs/2010.05646, equation 2, as in DAC and HiFi-GAN).
     """
     return _join([_from_real(judgement.logits, kind) for judgement in made], kind)
 
 
 def discriminator_loss(real: Sequence[Judgement], made: Sequence[Judgement], kind: Kind) -> Tensor:
-    """How far the networks are from telling real audio from what the codec made.
+    """The loss of the discriminators, given the judgements of real audio and of the codec's output.
 
-    As for `generator_loss`. Judge a detached output, or the codec will be helped to be found out.
+    It is averaged or summed as in `generator_loss`. The output must be detached; otherwise the
+    gradients would also reach the codec.
     """
     losses = [
         _from_real(of_real.logits, kind) + _from_made(of_made.logits, kind)
@@ -269,8 +269,9 @@ def feature_matching(
 ) -> Tensor:
     """Mean absolute difference of the networks' features; those of real audio get no gradient.
 
-    Relative: over the mean of the real ones, averaged over all layers (EnCodec, https://arxiv.org/
-    abs/2210.13438, equation 2). Else added up over all layers (DAC).
+    If `relative`, it is divided by the mean magnitude of the real features, and averaged over all
+    layers (EnCodec, https://arxiv.org/abs/2210.13438, equation 2). Otherwise it is summed
+    over all layers (DAC).
     """
     pairs = [
         (of_real.detach(), of_made)

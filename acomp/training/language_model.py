@@ -93,7 +93,7 @@ class CascadeNetwork(nn.Module):
         return F.layer_norm(x, x.shape[-1:], weight, bias, LayerNorm.EPSILON)
 
     def weights(self) -> dict[str, Tensor]:
-        """As `Cascade` takes them."""
+        """The weights in the layout that `Cascade` takes."""
         state = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
         for name in self.shape.matrices():
             whole, scale = quantise(state[name])
@@ -103,7 +103,7 @@ class CascadeNetwork(nn.Module):
 
 
 def _random(size: tuple[int, ...], factor: float = 1.0) -> nn.Parameter:
-    """A matrix, or a stack of them, that keeps the size of what it takes, times a factor."""
+    """Random matrices that scale the magnitude of their input by `factor`."""
     return nn.Parameter(torch.randn(size) * (factor / math.sqrt(size[-1])))
 
 
@@ -137,8 +137,9 @@ class LanguageLoop(Loop):
         return {"bits": loss.detach(), "gradient": gradient.detach()}
 
     def _encode(self, samples: Tensor, codebooks: int) -> Tensor:
-        """Codes of `[batch, channels, time]`, `[sequences, codebooks, frames]`: each stream's, or
-        each whole segment's, where the codec has those.
+        """The codes of samples `[batch, channels, time]` as `[sequences, codebooks, frames]`.
+
+        A sequence is a stream, or for codecs with segments a whole segment.
         """
         clips = [Audio(clip, self.spec.sample_rate) for clip in samples.cpu().numpy()]
         coded = self._codec.encode_batch(clips, codebooks=codebooks)
@@ -147,7 +148,7 @@ class LanguageLoop(Loop):
 
     @torch.no_grad()
     def validate(self, samples: Tensor) -> dict[str, float]:
-        """As `Loop.validate`, by bandwidth: bits of a code, and the share of them that is saved."""
+        """As `Loop.validate`: the bits of a code and the share that is saved, by bandwidth."""
         self._network.eval()
         measures, bits = {}, []
         clips = [_without_padding(clip)[None] for clip in samples]
@@ -170,7 +171,7 @@ class LanguageLoop(Loop):
         return network.weights()
 
     def decoded(self, samples: Tensor) -> dict[str, list[NDArray[np.float32]]]:  # noqa: ARG002
-        """Nothing: a language model does not change the sound."""
+        """An empty dictionary, because a language model does not change the audio."""
         return {}
 
 
@@ -185,12 +186,12 @@ def _shape(codec: Codec, config: Config) -> CascadeShape:
 
 
 def _without_padding(clip: Tensor) -> Tensor:
-    """`[channels, time]` without the silence behind a short file, which is all too easy to tell."""
+    """`[channels, time]` without the silence that pads a short file, which is easy to predict."""
     return clip[:, : int(clip.any(dim=0).nonzero().max()) + 1]
 
 
 def _sequences(codes: Codes) -> NDArray[np.uint16]:
-    """`[sequences, codebooks, frames]`, all equally long."""
+    """The codes as `[sequences, codebooks, frames]`, without a last, shorter segment."""
     if codes.segments is None:
         return codes.data
     frames = codes.segments.frames

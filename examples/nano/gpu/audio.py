@@ -1,4 +1,4 @@
-"""The audio that is trained on, whole in the device's memory, and segments drawn from it."""
+"""The training audio, all of it in the memory of the device, and random segments of it."""
 
 from __future__ import annotations
 

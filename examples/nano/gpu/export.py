@@ -1,4 +1,4 @@
-"""Makes a file of weights of nano-2 of what `train.py` learnt.
+"""Converts the weights that `train.py` trained to a file of weights of nano-2.
 
     PYTHONPATH=. python examples/nano/gpu/export.py RUN/average.pt WEIGHTS.safetensors
 

@@ -1,4 +1,4 @@
-"""What the output is judged by: spectral distances, and small discriminators.
+"""The losses of the training: spectral distances and small discriminators.
 
 Discriminators: spectra as in DAC (https://arxiv.org/abs/2306.06546) and periods as in HiFi-GAN
 (https://arxiv.org/abs/2010.05646), with a fraction of their channels.

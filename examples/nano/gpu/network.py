@@ -1,7 +1,7 @@
-"""nano's second generation as it is trained: `acomp.backends.nano.network` runs what comes out.
+"""The network of nano-2 for training; `acomp.backends.nano.network` runs the trained weights.
 
 The tensors have the same names there. Here nothing waits for the CPU, so that a whole training step
-can be captured as a CUDA graph, and nothing is done for results not to depend on the batch.
+can be captured as a CUDA graph, and results may depend on the batch.
 """
 
 from __future__ import annotations
