@@ -1,4 +1,4 @@
-"""`.dac` files: both ways beside the official tool, and hostile ones, of which nothing is run."""
+"""`.dac` files: reading and writing compared with the official tool, and hostile files."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_audio_that_cannot_wait_for_its_level(pair: Pair, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("rest", [0, 3, 30])
 def test_what_is_left_of_chunks_is_recovered(pair: Pair, tmp_path: Path, rest: int) -> None:
-    """Cut after two chunks and frames of a third, of which three are too few for the layers."""
+    """A file cut within its third chunk, of which 3 frames are too few for the layers."""
     codes = read_codes(pair.file(0.7, 1, 0.2)[0], codec=pair.codec.spec)
     codes = replace(codes, info=replace(codes.info, loudness=None))
     assert isinstance(pair.codec, Dac)

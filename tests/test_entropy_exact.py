@@ -55,7 +55,7 @@ def magnitudes() -> st.SearchStrategy[float]:
 
 @st.composite
 def rows(draw: st.DrawFn, width: int) -> Numbers:
-    """A few rows of numbers of any size, of which one may be all zeros."""
+    """A few rows of numbers of any size; one row may be all zeros."""
     x = draw(arrays(np.float64, (draw(st.integers(1, 5)), width), elements=magnitudes()))
     if draw(st.booleans()):
         x[draw(st.integers(0, len(x) - 1))] = 0

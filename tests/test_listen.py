@@ -286,7 +286,7 @@ def conditions(page: Page, path: Path) -> list[str]:
 
 
 def rate_by_keys(page: Page, position: int) -> int:
-    """Hear a signal and score it, with the keyboard alone; gives the score that is due."""
+    """Play a signal and score it with the keyboard alone; returns the expected score."""
     page.keyboard.press(str(position + 1) if position % 2 else "abcdef"[position])
     heard(page, position)
     for _ in range(position):
