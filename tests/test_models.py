@@ -131,7 +131,7 @@ def test_damage_is_listed_with_its_reason(cli: Cli, home: Path) -> None:
     path.write_bytes(b"damaged")
     assert listed(cli)["dac-44khz"][-1] == "damaged"
     out = cli("models", "list").out
-    assert f"\ndac-44khz: damaged: it has 7 bytes where 306717287 are due: {path}; mend" in out
+    assert f"\ndac-44khz: damaged: it has 7 bytes where 306717287 are expected: {path}; mend" in out
     assert facts(cli)["dac-44khz"]["problem"].startswith("it has 7 bytes")
 
 

@@ -141,7 +141,7 @@ def test_cache_folder_is_the_users_unless_overridden(
         ("404", "it answers HTTP 404"),
         ("break", f"the connection broke after .* of {len(BODY)} bytes"),
         ("no-length", "not the published file: its SHA-256 begins"),
-        ("endless", "it sends more than the 2000000 bytes that are due"),
+        ("endless", "it sends more than the 2000000 bytes that are expected"),
     ],
 )
 def test_failing_server_gives_one_line_and_no_file(
@@ -165,14 +165,14 @@ def test_failing_server_gives_one_line_and_no_file(
 
 def test_other_bytes_are_refused_and_not_kept(server: WeightsServer) -> None:
     server.body = BODY[:-1] + b"?"
-    assert f"where {SUM[:8]} is due" in fails()
+    assert f"where {SUM[:8]} is expected" in fails()
     assert files(cache_folder()) == set()
 
 
 @served
 def test_other_size_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     change(monkeypatch, size=len(BODY) + 1, sha256=None)
-    assert f"it has {len(BODY)} bytes where {len(BODY) + 1} are due" in fails()
+    assert f"it has {len(BODY)} bytes where {len(BODY) + 1} are expected" in fails()
     assert files(cache_folder()) == set()
 
 

@@ -93,13 +93,13 @@ class Resampler:
         # soxr's own flush returns wrong samples, and too many, if it comes before the first output
         # (soxr 1.1). Silence pushed by hand gives what a correct flush would.
         silence = np.zeros((self._channels, _SILENCE), np.float32)
-        pieces, due = [self._held], min(natural, total) - self._given
+        pieces, needed = [self._held], min(natural, total) - self._given
         ready = self._held.shape[1]
-        while ready < due:
+        while ready < needed:
             pieces.append(self._convert(silence))
             ready += pieces[-1].shape[1]
-        rest = self._join(pieces)[:, :due]
-        padding = total - self._given - due
+        rest = self._join(pieces)[:, :needed]
+        padding = total - self._given - needed
         self._given = total
         self._finished = True
         return np.pad(rest, ((0, 0), (0, padding)))

@@ -82,15 +82,15 @@ def run_all(
         AcompError: the only job failed, or some of several did; those were named on the way.
     """
     left = [job for job in jobs if job.is_done]
-    due = [job for job in jobs if job.problem is None and not job.is_done]
+    open_jobs = [job for job in jobs if job.problem is None and not job.is_done]
     failures = Failures(inputs)
     for job in jobs:
         if job.problem is not None:
             failures.add(job.problem)
-    if any(job.is_piped for job in due):
+    if any(job.is_piped for job in open_jobs):
         processes = 1  # the standard streams are this process's
     done = 0
-    with _outcomes(due, start, processes) as outcomes:
+    with _outcomes(open_jobs, start, processes) as outcomes:
         for number, (job, outcome) in enumerate(outcomes, 1):
             if isinstance(outcome, ExistsError) and existing is Existing.SKIP:
                 left.append(job)  # another process has made it in the meantime
@@ -98,7 +98,7 @@ def run_all(
                 failures.add(_naming(job, outcome))
             else:
                 done += 1
-                say(f"{_place(number, due)}{tell(job, outcome)}", error=True)
+                say(f"{_place(number, open_jobs)}{tell(job, outcome)}", error=True)
     summary = f"{done} done"
     if left:
         summary += f", {len(left)} skipped (the output exists)"
@@ -109,24 +109,24 @@ def run_all(
         say(summary, error=True)
 
 
-def _place(number: int, due: Sequence[Job]) -> str:
-    return f"{number} of {len(due)}: " if len(due) > 1 else ""
+def _place(number: int, open_jobs: Sequence[Job]) -> str:
+    return f"{number} of {len(open_jobs)}: " if len(open_jobs) > 1 else ""
 
 
 @contextmanager
 def _outcomes(
-    due: Sequence[Job],
+    open_jobs: Sequence[Job],
     start: Callable[[Watching | None], Callable[[Job], R]],
     processes: int,
 ) -> Iterator[Iterable[tuple[Job, R | AcompError]]]:
     """What comes of each job, with a bar of what is done: of a file's seconds, or of the files."""
-    if processes == 1 or len(due) < 2:
-        with closing(each(due, partial(start, _watching(due)))) as outcomes:
+    if processes == 1 or len(open_jobs) < 2:
+        with closing(each(open_jobs, partial(start, _watching(open_jobs)))) as outcomes:
             yield outcomes
         return
     with (
-        count_bar(len(due)) as bar,
-        closing(each(due, partial(start, None), processes)) as outcomes,
+        count_bar(len(open_jobs)) as bar,
+        closing(each(open_jobs, partial(start, None), processes)) as outcomes,
     ):
         yield _counting(outcomes, bar)
 
@@ -185,12 +185,14 @@ def _naming(job: Job, error: AcompError) -> AcompError:
     return named
 
 
-def _watching(due: Sequence[Job]) -> Watching:
+def _watching(open_jobs: Sequence[Job]) -> Watching:
     """What this process shows of its work."""
     numbers = count(1)
 
     def follow(job: Job) -> AbstractContextManager[Progress | None]:
-        return progress_bar(f"{_place(next(numbers), due)}{Path(job.source).name}", job.target)
+        return progress_bar(
+            f"{_place(next(numbers), open_jobs)}{Path(job.source).name}", job.target
+        )
 
     return Watching(fetched, follow)
 

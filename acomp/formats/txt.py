@@ -197,7 +197,7 @@ def _own_codes(lines: _Lines) -> Codes:
             "(-b) reads what is there"
         )
     if frames != len(lines.widths):
-        raise FormatError(f"has {len(lines.widths)} lines of codes where {frames} are due")
+        raise FormatError(f"has {len(lines.widths)} lines of codes where {frames} are expected")
     if info.channels != lines.channels:
         raise FormatError(f"line 1: {lines.channels} channels, but the end says {info.channels}")
     if not isclose(info.bandwidth, lines.bandwidth, rel_tol=1e-6):
@@ -272,9 +272,9 @@ def _cut(frames: int, segment: int | None) -> NDArray[np.int64]:
 
 def _frame_lines(lines: _Lines, info: CodesInfo) -> NDArray[np.uint16]:
     """Codes of one line per frame, `[streams, codebooks, frames]`."""
-    due = info.codes_per_frame
+    expected = info.codes_per_frame
     widths = lines.line_widths
-    _check_widths(widths, np.full_like(widths, due))
+    _check_widths(widths, np.full_like(widths, expected))
     _check_range(lines, info)
     shaped = lines.values.reshape(len(widths), info.streams, info.codebooks)
     return np.ascontiguousarray(shaped.transpose(1, 2, 0))
@@ -292,17 +292,17 @@ def _codebook_lines(
     whole = spec.segment_frames
     if left or (groups > 1 and whole is None):
         raise FormatError(
-            f"line {_FIRST_CODES_LINE}: {widths[0]} codes where {rows} are due, or "
-            f"{len(widths)} lines of codes where {rows} are due"
+            f"line {_FIRST_CODES_LINE}: {widths[0]} codes where {rows} are expected, or "
+            f"{len(widths)} lines of codes where {rows} are expected"
         )
-    due = np.repeat(widths[::rows], rows)
+    expected = np.repeat(widths[::rows], rows)
     if whole is not None:
         # Where the audio ends in the overlap of two segments, the one before the last, which is
         # longer than a stride (148.5 frames of EnCodec's 150), may be short of a frame.
-        due[:-rows] = np.maximum(due[:-rows], spec.segment_stride // spec.hop_length + 1)
-        due[: -2 * rows] = whole
-        due = np.minimum(due, whole)
-    _check_widths(widths, due)
+        expected[:-rows] = np.maximum(expected[:-rows], spec.segment_stride // spec.hop_length + 1)
+        expected[: -2 * rows] = whole
+        expected = np.minimum(expected, whole)
+    _check_widths(widths, expected)
     _check_range(lines, info)
     ends = np.cumsum(widths.reshape(groups, rows).sum(axis=1))
     segments = [part.reshape(rows, -1) for part in np.split(lines.values, ends[:-1])]
@@ -310,12 +310,13 @@ def _codebook_lines(
     return data, widths[::rows]
 
 
-def _check_widths(widths: NDArray[np.int64], due: NDArray[np.int64]) -> None:
-    wrong = np.flatnonzero(widths != due)
+def _check_widths(widths: NDArray[np.int64], expected: NDArray[np.int64]) -> None:
+    wrong = np.flatnonzero(widths != expected)
     if len(wrong):
         line = int(wrong[0])
         raise FormatError(
-            f"line {line + _FIRST_CODES_LINE}: {widths[line]} codes where {due[line]} are due"
+            f"line {line + _FIRST_CODES_LINE}: {widths[line]} codes "
+            f"where {expected[line]} are expected"
         )
 
 

@@ -31,7 +31,7 @@ class Level(Closing):
             self._file.write(samples.T.tobytes())
 
     def pass_on(self, sink: AudioWriter) -> None:
-        """Give a sink all of them, at the loudness that is due; the decoder has finished."""
+        """Write all samples to a sink at their own loudness, once the decoder has finished."""
         gains, channels = self._decoder.gains, self._decoder.info.channels
         assert gains is not None
         with _keeping():

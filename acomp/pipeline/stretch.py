@@ -87,9 +87,9 @@ class Stretch:
         most = max(1, int(BLOCK_SECONDS * frame_rate))
         if self._end is None or self._whole:
             return most
-        due = ceil(self._end * frame_rate / self._decoder.sample_rate) - self._pushed
+        needed = ceil(self._end * frame_rate / self._decoder.sample_rate) - self._pushed
         # The decoder and the resampler keep the last few frames back: the end takes some more.
-        return min(most, max(1, due, int(LAST_STEP_SECONDS * frame_rate)))
+        return min(most, max(1, needed, int(LAST_STEP_SECONDS * frame_rate)))
 
     def _total(self, rate: int) -> float | None:
         """Seconds that there are to decode, where that is known."""
@@ -110,9 +110,9 @@ def _seek(codec: Codec, info: CodesInfo, rate: int, start: float) -> tuple[int, 
     """
     if info.loudness is not None or info.chunk is not None:
         return 0, 0
-    due = codec.spec.sample_rate
-    whole = lcm(due // gcd(due, rate), due // gcd(due, info.source_rate))
-    sample = int(start * due)
+    own_rate = codec.spec.sample_rate
+    whole = lcm(own_rate // gcd(own_rate, rate), own_rate // gcd(own_rate, info.source_rate))
+    sample = int(start * own_rate)
     frame, first = codec.seek(sample)
     while first % whole:
         sample -= codec.spec.hop_length

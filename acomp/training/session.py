@@ -158,7 +158,7 @@ class Session:
         return False
 
     def _due(self) -> int:
-        """The step that validation was due at last, or is now."""
+        """The latest step, up to the present one, at which validation is planned."""
         step, config = self.loop.step, self._config
         return step if step == config.steps else step - step % config.validate_every
 

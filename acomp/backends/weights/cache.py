@@ -200,30 +200,30 @@ def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
         problem = _wrong_size(weights, facts.st_size)
         if problem:
             return Status(weights.name, path, problem)
-        due = [digits for digits in (weights.sha256, recorded_sum(path)) if digits]
+        expected = [digits for digits in (weights.sha256, recorded_sum(path)) if digits]
         # What ships with acomp is as good as acomp's code, which nobody hashes at every start.
-        if not rehash and (not due or weights.url is None):
-            return Status(weights.name, path, vouched=bool(due))
+        if not rehash and (not expected or weights.url is None):
+            return Status(weights.name, path, vouched=bool(expected))
         marked = None if rehash else marked_sum(path, facts)
         sha256 = marked or file_sum(path)
     except OSError as error:
         return Status(weights.name, path, f"it cannot be read ({reason_of(error)})")
-    problems = [_wrong_sum(digits, sha256) for digits in due]
+    problems = [_wrong_sum(digits, sha256) for digits in expected]
     problem = next((problem for problem in problems if problem), None)
-    if due and problem is None and marked is None and weights.url is not None:
+    if expected and problem is None and marked is None and weights.url is not None:
         mark(path, facts, sha256)
-    return Status(weights.name, path, problem, sha256, vouched=bool(due))
+    return Status(weights.name, path, problem, sha256, vouched=bool(expected))
 
 
 def _wrong_size(weights: Weights, size: int) -> str | None:
     if weights.size is not None and size != weights.size:
-        return f"it has {size} bytes where {weights.size} are due"
+        return f"it has {size} bytes where {weights.size} are expected"
     return None
 
 
-def _wrong_sum(due: str, sha256: str) -> str | None:
-    if not sha256.startswith(due):
-        return f"its SHA-256 begins {sha256[:8]} where {due[:8]} is due"
+def _wrong_sum(expected: str, sha256: str) -> str | None:
+    if not sha256.startswith(expected):
+        return f"its SHA-256 begins {sha256[:8]} where {expected[:8]} is expected"
     return None
 
 

@@ -101,7 +101,7 @@ def _receive(
             for chunk in response.iter_content(CHUNK):
                 done += len(chunk)
                 if done > limit:
-                    raise DownloadError(f"it sends more than the {limit} bytes that are due")
+                    raise DownloadError(f"it sends more than the {limit} bytes that are expected")
                 file.write(chunk)
                 progress(done, total)
         except requests.RequestException as error:

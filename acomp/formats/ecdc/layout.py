@@ -40,14 +40,14 @@ def _name_of(model: CodecSpec) -> str:
 def model_of(info: CodesInfo) -> CodecSpec:
     """The model that made codes of `info`."""
     for model in MODELS.values():
-        due = info_of(
+        expected = info_of(
             model,
             channels=model.channels,
             codebooks=min(info.codebooks, model.codebooks),
             source_rate=info.source_rate,
             fingerprint=info.fingerprint,
         )
-        if info == due:
+        if info == expected:
             return model
     codecs = " or ".join(model.name for model in MODELS.values())
     raise FormatError(f"an .ecdc file holds codes of {codecs}, not these of {info.codec}")

@@ -42,10 +42,12 @@ class EcdcReader(CodesReader):
 
     def _check_size(self, size: int) -> None:
         codebooks = self._header.codebooks
-        due = self._layout.total(lambda segment: self._layout.packed(segment, codebooks))
-        if size < due:
-            raise FormatError(f"is cut short: {due} bytes of codes are due and {size} are there")
-        if size > due:
+        expected = self._layout.total(lambda segment: self._layout.packed(segment, codebooks))
+        if size < expected:
+            raise FormatError(
+                f"is cut short: {expected} bytes of codes are expected and {size} are there"
+            )
+        if size > expected:
             raise FormatError("has bytes after its end")
 
     def _blocks(self, start_frame: int) -> Iterator[tuple[int, Block]]:

@@ -155,9 +155,9 @@ class Index:
         wrong = table["segment"] > table["frames"]
         wrong[:-1] |= table["frames"][:-1] == 0
         if self.layout.coded:
-            due = np.zeros(len(table), np.uint8)
-            due[-1] = LAST
-            wrong |= table["flags"] & ~np.uint8(CONTINUES) != due
+            expected = np.zeros(len(table), np.uint8)
+            expected[-1] = LAST
+            wrong |= table["flags"] & ~np.uint8(CONTINUES) != expected
         if wrong.any():
             raise FormatError("the index at the end is damaged: it names a block that cannot be")
 

@@ -33,7 +33,7 @@ class Part(NamedTuple):
     data: bytes
     """What stands for the codes."""
     shell: Block
-    """Of the frames and segments that are due, with codes of 0."""
+    """A block of the expected frames and segments whose codes are all 0."""
 
 
 class Payload(Protocol):

@@ -166,8 +166,10 @@ class NacReader(CodesReader):
         size, group = 1 if in_the_middle else most, list[Part]()
         for part in parts:
             group.append(part)
-            due = sum(max(each.header.segments, len(runs(each.header.frames))) for each in group)
-            if len(group) == size or due * self.info.streams >= MAX_SEQUENCES:
+            sequences = sum(
+                max(each.header.segments, len(runs(each.header.frames))) for each in group
+            )
+            if len(group) == size or sequences * self.info.streams >= MAX_SEQUENCES:
                 yield group
                 size, group = min(2 * size, most), []
         if group:

@@ -144,13 +144,13 @@ def held_out(
     taken = [0] * len(sources)
     segments: list[Samples] = []
     while queues and len(segments) < limit:
-        due = max(queues, key=lambda i: sources[i].share * (len(segments) + 1) - taken[i])
-        segment = next(queues[due], None)
+        chosen = max(queues, key=lambda i: sources[i].share * (len(segments) + 1) - taken[i])
+        segment = next(queues[chosen], None)
         if segment is None:
-            del queues[due]
+            del queues[chosen]
         else:
             segments.append(segment)
-            taken[due] += 1
+            taken[chosen] += 1
     if not segments:
         raise TrainingError("all held-out audio is silent or damaged: add files")
     return torch.from_numpy(np.stack(segments))

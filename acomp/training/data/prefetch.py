@@ -20,7 +20,7 @@ AHEAD = 4
 class Prefetch(Closing):
     """The batches of some steps in their order, made by threads while others are trained on.
 
-    A context manager and an iterator. What goes wrong in a thread is raised where its batch is due.
+    A context manager and an iterator. An error in a thread is raised when its batch is asked for.
 
     Args:
         segments: what is drawn from.

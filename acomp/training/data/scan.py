@@ -45,11 +45,11 @@ def scan(
     if not sources:
         raise TrainingError("there is no audio to train on: name a folder of it")
     listings = [_list_files(source) for source in sources]
-    due = [(listing, name) for listing in listings for name in listing.paths]
-    for done, (listing, name) in enumerate(due, 1):
+    wanted = [(listing, name) for listing in listings for name in listing.paths]
+    for done, (listing, name) in enumerate(wanted, 1):
         listing.look(name)
         if progress is not None:
-            progress(done, len(due))
+            progress(done, len(wanted))
     for listing in listings:
         listing.check()
     parts = part([listing.files for listing in listings], held_out)

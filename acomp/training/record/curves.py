@@ -47,7 +47,7 @@ FEW = 40
 WINDOWS = 40
 """A smoothed line is a moving median over one such part of the points."""
 FAR = 10.0
-"""A logarithmic axis is due where the greatest value is so many times the median."""
+"""An axis is logarithmic where the greatest value is at least so many times the median."""
 NEAR = 100.0
 """Or where the median is so many times the 5 % quantile."""
 BURST = 100.0
