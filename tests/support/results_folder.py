@@ -9,6 +9,7 @@ from commands import sound
 
 from acomp.audio import Audio, write_audio
 from acomp.codes import Codes, CodesInfo
+from acomp.evaluation.metrics import METRICS
 from acomp.evaluation.results import Results, write_summary
 from acomp.evaluation.rows import Row, write_rows
 from acomp.formats import write_codes
@@ -40,6 +41,15 @@ def make_results(folder: Path, seconds: float = 2.0) -> Results:
 
 def _row(setting: str, codebooks: int, file: str, audio: Audio, order: int) -> Row:
     speech = file == "talk.wav"
+    figures = dict.fromkeys(METRICS, 1.0 + order) | {
+        "si_sdr": 3.0 + 4 * order,
+        "pesq": 1.5 + 0.7 * order,
+        "stoi": 0.8 + 0.05 * order,
+        "log_mel": 0.3 / (1 + order),
+        "mr_stft": 2.0 / (1 + order),
+    }
+    of_speech = [name for name, each in METRICS.items() if each.method.content == "speech"]
+    left_out = {} if speech else dict.fromkeys(of_speech, "not speech")
     kbps = (2.0, 6.5, 12.5, 384.0)[order] * audio.channels
     return Row(
         setting=setting,
@@ -55,15 +65,10 @@ def _row(setting: str, codebooks: int, file: str, audio: Audio, order: int) -> R
         encode_speed=100.0 + order,
         decode_speed=200.0 + order,
         delay_ms=0.0,
-        metrics={
-            "si_sdr": 3.0 + 4 * order,
-            **({"pesq": 1.5 + 0.7 * order, "stoi": 0.8 + 0.05 * order} if speech else {}),
-            "log_mel": 0.3 / (1 + order),
-            "mr_stft": 2.0 / (1 + order),
-        },
+        metrics={name: figure for name, figure in figures.items() if name not in left_out},
         utilisation=tuple(0.9 for _ in range(codebooks)),
         perplexity=tuple(500.0 for _ in range(codebooks)),
-        left_out={} if speech else {"pesq": "not speech", "stoi": "not speech"},
+        left_out=left_out,
         key="0" * 16,
     )
 

@@ -107,7 +107,7 @@ class Metric:
     Attributes:
         name: its column in results.csv and its key in summary.json.
         label: what charts and the report call it.
-        short: its column in the table that the terminal shows.
+        short: its column in the table that the terminal shows: at most 6 characters, its own.
         unit: of its figures; empty where there is none.
         higher_is_better: whether the highest figure is the best one, or else the lowest.
         digits: decimal places that are worth showing.
