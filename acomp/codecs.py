@@ -122,7 +122,7 @@ class CodecSpec:
         offered = ", ".join(f"{kbps:g}" for kbps in sorted(self.bandwidths))
         raise CodecError(
             f"{self.name} has no bandwidth of {asked:g} kbps; it has {offered} "
-            "(or give a number of codebooks)"
+            "(or give a number of codebooks: --codebooks N, codebooks=N)"
         )
 
     def _checked(self, codebooks: int) -> int:

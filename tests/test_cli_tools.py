@@ -34,8 +34,8 @@ def test_info(cli: Cli, tmp_path: Path) -> None:
     assert_done(run)
     lines = dict(line.split(maxsplit=1) for line in run.out.splitlines()[1:])
     assert lines["codec"] == "encodec-24khz (weights d7cc33bcf1aad7f2)"
-    assert lines["audio"] == "60.000 s, 1 channel(s), 1440000 samples at 24000 Hz"
-    assert lines["codes"].startswith("1 stream(s) x 8 codebooks x 4500 frames of 10 bits")
+    assert lines["audio"] == "60.000 s, 1 channel, 1440000 samples at 24000 Hz"
+    assert lines["codes"].startswith("1 stream x 8 codebooks x 4500 frames of 10 bits")
     assert lines["bandwidth"] == "6 kbps"
     assert lines["size"].startswith(f"{(tmp_path / 'a.nac').stat().st_size} bytes")
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import pytest
 from codes_samples import (
@@ -20,20 +20,39 @@ from codes_samples import (
     encodec_48khz,
     to_bytes,
 )
+from commands import ROOT
+from fuzzing import targets
 from hypothesis import given, strategies as st
 
 from acomp.codes import Codes
 from acomp.errors import FormatError
 from acomp.formats import convert, create_codes, open_codes, read_codes, write_codes
+from acomp.formats.registry import FORMS
 from acomp.settings import FormName
 
-NAMES = ["nac", "txt", "npz"]
+NAMES = [form.name for form in FORMS if form.name not in ("dac", "ecdc")]
 """Those of acomp's own, which hold any codec's codes; the others have tests of their own."""
 form_names = pytest.mark.parametrize("form", NAMES)
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+# A form is whole
+
+
+def test_the_names_of_forms_are_those_of_the_registry() -> None:
+    assert get_args(FormName) == tuple(form.name for form in FORMS)
+
+
+@pytest.mark.parametrize("form", [form.name for form in FORMS])
+def test_a_form_is_fuzzed_and_documented(form: FormName, tmp_path: Path) -> None:
+    assert any(name.rstrip("012") == form for name in targets(tmp_path)), "no seeds in fuzzing.py"
+    assert f"\n| `.{form}` |" in (ROOT / "README.md").read_text(), "no row in README"
+    pages = (ROOT / "docs" / "formats.md").read_text()
+    assert f"\n| `{form}` |" in pages, "no row in docs/formats.md"
+    assert f"\n## `.{form}`" in pages or f"[specification]({form}.md)" in pages, "no section"
 
 
 # Finding the form

@@ -268,7 +268,7 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     run = cli("listen", "--score", "a.csv", "b.csv", "-o", "scores.csv")
     assert_done(run)
     assert "excluded: [red]Ben, who rates the hidden reference below 90 in 1 of 1 trials" in run.out
-    assert "1 assessor(s)" in run.out
+    assert "1 assessor," in run.out
     assert "nano@6" in (tmp_path / "scores.csv").read_text()
     report = json.loads(cli("listen", "--score", "--json", "a.csv", "b.csv").out)
     assert report["assessors"] == ["Ada"]

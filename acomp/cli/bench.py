@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acomp.cli.console import shows_bars
+from acomp.cli.console import counted, shows_bars
 from acomp.cli.options import Engine
 from acomp.codecs import PUBLISHED
 
@@ -155,8 +155,8 @@ def _facts(machine: Machine) -> list[str]:
     memory = "" if machine.memory_gb is None else f", {machine.memory_gb:.0f} GB"
     versions = (f"{name} {version or 'not here'}" for name, version in machine.versions.items())
     return [
-        f"{machine.cpu}, {machine.cores} core(s){memory}, torch with {machine.torch_threads} "
-        f"thread(s), acomp on {machine.engine}",
+        f"{machine.cpu}, {counted(machine.cores, 'core')}{memory}, torch with "
+        f"{counted(machine.torch_threads, 'thread')}, acomp on {machine.engine}",
         ", ".join(versions),
     ]
 

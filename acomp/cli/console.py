@@ -160,6 +160,11 @@ def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape", "backslashreplace").decode()
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as `1 channel` and `2 channels`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def one_line(text: str) -> str:
     """`text` with a space for each line break, which the name of a file may hold; `printable`."""
     return printable(" ".join(text.splitlines()))

@@ -11,7 +11,7 @@ import typer
 from acomp.batch.inputs import PIPE, stream_or_path
 from acomp.cli.batches import Failures
 from acomp.cli.codecs import spec_of
-from acomp.cli.console import FILES, one_line
+from acomp.cli.console import FILES, counted, one_line
 from acomp.cli.options import MadeBy, Weights
 from acomp.errors import AcompError
 
@@ -60,9 +60,9 @@ def _text(name: str, facts: dict[str, Any]) -> str:
     lines = {
         "form": facts["form"],
         "codec": f"{facts['codec']} (weights {facts['fingerprint'] or 'not known'})",
-        "audio": f"{facts['duration']:.3f} s, {facts['channels']} channel(s), "
+        "audio": f"{facts['duration']:.3f} s, {counted(facts['channels'], 'channel')}, "
         f"{facts['length']} samples at {facts['source_rate']} Hz",
-        "codes": f"{facts['streams']} stream(s) x {facts['codebooks']} codebooks x "
+        "codes": f"{counted(facts['streams'], 'stream')} x {facts['codebooks']} codebooks x "
         f"{facts['frames']} frames of {facts['bits']} bits, {facts['frame_rate']:.4g} frames/s",
         "bandwidth": f"{streams}{facts['bandwidth'] / facts['streams']:.4g} kbps",
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acomp.cli.batches import guard
-from acomp.cli.console import one_line, printable, say
+from acomp.cli.console import counted, one_line, printable, say
 from acomp.cli.options import Overwrite
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _cells(score: Score) -> Iterator[str]:
 
 def _facts(found: Outcome) -> Iterator[str]:
     count = len(found.assessors)
-    yield f"{count} assessor(s), each rating pooled; CI: Student's t, none for a single rating"
+    yield f"{counted(count, 'assessor')}, each rating pooled; CI: Student's t, none for a single rating"
     for each in found.screening.excluded:
         yield one_line(f"excluded: {each.assessor}, who {each.reason}")
     for file in found.screening.undegraded:

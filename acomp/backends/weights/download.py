@@ -126,7 +126,8 @@ def _request_reason(error: requests.RequestException) -> str:
         return "the proxy cannot be reached"
     cause = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(cause, NameResolutionError):
-        return "its address is not known; is there a network?"
+        host = urlsplit(error.request.url or "").hostname if error.request else None
+        return f"the host {host or 'it names'} cannot be found; is there a network?"
     if isinstance(error, requests.ConnectionError):
         return "it cannot be reached"
     return f"the request fails ({type(error).__name__})"
