@@ -150,7 +150,8 @@ def _cells(score: Score) -> Iterator[str]:
 
 def _facts(found: Outcome) -> Iterator[str]:
     count = len(found.assessors)
-    yield f"{counted(count, 'assessor')}, each rating pooled; CI: Student's t, none for a single rating"
+    assessors = counted(count, "assessor")
+    yield f"{assessors}, each rating pooled; CI: Student's t, none for a single rating"
     for each in found.screening.excluded:
         yield one_line(f"excluded: {each.assessor}, who {each.reason}")
     for file in found.screening.undegraded:
