@@ -70,7 +70,7 @@ def test_png_and_svg(cli: Cli, tmp_path: Path, encoded: Path) -> None:
     run = cli("codebooks", encoded, "--plot", "a.png")
     assert_done(run)
     frames = sum(read_codes(file).frames for file in encoded.iterdir())
-    assert run.out == f"a.png: 16 x 1024 x 128 of nano, {frames} frames of 2 files\n"
+    assert run.out == f"a.png: 16 x 1024 x 128 of nano, {frames} frames of 2 file(s)\n"
     assert_done(cli("codebooks", *encoded.iterdir(), "--plot", "a.SVG", *NANO))
     assert (tmp_path / "a.png").read_bytes().startswith(PNG)
     picture = tmp_path / "a.SVG"

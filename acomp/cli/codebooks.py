@@ -11,7 +11,7 @@ import typer
 
 from acomp.batch.inputs import stream_or_path
 from acomp.cli.batches import Failures, guard
-from acomp.cli.console import counted, say
+from acomp.cli.console import say
 from acomp.cli.options import Device, Overwrite, Weights, codec_names
 from acomp.codecs import ENCODEC
 
@@ -111,8 +111,8 @@ def codebooks(
         done.append(f"{output}: {shape} (codebooks x size x dimension) of {codec.spec.name}")
     if plot is not None:
         plot_codebooks(plot, codec.spec.name, codec.fingerprint, books, usage, replace=overwrite)
-        total = f", {usage.frames} frames of {counted(usage.files, 'file')}" if usage else ""
-        done.append(f"{plot}: {shape} of {codec.spec.name}{total}")
+        counted = f", {usage.frames} frames of {usage.files} file(s)" if usage else ""
+        done.append(f"{plot}: {shape} of {codec.spec.name}{counted}")
     if as_json:
         print(json.dumps(codebook_report(codec, books, usage), indent=1))
     else:
