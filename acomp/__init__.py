@@ -12,7 +12,16 @@
 `Audio` holds float samples `[channels, time]`, full scale +-1, and their rate in Hz; `Codes` hold
 the codes and all that decoding takes. Audio longer than memory passes block by block through
 `open_audio`, `Encoder` and `create_codes`, and back through `open_codes`, `Decoder` and
-`AudioWriter`. Every failure that a user can cause is an `AcompError` with a message of one line.
+`AudioWriter`. Every failure that a user can cause is an `AcompError` with a message of one
+line. An `AcompWarning` tells what a user should know though the work goes on.
+
+The examples in docstrings import numpy as np and read `speech.flac`, which comes with the package
+and lies in its folder `samples`. To run them, copy it to where you work:
+
+    import shutil
+    from importlib.resources import files
+
+    shutil.copy(str(files("acomp") / "samples" / "speech.flac"), ".")
 
 Names are imported when they are first used: `import acomp` imports neither torch nor numpy.
 """
@@ -52,8 +61,10 @@ if TYPE_CHECKING:
     )
     from acomp.errors import (
         AcompError as AcompError,
+        AcompWarning as AcompWarning,
         AudioError as AudioError,
         CodecError as CodecError,
+        ExistsError as ExistsError,
         FormatError as FormatError,
         TrainingError as TrainingError,
         WeightsError as WeightsError,
@@ -86,7 +97,10 @@ _NAMES = {
     "acomp.backends.streaming": "Decoder Encoder",
     "acomp.codecs": "CodecSpec",
     "acomp.codes": "Block Codes CodesInfo Segments",
-    "acomp.errors": "AcompError AudioError CodecError FormatError TrainingError WeightsError",
+    "acomp.errors": (
+        "AcompError AcompWarning AudioError CodecError ExistsError FormatError TrainingError "
+        "WeightsError"
+    ),
     "acomp.formats": (
         "CodesReader CodesWriter convert create_codes open_codes read_codes write_codes"
     ),

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
-from acomp.errors import AudioError, CodecError
+from acomp.errors import AudioError, CodecError, check_type
 from acomp.scalars import real_number, whole_number
 
 CHANNELS = {"auto": None, "mono": 1, "stereo": 2, "each": None}
 """What `channels=` takes, and the number of channels that each asks for."""
+
+_COUNTS = ("sample_rate", "channels", "hop_length", "codebooks", "codebook_size", "codebook_dim")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class CodecSpec:
         segment_overlap: share of a segment that overlaps the next one.
         chunk_margin: samples by which a chunk (`CodesInfo.chunk`) decodes to less than the duration
             of its frames, because convolutions without padding shorten their input.
+
+    Raises:
+        CodecError: a value is not of its type, or a count is not positive.
     """
 
     name: str
@@ -69,6 +74,15 @@ class CodecSpec:
     segment_frames: int | None = None
     segment_overlap: float = 0.0
     chunk_margin: int = 0
+
+    def __post_init__(self) -> None:
+        check_type(self.name, str, CodecError, "the name of a codec is")
+        check_type(self.bandwidths, Mapping, CodecError, "codebooks by bandwidth in kbps are")
+        for field_name in _COUNTS:
+            count = whole_number(getattr(self, field_name), field_name, CodecError)
+            if count < 1:
+                raise CodecError(f"{field_name} is {count}; 1 or more is expected")
+            object.__setattr__(self, field_name, count)
 
     def __repr__(self) -> str:
         codebooks = "+".join(map(str, self.levels)) or self.codebooks

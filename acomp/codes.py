@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.codecs import CodecSpec
-from acomp.errors import FormatError
+from acomp.errors import AcompError, FormatError, check_type
 from acomp.plain import brief
 from acomp.scalars import whole_number
 from acomp.values import ByValue, as_array
@@ -193,6 +193,12 @@ class Segments(ByValue):
     scales: NDArray[np.float32]
 
     def __post_init__(self) -> None:
+        frames = as_array(self.frames, "frames of segments", FormatError)
+        if frames.dtype.kind == "f" and frames.size:
+            raise FormatError(f"frames of segments are {frames.dtype}; whole numbers are expected")
+        object.__setattr__(self, "frames", frames.astype(np.int64, copy=False))
+        scales = as_array(self.scales, "scales of segments", FormatError)
+        object.__setattr__(self, "scales", scales.astype(np.float32, copy=False))
         if self.frames.ndim != 1 or self.frames.shape != self.scales.shape:
             raise FormatError("segments need one frame count and one scale each")
         if (self.frames < 1).any():
@@ -236,6 +242,8 @@ class Block(ByValue):
             raise FormatError(
                 f"codes have {self.data.ndim} axes; [streams, codebooks, frames] is expected"
             )
+        if self.segments is not None:
+            check_type(self.segments, Segments, FormatError, "acomp.Segments are")
         if self.segments is not None and int(self.segments.frames.sum()) != self.frames:
             raise FormatError("segments and codes differ in their number of frames")
 
@@ -290,6 +298,7 @@ class Codes(ByValue):
             raise FormatError(
                 f"length is {brief(length)}, not a number of samples from 0 to {MAX_LENGTH}"
             )
+        check_type(self.info, CodesInfo, FormatError, "an acomp.CodesInfo is")
         block = Block(self.data, self.segments)
         check_block(self.info, block)
         object.__setattr__(self, "length", length)
@@ -327,7 +336,12 @@ class Codes(ByValue):
         Raises:
             FormatError: a block does not have the shape that `info` states.
         """
-        block = join(info, list(blocks))
+        check_type(info, CodesInfo, FormatError, "an acomp.CodesInfo is")
+        check_type(blocks, Iterable, FormatError, "blocks, one after the other, are")
+        parts = list(blocks)
+        for part in parts:
+            check_block(info, part)
+        block = join(info, parts)
         return cls(info, block.data, length, block.segments)
 
     @property
@@ -387,14 +401,26 @@ def is_fingerprint(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _FINGERPRINT.fullmatch(value) is not None
 
 
+def check_codes(value: object, error: type[AcompError]) -> None:
+    """Check that `value` is `Codes`.
+
+    Raises:
+        AcompError: as `error`: it is not; the message says how to make them.
+    """
+    hint = (
+        "codec.codes(tokens) makes them from bare numbers, acomp.read_codes(path) reads them from "
+        "a file"
+    )
+    check_type(value, Codes, error, "Codes are", hint)
+
+
 def check_block(info: CodesInfo, block: Block) -> None:
     """Check that `block` has the shape and the range of codes that `info` states.
 
     Raises:
         FormatError: it has not.
     """
-    if not isinstance(block, Block):
-        raise FormatError(f"an acomp.Block is expected, not {type(block).__name__}")
+    check_type(block, Block, FormatError, "an acomp.Block is")
     shape = block.data.shape[:2]
     if shape != (info.streams, info.codebooks):
         raise FormatError(

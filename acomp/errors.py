@@ -45,6 +45,30 @@ class DivergenceError(TrainingError):
     """The losses of a training run have become NaN or infinite, or have grown many times over."""
 
 
+def check_type(
+    value: object,
+    kinds: type | tuple[type, ...],
+    error: type[AcompError],
+    expected: str,
+    hint: str = "",
+) -> None:
+    """Check the type of a value that a user gave.
+
+    Args:
+        value: the value.
+        kinds: the types that it may have.
+        error: what to raise.
+        expected: what the message says is expected, with its verb: "Audio is".
+        hint: how such a value is made, for the end of the message.
+
+    Raises:
+        AcompError: as `error`: `value` has another type.
+    """
+    if not isinstance(value, kinds):
+        advice = f": {hint}" if hint else ""
+        raise error(f"{expected} expected, not {type(value).__name__}{advice}")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: similar names, or all known names."""
     from difflib import get_close_matches

@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Literal, Self
 
 import platformdirs
 
-from acomp.errors import AcompError, ExistsError
+from acomp.errors import AcompError, ExistsError, check_type
 
 _REASONS = {
     errno.ENOENT: "there is no such file",
@@ -134,6 +134,30 @@ def atomic_write(
         raise ExistsError(f"cannot write {path}: it exists already") from failure
     except OSError as failure:
         raise error(f"cannot write {path}: {_reason(path, failure)}") from failure
+
+
+def check_place(place: object, method: Literal["read", "write"], error: type[AcompError]) -> None:
+    """Check that `place` is a path, or a binary stream with `method`.
+
+    Raises:
+        AcompError: as `error`: it is neither.
+    """
+    if isinstance(place, io.TextIOBase):
+        raise error("a binary stream is expected, not one of text: open the file in binary mode")
+    if isinstance(place, str | os.PathLike) or not hasattr(place, method):
+        check_path(place, f"to {method}, a path or a binary stream", error)
+
+
+def check_path(path: object, expected: str, error: type[AcompError]) -> None:
+    """Check that `path` can be the path of a file; messages say that `expected` is expected.
+
+    Raises:
+        AcompError: as `error`: it cannot.
+    """
+    check_type(path, (str, os.PathLike), error, f"{expected} is")
+    name: object = os.fspath(path)  # type: ignore[call-overload]
+    if not isinstance(name, str) or "\0" in name:
+        raise error(f"{expected} is expected, not {name!r}, which no file can be called")
 
 
 def is_stream(path: Path) -> bool:

@@ -15,10 +15,12 @@ from acomp.backends import load
 from acomp.backends.base import Codec
 from acomp.codecs import ENCODEC
 from acomp.codes import Codes, CodesInfo
-from acomp.errors import CodecError
+from acomp.errors import AudioError, CodecError, check_type
 from acomp.formats import Writing, read_codes
 from acomp.pipeline import decode_file, encode_file
+from acomp.scalars import whole_number
 from acomp.settings import Coding
+from acomp.values import as_array
 
 if TYPE_CHECKING:
     import torch
@@ -60,11 +62,11 @@ def resample_audio(audio: torch.Tensor, orig_sr: int, target_sr: int) -> torch.T
     """Resample audio `[channels, time]` from `orig_sr` to `target_sr`, both in Hz.
 
     Raises:
-        AudioError: one sample rate is more than 256 times the other.
+        AudioError: `audio` holds no samples, or one sample rate is more than 256 times the other.
     """
     import torch
 
-    samples = np.ascontiguousarray(audio.numpy(), np.float32)
+    samples = np.ascontiguousarray(as_array(audio, "samples", AudioError), np.float32)
     return torch.from_numpy(resample(Audio(samples, orig_sr), target_sr).samples)
 
 
@@ -137,12 +139,14 @@ def get_codebooks(audio_type: str) -> torch.Tensor:
     """
     import torch
 
+    check_type(audio_type, str, CodecError, f"one of {', '.join(KINDS)} is")
     if audio_type not in KINDS:
         raise CodecError(f"there are codebooks for {', '.join(KINDS)}, not for {audio_type!r}")
     return torch.from_numpy(_encodec(KINDS[audio_type]).codebooks())
 
 
 def _encodec(channels: int) -> Codec:
+    channels = whole_number(channels, "the number of channels", CodecError)
     if channels not in (1, 2):
         raise CodecError(f"EnCodec has models for 1 and 2 channels, not for {channels}")
     return load(ENCODEC, channels=channels)

@@ -1,7 +1,7 @@
 """Audio: reading, writing, resampling, mono and stereo, whole or in blocks."""
 
 from acomp.audio.base import AudioReader
-from acomp.audio.pcm import Pcm, PcmFormat, parse_format, parse_pcm
+from acomp.audio.pcm import parse_format, parse_pcm
 from acomp.audio.reading import is_audio_name, open_audio, read_audio
 from acomp.audio.resampling import Resampler, resample
 from acomp.audio.samples import Audio, to_channels
@@ -18,8 +18,6 @@ __all__ = [
     "Audio",
     "AudioReader",
     "AudioWriter",
-    "Pcm",
-    "PcmFormat",
     "Resampler",
     "fitting_rate",
     "is_audio_name",

@@ -12,6 +12,7 @@ from acomp.audio.findings import Findings
 from acomp.audio.samples import Samples, check_layout
 from acomp.errors import AudioError
 from acomp.files import Closing, reason_of
+from acomp.scalars import whole_number
 
 FAR = 8.0
 """Absolute sample value above which a remark is made; full scale is 1."""
@@ -31,7 +32,7 @@ class AudioReader(Closing):
         sample_rate: sample rate in Hz.
         channels: number of channels.
         length: samples per channel according to the header; None where the header does not say.
-            Where files were joined to one, the header may count only the first of them.
+            In concatenated files it may be the first part's length only; more samples can follow.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class AudioReader(Closing):
         self._findings = findings
         self.name = findings.name
         self._position = 0
+        self._closed = False
         self._peak = FAR
         self.resources = ExitStack()
         """Closed with the reader."""
@@ -63,39 +65,50 @@ class AudioReader(Closing):
         """What is unusual about the source but loses no audio, so far; one line each."""
         return self._findings.remarks
 
-    def blocks(self, frames: int) -> Iterator[Samples]:
+    def blocks(self, samples: int) -> Iterator[Samples]:
         """The rest of the audio in blocks, float32 `[channels, n]`, full scale +-1.
 
         Memory does not grow with the length of the audio. From a pipe, a block holds the samples
         that have arrived; if they last less than 20 ms, the reader waits up to 20 ms for more.
 
         Args:
-            frames: largest number n of samples per channel in a block, at least 1. The samples do
+            samples: largest number n of samples per channel in a block, at least 1. The audio does
                 not depend on it.
 
         Raises:
             AudioError: the audio is damaged, ends early, or has samples that are not finite; with
-                `recover` the reader lists that in `damage` instead.
+                `recover` the reader lists that in `damage` instead. Or `samples` is not a whole
+                number of 1 or more, or the reader is closed.
         """
-        if frames < 1:
-            raise ValueError(f"blocks of {frames} samples")
+        most = whole_number(samples, "the length of a block", AudioError)
+        if most < 1:
+            raise AudioError(f"a block holds at least 1 sample per channel, not {most}")
+        self._check_open()
+        return self._blocks(most)
+
+    def _blocks(self, most: int) -> Iterator[Samples]:
         while True:
+            self._check_open()
             try:
-                block = self.take(frames)
+                block = self._next(most)
             except OSError as failure:
                 raise unreadable(self.name, failure) from failure
             if not block.shape[1]:
                 break
             yield self._checked(block)
-        self.check_end()
+        self._check_end()
 
-    def take(self, count: int) -> Samples:
-        """The next samples, unchecked, up to `count` per channel; for readers built on this."""
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AudioError(f"{self.name} is closed: read it within its `with` block")
+
+    def _next(self, count: int) -> Samples:
+        """Up to `count` samples per channel; unchecked; used by readers that wrap this one."""
         block = self._read(count)
         self._position += block.shape[1]
         return block
 
-    def check_end(self) -> None:
+    def _check_end(self) -> None:
         """Check, at the end of the source, that it had as many samples as its header states.
 
         Raises:
@@ -106,6 +119,7 @@ class AudioReader(Closing):
 
     def close(self) -> None:
         """Close the source; `with` does so."""
+        self._closed = True
         self.resources.close()
 
     @property

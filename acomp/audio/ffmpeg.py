@@ -19,9 +19,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from acomp.audio.aac_ac3 import find_frames
 from acomp.audio.base import AudioReader
 from acomp.audio.findings import Findings
-from acomp.audio.frames import find_frames
 from acomp.audio.mpeg import counted_seconds, find_frame, frame_bytes, frame_seconds, is_summary
 from acomp.audio.samples import Samples, check_layout, to_channels
 from acomp.audio.streams import Window
@@ -203,7 +203,7 @@ class FfmpegReader(AudioReader):
             left -= part.shape[1]
         return parts[1] if len(parts) == 2 else np.concatenate(parts, axis=1)
 
-    def check_end(self) -> None:
+    def _check_end(self) -> None:
         there, expected = self._taken / self.sample_rate, self._least_seconds()
         if self._taken < round(expected * self.sample_rate):
             self._findings.lost(f"truncated: it ends after {there:.3f} s of {expected:.3f} or more")

@@ -26,14 +26,14 @@ class JoinedReader(AudioReader):
         self.resources.callback(lambda: self._part.close())
 
     def _read(self, count: int) -> Samples:
-        block = self._part.take(count)
+        block = self._part._next(count)
         while not block.shape[1] and self._go_on():
-            block = self._part.take(count)
+            block = self._part._next(count)
         return block
 
     def _go_on(self) -> bool:
         """Open the next part; False if there is none."""
-        self._part.check_end()
+        self._part._check_end()
         if not self._parts:
             return False
         self._part.close()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples, check_layout
-from acomp.errors import AudioError
+from acomp.errors import AudioError, check_type
 
 RAW_SUFFIXES = (".pcm", ".raw")
 """Suffixes by which files of PCM without a header are found in folders, with `--raw`."""
@@ -73,6 +73,7 @@ def parse_pcm(text: str) -> Pcm:
     Raises:
         AudioError: the text does not have this form, or a part of it is not possible.
     """
+    check_type(text, str, AudioError, "for raw PCM, a text RATE:CHANNELS:FORMAT is")
     parts = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9}):([^:]*)", text)
     if parts is None:
         raise AudioError(f"{text!r} is not RATE:CHANNELS:FORMAT, for example 44100:2:s16le")
@@ -87,6 +88,7 @@ def parse_format(name: str) -> PcmFormat:
     Raises:
         AudioError: there is no format of that name.
     """
+    check_type(name, str, AudioError, "for raw PCM, the name of a format, such as 's16le', is")
     if name not in FORMATS:
         raise AudioError(f"there is no PCM format {name!r}; there are {', '.join(FORMATS)}")
     return FORMATS[name]

@@ -20,12 +20,13 @@ from acomp.audio.extents import check_extent, end_of_sound, ogg_is_ended, ogg_li
 from acomp.audio.ffmpeg import UnknownFormError, open_ffmpeg
 from acomp.audio.findings import Findings
 from acomp.audio.joined import JoinedReader
-from acomp.audio.pcm import RAW_SUFFIXES, Pcm, decode_pcm
+from acomp.audio.pcm import RAW_SUFFIXES, Pcm, decode_pcm, parse_pcm
 from acomp.audio.samples import Audio, Samples
 from acomp.audio.sndfile import open_libsndfile
 from acomp.audio.streams import Arriving, Tee, Window, spooled, stream_name
 from acomp.audio.wav import MAGIC_BYTES, Read, is_wav, read_header
 from acomp.errors import AudioError
+from acomp.files import check_place
 
 AUDIO_SUFFIXES = (
     *(".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi"),
@@ -51,7 +52,9 @@ def is_audio_name(path: Path, *, raw: bool = False) -> bool:
     return path.suffix.lower() in (RAW_SUFFIXES if raw else AUDIO_SUFFIXES)
 
 
-def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = False) -> Audio:
+def read_audio(
+    source: str | os.PathLike[str] | BinaryIO, *, raw: str | None = None, recover: bool = False
+) -> Audio:
     """Read a whole audio file or binary stream.
 
     The format follows from the content, never from the name. An `AcompWarning` tells of each thing
@@ -62,19 +65,20 @@ def read_audio(source: str | os.PathLike[str] | BinaryIO, *, recover: bool = Fal
 
     Args:
         source: a path, or a binary stream such as `sys.stdin.buffer`, which need not be seekable.
+        raw: what a source without a header holds, as for `open_audio`.
         recover: read what can be read of a damaged or truncated source, instead of raising.
 
     Raises:
         AudioError: the source cannot be read or, without `recover`, is damaged or truncated.
     """
-    with open_audio(source, recover=recover) as reader:
+    with open_audio(source, raw=raw, recover=recover) as reader:
         nothing = np.zeros((reader.channels, 0), np.float32)
         samples = np.concatenate([nothing, *reader.blocks(_PIECE)], axis=1)
         return Audio(samples, reader.sample_rate)
 
 
 def open_audio(
-    source: str | os.PathLike[str] | BinaryIO, *, raw: Pcm | None = None, recover: bool = False
+    source: str | os.PathLike[str] | BinaryIO, *, raw: str | None = None, recover: bool = False
 ) -> AudioReader:
     """Open an audio file or binary stream, to read it block by block.
 
@@ -88,22 +92,26 @@ def open_audio(
 
     Args:
         source: a path, or a binary stream such as `sys.stdin.buffer`, which need not be seekable.
-        raw: sample rate, channels and format of a source that is PCM without a header.
+        raw: sample rate in Hz, channels and format of a source that is PCM without a header, as
+            "RATE:CHANNELS:FORMAT", for example "44100:2:s16le". The formats are u8, s16le, s16be,
+            s24le, s24be, s32le, s32be, f32le, f32be, f64le and f64be.
         recover: read what can be read of a damaged or truncated source, instead of raising; the
             reader's `damage`, and warnings, say what was lost and where.
 
     Raises:
         AudioError: the file does not exist, is of a form that cannot be read or, without `recover`,
-            is damaged or truncated.
+            is damaged or truncated; or `raw` describes no PCM.
     """
+    check_place(source, "read", AudioError)
+    pcm = None if raw is None else parse_pcm(raw)
     name = str(source) if isinstance(source, str | os.PathLike) else stream_name(source)
     findings = Findings(name, recover=recover)
     with ExitStack() as resources:
         try:
             if isinstance(source, str | os.PathLike):
-                reader = _open_path(Path(source), raw, findings, resources)
+                reader = _open_path(Path(source), pcm, findings, resources)
             else:
-                reader = _open_stream(source, raw, findings, resources)
+                reader = _open_stream(source, pcm, findings, resources)
         except OSError as failure:
             raise unreadable(name, failure) from failure
         # The reader is closed first, and then the file that it reads from.
@@ -113,24 +121,24 @@ def open_audio(
 
 
 def _open_path(
-    path: Path, raw: Pcm | None, findings: Findings, resources: ExitStack
+    path: Path, pcm: Pcm | None, findings: Findings, resources: ExitStack
 ) -> AudioReader:
     file = resources.enter_context(path.open("rb", buffering=0))
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
-        return _open_stream(file, raw, findings, resources)
-    if raw is not None:
-        return _RawReader(findings, raw, file.read, status.st_size)
+        return _open_stream(file, pcm, findings, resources)
+    if pcm is not None:
+        return _RawReader(findings, pcm, file.read, status.st_size)
     return _open_file(file, findings)
 
 
 def _open_stream(
-    stream: BinaryIO, raw: Pcm | None, findings: Findings, resources: ExitStack
+    stream: BinaryIO, pcm: Pcm | None, findings: Findings, resources: ExitStack
 ) -> AudioReader:
     arriving = Arriving(stream)
-    if raw is not None:
-        arriving.expect(raw)
-        return _RawReader(findings, raw, arriving, None)
+    if pcm is not None:
+        arriving.expect(pcm)
+        return _RawReader(findings, pcm, arriving, None)
     tee = Tee(arriving)
     while len(tee.seen) < MAGIC_BYTES and tee(MAGIC_BYTES - len(tee.seen)):
         pass
@@ -263,8 +271,8 @@ class _PcmReader(AudioReader):
         self._partial = data[whole:]
         return decode_pcm(data[:whole], self._pcm)
 
-    def check_end(self) -> None:
-        super().check_end()
+    def _check_end(self) -> None:
+        super()._check_end()
         if self.rest is not None and self._due == 0:
             odd = self._pcm.block_align * self._position % 2
             _check_rest(self.rest(MAGIC_BYTES + 1)[odd:], self._findings)
@@ -278,8 +286,8 @@ class _RawReader(_PcmReader):
         if data_bytes is not None and not findings.recover:
             self._check_rest(data_bytes % pcm.block_align)
 
-    def check_end(self) -> None:
-        super().check_end()
+    def _check_end(self) -> None:
+        super()._check_end()
         self._check_rest(len(self._partial))
 
     def _check_rest(self, left: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from acomp.audio.samples import Audio, Samples, as_samples, check_layout
+from acomp.audio.samples import Audio, Samples, as_samples, check_audio, check_layout
 from acomp.errors import AudioError
 from acomp.scalars import whole_number
 
@@ -133,6 +133,7 @@ def resample(audio: Audio, sample_rate: int) -> Audio:
     Raises:
         AudioError: one sample rate is more than 256 times the other.
     """
+    check_audio(audio)
     sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
     if sample_rate == audio.sample_rate:
         return audio

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.errors import AudioError
+from acomp.errors import AudioError, check_type
 from acomp.scalars import whole_number
 from acomp.values import ByValue, as_array
 
@@ -81,6 +82,18 @@ class Audio(ByValue):
     def duration(self) -> float:
         """Duration in seconds."""
         return self.length / self.sample_rate
+
+
+def check_audio(value: object) -> None:
+    """Check that `value` is an `Audio`.
+
+    Raises:
+        AudioError: it is none; the message says how to make one.
+    """
+    is_path = isinstance(value, str | PathLike)
+    made = "acomp.Audio(samples, sample_rate) makes it from samples"
+    hint = "acomp.read_audio(path) reads it" if is_path else made
+    check_type(value, Audio, AudioError, "Audio is", hint)
 
 
 def as_samples(value: object, what: str = "samples") -> Samples:

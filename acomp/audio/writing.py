@@ -13,11 +13,11 @@ from typing import IO, Any, BinaryIO, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.audio.pcm import FORMATS, RAW_SUFFIXES, Pcm, PcmFormat, encode_pcm, quantise
-from acomp.audio.samples import Audio, Samples, as_samples, check_layout
+from acomp.audio.pcm import FORMATS, RAW_SUFFIXES, Pcm, encode_pcm, parse_format, quantise
+from acomp.audio.samples import Audio, Samples, as_samples, check_audio, check_layout
 from acomp.audio.wav import MAX_DATA_BYTES, build_header
 from acomp.errors import AudioError
-from acomp.files import atomic_write, is_stream
+from acomp.files import atomic_write, check_place, is_stream
 from acomp.scalars import whole_number
 
 _PIECE = 1 << 16
@@ -89,7 +89,8 @@ class AudioWriter:
         sample_rate: sample rate in Hz.
         channels: number of channels.
         subtype: "PCM_16" (the default), "PCM_24" or, for WAV, "FLOAT".
-        raw: write PCM of this format without a header, whatever the suffix.
+        raw: write PCM without a header, whatever the suffix, in this format, for example "s16le";
+            `open_audio` lists the formats.
         replace: whether an existing file is replaced.
 
     Raises:
@@ -105,9 +106,10 @@ class AudioWriter:
         channels: int,
         *,
         subtype: str | None = None,
-        raw: PcmFormat | None = None,
+        raw: str | None = None,
         replace: bool = True,
     ) -> None:
+        check_place(target, "write", AudioError)
         if isinstance(target, str | os.PathLike):
             self._target: Path | BinaryIO = Path(target)
             self._name = str(self._target)
@@ -118,7 +120,7 @@ class AudioWriter:
             self._target, suffix = target, ".wav"
             is_stdout = getattr(target, "name", "") in ("<stdout>", 1)
             self._name = "standard output" if is_stdout else "the stream"
-        self._raw = raw
+        self._raw = None if raw is None else parse_format(raw)
         self._replace = replace
         if raw is not None:
             suffix = ".wav"  # only the samples of which are written
@@ -130,6 +132,7 @@ class AudioWriter:
             known = ", ".join(self._form.subtypes)
             raise AudioError(f"cannot write {self._name} as {subtype}: {suffix} has {known}")
         sample_rate = whole_number(sample_rate, "the sample rate", AudioError)
+        channels = whole_number(channels, "the number of channels", AudioError)
         check_layout(self._name, sample_rate, channels)
         if self._form.rates and sample_rate not in self._form.rates:
             rate = fitting_rate(f"a{suffix}", sample_rate)
@@ -140,6 +143,7 @@ class AudioWriter:
         self._sample_rate = sample_rate
         self._channels = channels
         self._resources = ExitStack()
+        self._sink: _Sink | None = None
 
     def __repr__(self) -> str:
         channels = f"{self._channels} channel{'s' * (self._channels > 1)}"
@@ -155,8 +159,9 @@ class AudioWriter:
             else:
                 file = resources.enter_context(_guarded(self._target, self._name))
                 is_open = True
-            self._sink = resources.enter_context(self._make_sink(file, is_open))
+            sink = resources.enter_context(self._make_sink(file, is_open))
             self._resources = resources.pop_all()
+            self._sink = sink
         return self
 
     def write(self, block: Samples) -> None:
@@ -164,8 +169,10 @@ class AudioWriter:
 
         Raises:
             AudioError: the block has another number of channels or samples that are not finite, or
-                writing fails.
+                writing fails, or the writer's `with` block has not begun or has ended.
         """
+        if self._sink is None:
+            raise AudioError(f"{self._name} is not open: write within `with` of its AudioWriter")
         block = as_samples(block, f"cannot write {self._name}: samples")
         if block.shape[0] != self._channels:
             raise AudioError(f"a block {block.shape} does not fit {self._channels} channels")
@@ -178,6 +185,7 @@ class AudioWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
+        self._sink = None
         return self._resources.__exit__(kind, error, trace)
 
     def _make_sink(self, file: BinaryIO, is_open: bool) -> _Sink:
@@ -213,6 +221,7 @@ def write_audio(
         AudioError: the suffix is unknown, the form does not have the subtype, the sample rate or
             the number of channels, or writing fails.
     """
+    check_audio(audio)
     with AudioWriter(target, audio.sample_rate, audio.channels, subtype=subtype) as writer:
         writer.write(audio.samples)
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from acomp.codecs import ALIASES, BY_CHANNELS, CUSTOM, PUBLISHED, READ_ONLY
 from acomp.engines import Engine, pick_engine
-from acomp.errors import CodecError, did_you_mean
+from acomp.errors import CodecError, WeightsError, check_type, did_you_mean
+from acomp.files import check_path
+from acomp.scalars import whole_number
 from acomp.settings import EngineName, Precision
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ def resolve(name: str, channels: int = 1) -> str:
     Raises:
         CodecError: there is no such codec.
     """
-    if not isinstance(name, str):
-        raise CodecError(f"a codec is named by a text, such as 'nano', not {type(name).__name__}")
+    check_type(name, str, CodecError, "the name of a codec, such as 'nano', is")
+    channels = whole_number(channels, "the number of channels", CodecError)
     if name in BY_CHANNELS:
         by_channels = BY_CHANNELS[name]
         return by_channels.get(channels, by_channels[1])
@@ -93,6 +95,8 @@ def load(
     from acomp.backends.reloading import Loading
 
     name = resolve(name, channels)
+    if weights is not None:
+        check_path(weights, "the path of a file of weights", WeightsError)
     path = None if weights is None else Path(weights)
     codec = _loader(name)(name, path, pick_engine(engine, precision, device))
     kept = None if path is None else str(path.absolute())

@@ -7,26 +7,25 @@ rate and channels. `Encoder` and `Decoder` (`streaming`) convert the user's audi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acomp.audio import Audio
-from acomp.audio.samples import Samples as Samples
+from acomp.audio.samples import Samples as Samples, check_audio
 from acomp.backends.reloading import Loading, load_again
 from acomp.backends.streaming import Decoder, Encoder
 from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.backends.tokens import codes_of
 from acomp.codecs import CodecSpec
-from acomp.codes import Codes, CodesInfo, info_of, split
+from acomp.codes import Codes, CodesInfo, check_codes, info_of, split
 from acomp.engines import Engine
-from acomp.errors import AcompError, AudioError, CodecError
+from acomp.errors import AcompError, AudioError, CodecError, check_type
+from acomp.scalars import whole_number
 from acomp.settings import Channels, Coding
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Codec(ABC):
     codec loads it again, with the arguments that `acomp.load` was given.
 
     A codec of your own implements `stream_encoder`, `stream_decoder`, `codebooks` and, where it
-    has a torch module, `module`.
+    has a torch module, `module`; it may extend `seek` and `check`, which `Decoder` calls.
 
     Attributes:
         spec: sample rate, channels, codebooks, bandwidths and whatever else is fixed.
@@ -169,7 +168,7 @@ class Codec(ABC):
         """
         spec = self.spec
         if not hasattr(audio, "sample_rate") or not hasattr(audio, "channels"):
-            _refuse_audio(audio)
+            check_audio(audio)
         coded = spec.channels_for(audio.channels, channels)
         return info_of(
             spec,
@@ -177,15 +176,6 @@ class Codec(ABC):
             codebooks=spec.codebooks_for(bandwidth, codebooks),
             source_rate=audio.sample_rate,
             fingerprint=self.fingerprint,
-        )
-
-    def info_for(self, audio: HasFormat, coding: Coding) -> CodesInfo:
-        """As `info`, with what is coded as one value."""
-        return self.info(
-            audio,
-            bandwidth=coding.bandwidth,
-            codebooks=coding.codebooks,
-            channels=coding.channels,
         )
 
     def encode(
@@ -218,9 +208,8 @@ class Codec(ABC):
         return self._encode(audio, Coding(bandwidth, codebooks, channels))
 
     def _encode(self, audio: Audio, coding: Coding) -> Codes:
-        if not isinstance(audio, Audio):
-            _refuse_audio(audio)
-        info = self.info_for(audio, coding)
+        check_audio(audio)
+        info = info_for(self, audio, coding)
         encoder = Encoder(self, info)
         step = BLOCK_SECONDS * audio.sample_rate
         parts = [
@@ -244,11 +233,7 @@ class Codec(ABC):
         Raises:
             CodecError: the codes are of another codec or were made with other weights.
         """
-        if not isinstance(codes, Codes):
-            raise CodecError(
-                f"Codes are expected, not {type(codes).__name__}: codec.codes(tokens) makes them "
-                "from bare numbers, acomp.read_codes(path) reads them from a file"
-            )
+        check_codes(codes, CodecError)
         decoder = Decoder(self, codes.info, sample_rate)
         frames = max(1, int(BLOCK_SECONDS * self.spec.frame_rate))
         parts = [decoder.push(block) for block in split(codes.block, frames)]
@@ -332,7 +317,7 @@ class Codec(ABC):
         codebooks: int | None = None,
         channels: Channels | int = "auto",
         errors: str = "raise",
-    ) -> Any:
+    ) -> list[Codes] | list[Codes | AcompError]:
         """Encode several clips of any lengths, sample rates and channels.
 
         Each clip gets the codes that `encode` gives it: the same on a CPU, where clips are encoded
@@ -354,6 +339,7 @@ class Codec(ABC):
             CodecError: as `encode`, unless errors are collected.
             AudioError: as `encode`, unless errors are collected.
         """
+        check_type(clips, Iterable, AudioError, "a list of acomp.Audio is")
         encode = partial(self._encode, coding=Coding(bandwidth, codebooks, channels))
         return self._run_all([partial(encode, clip) for clip in clips], errors)
 
@@ -377,7 +363,7 @@ class Codec(ABC):
 
     def decode_batch(
         self, codes: Sequence[Codes], *, sample_rate: int | None = None, errors: str = "raise"
-    ) -> Any:
+    ) -> list[Audio] | list[Audio | AcompError]:
         """Decode the codes of several recordings; side by side on a GPU, as `encode_batch`.
 
         Args:
@@ -391,6 +377,7 @@ class Codec(ABC):
         Raises:
             CodecError: as `decode`, unless errors are collected.
         """
+        check_type(codes, Iterable, CodecError, "a list of acomp.Codes is")
         decode = partial(self.decode, sample_rate=sample_rate)
         return self._run_all([partial(decode, one) for one in codes], errors)
 
@@ -413,11 +400,12 @@ class Codec(ABC):
             position in samples at `spec.sample_rate`.
         """
         hop = self.spec.hop_length
+        sample = whole_number(sample, "the position", CodecError)
         frame = max(0, sample - int(self.preroll * self.spec.sample_rate)) // hop
         return frame, frame * hop
 
     def check(self, info: CodesInfo) -> None:
-        """Check that this codec can decode codes of `info`.
+        """Check that this codec can decode codes of `info`; a new `Decoder` does so.
 
         Raises:
             CodecError: the codes are of another codec or shape, or were made with other weights.
@@ -446,15 +434,18 @@ class Codec(ABC):
             raise CodecError(f"these codes are in chunks, which {spec.name} cannot decode")
 
 
+def info_for(codec: Codec, audio: HasFormat, coding: Coding) -> CodesInfo:
+    """As `Codec.info`, with what is coded as one value."""
+    return codec.info(
+        audio,
+        bandwidth=coding.bandwidth,
+        codebooks=coding.codebooks,
+        channels=coding.channels,
+    )
+
+
 def _or_error(job: Callable[[], T]) -> T | AcompError:
     try:
         return job()
     except AcompError as error:
         return error
-
-
-def _refuse_audio(audio: object) -> NoReturn:
-    hint = "acomp.Audio(samples, sample_rate) makes it from samples"
-    if isinstance(audio, str | PathLike | Path):
-        hint = "acomp.read_audio(path) reads it"
-    raise AudioError(f"Audio is expected, not {type(audio).__name__}: {hint}")

@@ -14,7 +14,7 @@ from acomp.audio import Resampler, to_channels
 from acomp.audio.loudness import LoudnessMeter, gains
 from acomp.audio.samples import Samples, as_samples
 from acomp.codes import Block, CodesInfo, check_block, join
-from acomp.errors import AcompWarning, AudioError, CodecError
+from acomp.errors import AcompWarning, AudioError, CodecError, check_type
 from acomp.scalars import whole_number
 
 if TYPE_CHECKING:
@@ -43,11 +43,21 @@ class _Stream:
             yield
             self._finished = last
 
+    @property
+    def _state(self) -> str:
+        return ", finished" if self._finished else " so far"
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise CodecError(
             f"a stream in progress cannot be copied or pickled: make a new {type(self).__name__} "
             "of its codec and info"
         )
+
+
+def _check_codec(codec: object) -> None:
+    from acomp.backends.base import Codec
+
+    check_type(codec, Codec, CodecError, "an acomp.Codec is", "acomp.load(name) returns one")
 
 
 class Encoder(_Stream):
@@ -84,6 +94,9 @@ class Encoder(_Stream):
 
     def __init__(self, codec: Codec, info: CodesInfo, *, measure: bool = False) -> None:
         super().__init__()
+        _check_codec(codec)
+        hint = "codec.info(audio) returns it"
+        check_type(info, CodesInfo, CodecError, "an acomp.CodesInfo is", hint)
         self.info = info
         self.length = 0
         self.loudness: tuple[float, ...] | None = None
@@ -94,6 +107,10 @@ class Encoder(_Stream):
         """Channels of the samples so far."""
         self._told = False
         """Whether the warning about the level was given."""
+
+    def __repr__(self) -> str:
+        seconds = self.length / self.info.source_rate
+        return f"<encoder of {self.info}: {seconds:.2f} s{self._state}>"
 
     def push(self, samples: Samples) -> Block:
         """Encode the next samples and return the frames that are complete, possibly none.
@@ -188,10 +205,8 @@ class Decoder(_Stream):
         measure: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(info, CodesInfo):
-            raise CodecError(
-                f"an acomp.CodesInfo is expected (codes.info), not {type(info).__name__}"
-            )
+        _check_codec(codec)
+        check_type(info, CodesInfo, CodecError, "an acomp.CodesInfo is", "codes.info is one")
         codec.check(info)
         self.info = info
         if sample_rate is None:
@@ -208,6 +223,10 @@ class Decoder(_Stream):
         self._stream = codec.stream_decoder(info)
         self._decoded = 0
         """Samples per channel decoded so far, at the codec's sample rate."""
+
+    def __repr__(self) -> str:
+        seconds = self._decoded / self.info.sample_rate
+        return f"<decoder of {self.info} to {self.sample_rate} Hz: {seconds:.2f} s{self._state}>"
 
     def push(self, block: Block) -> Samples:
         """Decode the next frames and return the samples that are ready, possibly none.

@@ -132,7 +132,8 @@ def decode(
     if bits is not None and raw is not None:
         raise typer.BadParameter("give --bits or --raw, not both: a raw format says its bits")
     with usage_of("--raw"):
-        form = None if raw is None else parse_format(raw)
+        if raw is not None:
+            parse_format(raw)
     existing = policy(overwrite, skip_existing)
     is_codes = partial(is_codes_name, bare=backend is not None)
     read = [path for path in (weights, language_model) if path is not None]
@@ -149,7 +150,7 @@ def decode(
         Running(weights, engine, precision, device),
         Span(start, duration),
         Reading(recover, language_model, spec_of(backend, weights)),
-        Sound(sample_rate, form, None if bits is None else _SUBTYPES[bits], overwrite),
+        Sound(sample_rate, raw, None if bits is None else _SUBTYPES[bits], overwrite),
     )
     run_all(found, work, existing, decoding.start, _line, jobs)
 

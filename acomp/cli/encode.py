@@ -144,11 +144,12 @@ def encode(
             raise typer.BadParameter("give --output or --embedding-file, not both")
         output, form = embedding_file, form or "txt"
     with usage_of("--raw"):
-        pcm = None if raw is None else parse_pcm(raw)
+        if raw is not None:
+            parse_pcm(raw)
     coding = Coding(bandwidth, codebooks, channels)
     check_coding(backend, weights, coding)  # before any file is looked for
     existing = policy(overwrite, skip_existing)
-    is_audio = partial(is_audio_name, raw=pcm is not None)
+    is_audio = partial(is_audio_name, raw=raw is not None)
     read = [path for path in (weights, language_model) if path is not None]
     with usage():
         if output is None and output_dir is None:
@@ -169,7 +170,7 @@ def encode(
         Running(weights, engine, precision, device),
         coding,
         Writing(form, entropy, language_model, replace=overwrite),
-        Recording(pcm, recover),
+        Recording(raw, recover),
         output_file,
     )
     run_all(found, work, existing, encoding.start, _line, jobs)

@@ -75,6 +75,9 @@ class Engine(ABC):
     precision: Precision
     steady: bool
 
+    def __repr__(self) -> str:
+        return f"<engine {self.name}, {self.precision}>"
+
     @abstractmethod
     def prepare(
         self,

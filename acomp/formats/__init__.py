@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from acomp.codecs import CodecSpec
-from acomp.codes import Codes, CodesInfo
-from acomp.errors import FormatError
-from acomp.files import atomic_write, reason_of
+from acomp.codes import Codes, CodesInfo, check_codes
+from acomp.errors import FormatError, check_type
+from acomp.files import atomic_write, check_path, check_place, reason_of
 from acomp.formats.base import (
     CodesReader,
     CodesWriter,
@@ -97,6 +97,10 @@ def open_codes(
 
 def reading_codes(source: PathOrStream, how: Reading) -> CodesReader:
     """As `open_codes`, with all that says how codes are read as one value."""
+    check_place(source, "read", FormatError)
+    if how.codec is not None:
+        check_type(how.codec, CodecSpec, FormatError, "an acomp.CodecSpec is", "codec.spec is one")
+    _check_model(how.language_model)
     name = name_of(source)
     with naming(name):
         opened = Source(source)
@@ -110,6 +114,11 @@ def reading_codes(source: PathOrStream, how: Reading) -> CodesReader:
         except BaseException:
             opened.close()
             raise
+
+
+def _check_model(language_model: object) -> None:
+    if language_model is not None:
+        check_path(language_model, "the path of a language model", FormatError)
 
 
 def _check_codec(reader: CodesReader, codec: CodecSpec | None) -> None:
@@ -159,6 +168,9 @@ def create_codes(
 @contextmanager
 def writing_codes(target: PathOrStream, info: CodesInfo, how: Writing) -> Iterator[CodesWriter]:
     """As `create_codes`, with all that says how codes are written as one value."""
+    check_place(target, "write", FormatError)
+    check_type(info, CodesInfo, FormatError, "an acomp.CodesInfo is", "codes.info is one")
+    _check_model(how.language_model)
     name = name_of(target)
     chosen = _target_form(target, name, how.form)
     if how.entropy not in chosen.entropies:
@@ -242,6 +254,7 @@ def write_codes(
     Raises:
         FormatError: the form is unknown, or the target cannot be written.
     """
+    check_codes(codes, FormatError)
     how = Writing(form, entropy, language_model)
     with writing_codes(target, codes.info, how) as writer:
         writer.write(codes.block)

@@ -15,6 +15,7 @@ from acomp.errors import FormatError
 from acomp.files import Closing
 from acomp.formats.source import Source
 from acomp.plain import NotPlainError, brief, parse_json as plain_json
+from acomp.scalars import whole_number
 from acomp.settings import Entropy, FormName
 
 BLOCK_BYTES = 4096
@@ -106,9 +107,11 @@ class CodesReader(Closing):
         read once only.
 
         Raises:
-            FormatError: the codes are damaged or end too early.
+            FormatError: the codes are damaged or end too early, or the reader is closed.
         """
         with naming(self._name):
+            start_frame = whole_number(start_frame, "the first frame", FormatError)
+            self._source.check_open()
             if start_frame < 0:
                 raise FormatError(f"has no frame {start_frame}")
             yield from self._blocks(start_frame)
@@ -168,9 +171,11 @@ class CodesWriter(ABC):
         """Append `block`.
 
         Raises:
-            FormatError: its codes do not fit `info`, or only some blocks have segments.
+            FormatError: its codes do not fit `info`, only some blocks have segments, or the writer
+                has finished.
         """
         with naming(self._name):
+            self._check_open()
             check_block(self.info, block)
             if not block.frames:
                 return
@@ -195,6 +200,7 @@ class CodesWriter(ABC):
             FormatError: `length` is no number of samples, or the form lacks something.
         """
         with naming(self._name):
+            self._check_open()
             if type(length) is not int or not 0 <= length <= MAX_LENGTH:
                 raise FormatError(f"length is {brief(length)}, not a number of samples")
             if loudness is not None:
@@ -202,6 +208,10 @@ class CodesWriter(ABC):
             self._finish(length)
             self._stream.flush()
             self.finished = True
+
+    def _check_open(self) -> None:
+        if self.finished or getattr(self._stream, "closed", False):
+            raise FormatError("has ended: nothing can be written any more")
 
     def _put(self, data: bytes) -> None:
         # An unbuffered stream may take only a part at a time.

@@ -42,6 +42,7 @@ class Source:
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
         self._ahead = bytearray()
+        self._closed = False
         self._owned = isinstance(source, str | os.PathLike)
         try:
             self._stream = _open(source)
@@ -59,11 +60,18 @@ class Source:
 
     def close(self) -> None:
         """Close the file; a stream that was handed in stays open."""
+        self._closed = True
         if self._owned:
             self._stream.close()
 
+    def check_open(self) -> None:
+        """Raise FormatError after `close`."""
+        if self._closed:
+            raise FormatError("is closed: read it within its `with` block")
+
     def seek(self, position: int) -> None:
         """Go to byte `position`, counted from where the source began."""
+        self.check_open()
         self._ahead.clear()
         try:
             self._stream.seek(self._start + position)
@@ -72,6 +80,7 @@ class Source:
 
     def peek(self, count: int) -> bytes:
         """The next `count` bytes, which stay to be read; fewer only where the source ends."""
+        self.check_open()
         try:
             while len(self._ahead) < count:
                 # In pieces, because a file object takes memory for all it is asked for at once.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from acomp.audio import AudioReader, AudioWriter, fitting_rate, open_audio
-from acomp.backends.base import BLOCK_SECONDS, Codec
+from acomp.backends.base import BLOCK_SECONDS, Codec, info_for
 from acomp.backends.streaming import Decoder, Encoder
 from acomp.codecs import CHANNELS
 from acomp.codes import Block
@@ -57,7 +57,7 @@ def encode_file(
         if reader.length == 0:
             raise AudioError(f"{name_of(source)} holds no samples: there is nothing to encode")
         codec = codec_for(_coded_channels(reader, coding.channels))
-        info = codec.info_for(reader, coding)
+        info = info_for(codec, reader, coding)
         writer = files.enter_context(writing_codes(target, info, writing))
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
         listener = None

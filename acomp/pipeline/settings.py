@@ -8,7 +8,6 @@ from math import isfinite
 from os import PathLike
 from typing import BinaryIO
 
-from acomp.audio import Pcm, PcmFormat
 from acomp.codes import CodesInfo
 from acomp.errors import AudioError
 from acomp.settings import Subtype
@@ -26,11 +25,11 @@ class Recording:
     """How the audio that is encoded is read.
 
     Attributes:
-        raw: what the source holds, where it is PCM without a header.
+        raw: what the source holds, where it is PCM without a header: RATE:CHANNELS:FORMAT.
         recover: whether to take what can be read of damaged audio; warnings say what is lost.
     """
 
-    raw: Pcm | None = None
+    raw: str | None = None
     recover: bool = False
 
 
@@ -68,7 +67,7 @@ class Sound:
     """
 
     sample_rate: int | None = None
-    raw: PcmFormat | None = None
+    raw: str | None = None
     subtype: Subtype | None = None
     replace: bool = True
 
