@@ -14,7 +14,7 @@ import soundfile
 from codes_samples import Pipe
 from commands import Cli, assert_done, assert_refused, assert_wrong_usage, files_in
 
-from acomp.audio import AudioWriter, open_audio, parse_format, parse_pcm, read_audio
+from acomp.audio import AudioWriter, open_audio, read_audio
 from acomp.audio.pcm import FORMATS
 from acomp.audio.samples import Samples
 from acomp.errors import AudioError
@@ -51,9 +51,9 @@ def noise(channels: int, length: int) -> Samples:
     return np.random.default_rng(0).uniform(-1, 1, (channels, length)).astype(np.float32)
 
 
-def read_all(source: Path | BinaryIO, raw: str, frames: int = 1000) -> Samples:
-    with open_audio(source, raw=parse_pcm(raw)) as reader:
-        return np.concatenate(list(reader.blocks(frames)), axis=1)
+def read_all(source: Path | BinaryIO, raw: str, most: int = 1000) -> Samples:
+    with open_audio(source, raw=raw) as reader:
+        return np.concatenate(list(reader.blocks(most)), axis=1)
 
 
 # Formats
@@ -78,7 +78,7 @@ def test_raw_is_written_as_libsndfile_reads_it(tmp_path: Path, name: str) -> Non
     path, stream = tmp_path / "a.any", io.BytesIO()
     samples = 0.9 * noise(2, 999)
     for target in (path, stream):
-        with AudioWriter(target, 44_100, 2, raw=parse_format(name)) as writer:
+        with AudioWriter(target, 44_100, 2, raw=name) as writer:
             writer.write(samples[:, :500])
             writer.write(samples[:, 500:])
     assert path.read_bytes() == stream.getvalue()
@@ -96,7 +96,7 @@ def test_raw_in_a_stream_is_flushed_with_each_block() -> None:
             flushed.append(len(self.getvalue()))
 
     flushed = [0]
-    with AudioWriter(Flushed(), 44_100, 2, raw=parse_format("s16le")) as writer:
+    with AudioWriter(Flushed(), 44_100, 2, raw="s16le") as writer:
         for length in (1, 700):
             writer.write(noise(2, length))
             assert flushed[-1] == 4 * length + flushed[0]
@@ -106,7 +106,7 @@ def test_raw_in_a_stream_is_flushed_with_each_block() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_too_loud_is_clipped_and_does_not_wrap(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.raw"
-    with AudioWriter(path, 44_100, 1, raw=parse_format(name)) as writer:
+    with AudioWriter(path, 44_100, 1, raw=name) as writer:
         writer.write(LOUD)
     found = read_all(path, f"44100:1:{name}")
     expected = LOUD if name.startswith("f") else np.clip(LOUD, -1, 1)
@@ -157,7 +157,7 @@ def test_an_end_within_a_frame_is_an_error(cli: Cli, tmp_path: Path, left: int) 
 def test_an_end_within_a_frame_of_a_pipe_is_found_when_it_comes() -> None:
     for stream in (Pipe(bytes(4 * 1000 + 3)), Slow(bytes(4 * 1000 + 3))):
         given = 0
-        with open_audio(stream, raw=parse_pcm("24000:2:s16le")) as reader:
+        with open_audio(stream, raw="24000:2:s16le") as reader:
             assert reader.length is None
             with pytest.raises(
                 AudioError, match=r"the stream .* ends 3 bytes into a sample frame of 4"
@@ -244,7 +244,7 @@ def test_decode_writes_raw(cli: Cli, tmp_path: Path, speech: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
 def test_raw_without_end_takes_no_memory() -> None:
     tracemalloc.start()
-    with open_audio(Path("/dev/zero"), raw=parse_pcm("1000000:64:f64le")) as reader:
+    with open_audio(Path("/dev/zero"), raw="1000000:64:f64le") as reader:
         blocks = reader.blocks(10_000)
         next(blocks)
         before = tracemalloc.get_traced_memory()[0]

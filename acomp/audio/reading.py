@@ -63,6 +63,13 @@ def read_audio(
         >>> acomp.read_audio("speech.flac")
         Audio(1 channel, 3.45 s at 48000 Hz)
 
+    PCM without a header needs `raw`:
+
+        >>> with acomp.AudioWriter("speech.pcm", 48_000, 1, raw="s16le") as writer:
+        ...     writer.write(acomp.read_audio("speech.flac").samples)
+        >>> acomp.read_audio("speech.pcm", raw="48000:1:s16le")
+        Audio(1 channel, 3.45 s at 48000 Hz)
+
     Args:
         source: a path, or a binary stream such as `sys.stdin.buffer`, which need not be seekable.
         raw: what a source without a header holds, as for `open_audio`.
