@@ -37,7 +37,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "Audio": (lambda _: acomp.Audio(NOTHING, 8000), lambda _: acomp.Audio(SAMPLES, LIST)),
     "AudioWriter": (
         lambda x: acomp.AudioWriter(x, 8000, 1),
-        lambda x: acomp.AudioWriter("a.wav", given(x), 1) if x != 3 else acomp.AudioWriter(x, 1, 1),
+        lambda _: acomp.AudioWriter("a.wav", LIST, 1),
         lambda x: acomp.AudioWriter("a.wav", 8000, 1, raw=given(x)),
     ),
     "Block": (
