@@ -87,7 +87,7 @@ ROOMS = {
     "engines": {"errors", "files", "quiet"},
     "formats": {
         *{"errors", "files", "plain", "codecs", "codes", "lengths", "entropy", "bare"},
-        *{"tensors"},
+        *{"scalars", "tensors"},
     },
     "entropy": {"errors", "files", "plain", "codecs", "codes", "engines", "backends", "torchaudio"},
     "backends": {
