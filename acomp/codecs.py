@@ -47,9 +47,9 @@ class CodecSpec:
             several rates; their sum is `codebooks`, and only whole levels can be used. Otherwise
             empty.
         unit: the encoder pads the audio so that the number of frames is a multiple of this.
-        extra_frames: frames that the encoder adds to the duration of the audio.
         segment_frames: frames of a whole segment, for codecs that code in segments with a gain
             each; otherwise None.
+        extra_frames: frames that the encoder adds to the duration of the audio.
         segment_overlap: share of a segment that overlaps the next one.
         chunk_margin: samples by which a chunk (`CodesInfo.chunk`) decodes to less than the duration
             of its frames, because convolutions without padding shorten their input.
@@ -70,8 +70,8 @@ class CodecSpec:
     delay: float = 0.0
     levels: tuple[int, ...] = ()
     unit: int = 1
-    extra_frames: int = 0
     segment_frames: int | None = None
+    extra_frames: int = 0
     segment_overlap: float = 0.0
     chunk_margin: int = 0
 

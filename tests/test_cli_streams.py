@@ -61,6 +61,16 @@ def wait_for(path: Path, pattern: str) -> Path:
     raise AssertionError(f"no {pattern} appeared in {path}")
 
 
+def test_standard_input_alone_goes_to_standard_output(tmp_path: Path) -> None:
+    wav = make(tmp_path / "a.wav").read_bytes()
+    process = start(tmp_path, "encode", "-", *NANO, stdin=PIPE)
+    coded, told = process.communicate(wav, timeout=300)
+    assert read_codes(io.BytesIO(coded)).length == 24_000, told
+    process = start(tmp_path, "decode", "-", stdin=PIPE)
+    decoded, told = process.communicate(coded, timeout=300)
+    assert acomp.read_audio(io.BytesIO(decoded)).length == 24_000, told
+
+
 @pytest.mark.parametrize("form", ["nac", "txt", "npz"])
 def test_codes_of_every_form_go_through_pipes(tmp_path: Path, nac: Path, form: str) -> None:
     process = start(tmp_path, "convert", "-", "-", "--format", form, stdin=PIPE)

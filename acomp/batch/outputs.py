@@ -155,7 +155,8 @@ def plan(inputs: Inputs, outputs: Outputs, also: Iterable[Path] = ()) -> list[Jo
     clashes = _clashes(pairs)
     makes = outputs.folder is not None
     if outputs.file is None:
-        clashes |= {name: _own_output(name, outputs) for name, target in pairs if name == target}
+        own = [name for name, target in pairs if name == target != PIPE]
+        clashes |= {name: _own_output(name, outputs) for name in own}
     jobs = [Job(*pair, problem=clashes.get(pair[1]), makes_folder=makes) for pair in pairs]
     return [_checked(job, outputs.existing, guard) for job in jobs]
 

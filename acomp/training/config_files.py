@@ -31,10 +31,14 @@ def recipe(backend: str, family: object = None) -> dict[str, Any]:
     Raises:
         TrainingError: the codec has none.
     """
-    known = of_family(str(family)) if backend == CUSTOM else [PUBLISHED.get(backend)]
+    buildable = [each.name for each in families() if each.own_shape]
+    if backend != CUSTOM:
+        known = [PUBLISHED.get(backend)]
+    else:
+        known = [*of_family(str(family))] if family in buildable else []
     name = next((codec.recipe for codec in known if codec and codec.recipe), None)
     if name is None and backend == CUSTOM:
-        own = [f"`family: {family.name}`" for family in families() if family.own_shape]
+        own = [f"`family: {each}`" for each in buildable]
         raise TrainingError(
             "a codec of one's own needs its shape: give a file with `shape:` and in it "
             f"{' or '.join(own)} (--config FILE)"

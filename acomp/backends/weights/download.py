@@ -126,7 +126,7 @@ def _request_reason(error: requests.RequestException) -> str:
         return "the proxy cannot be reached"
     cause = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(cause, NameResolutionError):
-        host = urlsplit(error.request.url or "").hostname if error.request else None
+        host = urlsplit(str(error.request.url)).hostname if error.request else None
         return f"the host {host or 'it names'} cannot be found; is there a network?"
     if isinstance(error, requests.ConnectionError):
         return "it cannot be reached"
