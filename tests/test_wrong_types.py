@@ -20,7 +20,7 @@ NOTHING: Any = object()
 LIST: Any = ["a"]
 TEXT: Any = io.StringIO("1")
 SAMPLES: Any = [0.0]
-SPEC: tuple[Any, ...] = ("mine", 24_000, 1, 320, 8, 1024, 128, {6: 8})
+SPEC: list[Any] = ["mine", 24_000, 1, 320, 8, 1024, 128, {6: 8}]
 
 
 def create(target: Any, info: Any) -> None:
@@ -52,7 +52,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "CodesInfo": (lambda _: acomp.CodesInfo("nano", LIST, 1, 1, 8, 1024, 320, 24_000),),
     "CodecSpec": (
         lambda x: acomp.CodecSpec(x, *SPEC[1:]),
-        lambda x: acomp.CodecSpec(*SPEC[:-1], x),
+        lambda x: acomp.CodecSpec(*[*SPEC[:-1], x]),
     ),
     "Decoder": (
         lambda x: acomp.Decoder(x, INFO),
