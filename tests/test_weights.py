@@ -196,7 +196,7 @@ def test_unknown_host_and_closed_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     change(monkeypatch, url="http://weights.invalid/toy.th")
-    assert "from weights.invalid: its address is not known" in fails()
+    assert "the host weights.invalid cannot be found; is there a network?" in fails()
 
 
 @pytest.mark.parametrize("ranges", [True, False])
