@@ -107,7 +107,7 @@ def test_a_file_may_begin_with_the_sign_of_a_list(
     assert list(expand(["@home.wav"])) == ["@home.wav"]
     with pytest.raises(AcompError, match="list none"):
         list(expand(["@none"]))
-    with pytest.raises(AcompError, match="no name"):
+    with pytest.raises(AcompError, match="an empty name"):
         list(expand([""]))
 
 
