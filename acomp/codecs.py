@@ -12,13 +12,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from acomp.errors import AudioError, CodecError, check_type
 from acomp.scalars import real_number, whole_number
+from acomp.settings import Channels
 
-CHANNELS = {"auto": None, "mono": 1, "stereo": 2, "each": None}
-"""What `channels=` takes, and the number of channels that each asks for."""
+CHANNEL_COUNTS: Mapping[str, int] = {"mono": 1, "stereo": 2}
+"""The number of channels that a choice of `Channels` names; the other choices keep the audio's."""
 
 _COUNTS = ("sample_rate", "channels", "hop_length", "codebooks", "codebook_size", "codebook_dim")
 
@@ -151,17 +152,21 @@ class CodecSpec:
         )
 
     def channels_for(self, source_channels: int, wanted: str | int) -> int:
-        """Channels to encode, for audio of `source_channels` and a wish: auto, mono (or 1), stereo
-        (or 2), or each for any number of them, each coded alone.
+        """The number of channels to encode.
+
+        Args:
+            source_channels: channels of the audio.
+            wanted: "auto", "mono" or 1, "stereo" or 2, or "each", which codes each of any number
+                of channels alone.
 
         Raises:
             CodecError: the codec cannot code them.
-            AudioError: more than two channels and no wish for mono or each.
+            AudioError: there are more than two channels, and neither mono nor each is wanted.
         """
         if not isinstance(wanted, str):
             number = whole_number(wanted, "the number of channels", CodecError)
             wanted = {1: "mono", 2: "stereo"}.get(number, str(number))
-        if wanted not in CHANNELS:
+        if wanted not in get_args(Channels):
             raise CodecError(f"channels are auto, mono (1), stereo (2) or each, not {wanted!r}")
         if wanted == "each":
             if self.channels == 2:
@@ -179,7 +184,7 @@ class CodecSpec:
             if wanted == "mono":
                 raise CodecError(f"{self.name} codes two channels; take another codec for mono")
             return 2
-        asked = CHANNELS[wanted] or source_channels
+        asked = CHANNEL_COUNTS.get(wanted, source_channels)
         if self.stereo_streams:
             return asked
         if wanted == "stereo":

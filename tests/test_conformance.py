@@ -25,7 +25,7 @@ import acomp
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
 from acomp.backends.weights.checkpoint import save_weights
-from acomp.codecs import CodecSpec
+from acomp.codecs import PUBLISHED, CodecSpec
 from acomp.codes import Block, Codes, CodesInfo, empty_block
 from acomp.engines import Engine, pick_engine
 from acomp.testing import CodecConformance
@@ -125,6 +125,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACOMP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def test_every_family_conforms() -> None:
+    """Of families whose published networks are large, a small one; a case's name has its family."""
+    families = {codec.family for codec in PUBLISHED.values()}
+    assert {each for each in families if not any(each in name for name in CASES)} == set()
 
 
 class TestEveryCodec(CodecConformance):

@@ -58,7 +58,7 @@ def collect(path: Path, share: float = 0.1) -> Collection:
 
 def of(path: Path) -> Stretch:
     file = look(path)
-    return Stretch(file, 0, file.frames)
+    return Stretch(file, 0, file.length)
 
 
 def all_of(*paths: Path, share: float = 1.0) -> Found:
@@ -307,8 +307,8 @@ def test_a_cut_of_what_cannot_be_sought_in(tmp_path: Path, name: str) -> None:
     path.write_bytes(sound(name, 2))
     whole = read_audio(path)
     stretch = of(path)
-    assert abs(stretch.frames - whole.length) < 0.1 * whole.sample_rate
-    for start in (0, 777, 11_000, min(whole.length, stretch.frames) - 5000):
+    assert abs(stretch.length - whole.length) < 0.1 * whole.sample_rate
+    for start in (0, 777, 11_000, min(whole.length, stretch.length) - 5000):
         segment = cut(stretch, start, whole.sample_rate, 1, 5000)
         np.testing.assert_array_equal(segment, whole.samples[:, start : start + 5000])
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acomp.codecs import ALIASES, BY_CHANNELS, CUSTOM, PUBLISHED, READ_ONLY
-from acomp.engines import Engine, pick_engine
 from acomp.errors import CodecError, WeightsError, check_type, did_you_mean
 from acomp.files import check_path
 from acomp.scalars import whole_number
@@ -22,8 +21,9 @@ from acomp.settings import EngineName, Precision
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
+    from acomp.engines import Engine
 
-Loader = Callable[[str, Path | None, Engine], "Codec"]
+    Loader = Callable[[str, Path | None, Engine], Codec]
 
 ENTRY_POINTS = "acomp.backends"
 
@@ -93,6 +93,7 @@ def load(
             codec.
     """
     from acomp.backends.reloading import Loading
+    from acomp.engines import pick_engine
 
     name = resolve(name, channels)
     if weights is not None:

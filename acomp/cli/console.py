@@ -30,12 +30,15 @@ T = TypeVar("T")
 
 @dataclass
 class Settings:
-    """What the user asked for of every command; one set of it, as there is one terminal."""
+    """The options that every command has; there is one set of them, as there is one terminal.
+
+    Attributes:
+        quiet: say nothing but errors and warnings, and show no bars.
+        debug: show tracebacks, and the warnings of other packages.
+    """
 
     quiet: bool = False
-    """Say nothing but errors and warnings, and show no bars."""
     debug: bool = False
-    """Show tracebacks, and the warnings of other packages."""
 
 
 settings = Settings()

@@ -22,18 +22,23 @@ from acomp.settings import Entropy, FormName
 
 @dataclass(frozen=True)
 class Form:
-    """A file form."""
+    """A file form.
+
+    Attributes:
+        name: what it is called; `--format` takes it.
+        suffixes: of file names, with the point.
+        magic: what the first `MAGIC_BYTES` bytes of a file match.
+        read: opens a source: `(source, name, how)`, where messages begin with the name.
+        write: begins a stream: `(stream, name, info, how)`.
+        entropies: its entropy codings.
+    """
 
     name: FormName
     suffixes: tuple[str, ...]
     magic: re.Pattern[bytes]
-    """What the first `MAGIC_BYTES` bytes begin with."""
     read: Callable[[Source, str, Reading], CodesReader]
-    """Opens a source, given the name for messages."""
     write: Callable[[BinaryIO, str, CodesInfo, Writing], CodesWriter]
-    """Begins a stream, given the name for messages and what is written."""
     entropies: tuple[Entropy, ...] = ("none",)
-    """What entropy codings it has."""
 
 
 MAGIC_BYTES = 8

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from acomp.audio import AudioReader, AudioWriter, fitting_rate, open_audio
 from acomp.backends.base import BLOCK_SECONDS, Codec, info_for
 from acomp.backends.streaming import Decoder, Encoder
-from acomp.codecs import CHANNELS
+from acomp.codecs import CHANNEL_COUNTS
 from acomp.codes import Block
 from acomp.errors import AudioError
 from acomp.formats import Writing, writing_codes
@@ -105,8 +105,9 @@ def _coded_channels(reader: AudioReader, channels: Channels | int) -> int:
     """The number of channels by which the alias `encodec` chooses: where each is coded alone, 1."""
     if channels == "each":
         return 1
-    asked = CHANNELS.get(channels) if isinstance(channels, str) else channels
-    return asked or reader.channels
+    if isinstance(channels, int):
+        return channels
+    return CHANNEL_COUNTS.get(channels, reader.channels)
 
 
 def _encoded(

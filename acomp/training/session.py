@@ -50,17 +50,23 @@ MakeDisplay = Callable[[int, int], Display]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run, or this session of it, ended."""
+    """How a run, or this session of it, ended.
+
+    Attributes:
+        step: number of steps done.
+        interrupted: whether it was ended before its last step.
+        first: validation score before the first step of the run; lower is better.
+        best: lowest validation score of the run.
+        best_step: step at which it was reached.
+        audio_rate: seconds of audio trained on per second, validation and checkpoints not counted.
+    """
 
     step: int
-    """Steps done."""
     interrupted: bool
     first: float
-    """Validation before the first step of the run."""
     best: float
     best_step: int
     audio_rate: float
-    """Seconds of audio trained on per second, validation and checkpoints not counted."""
 
 
 class Session:

@@ -27,12 +27,17 @@ TAIL = struct.Struct("!QII4s")
 
 @dataclass(frozen=True)
 class Layout:
-    """What differs between the versions."""
+    """What differs between the versions.
+
+    Attributes:
+        version: number of the version.
+        block: header of a block.
+        entry: entry of the index.
+    """
 
     version: int
     block: struct.Struct
     entry: np.dtype[np.void]
-    """Of the index."""
 
     @property
     def coded(self) -> bool:

@@ -104,8 +104,8 @@ class Segments:
         for _ in range(TRIES):
             stretch = self._stretches[np.searchsorted(self._ends, random.random(), side="right")]
             rate = stretch.file.sample_rate
-            length = min(most, stretch.frames * self.sample_rate // rate)
-            spare = max(0, stretch.frames - samples_needed(rate, self.sample_rate, length))
+            length = min(most, stretch.length * self.sample_rate // rate)
+            spare = max(0, stretch.length - samples_needed(rate, self.sample_rate, length))
             start = stretch.start + int(random.integers(spare, endpoint=True))
             try:
                 part = cut(stretch, start, self.sample_rate, self.channels, length)
@@ -161,7 +161,7 @@ def _fixed(
 ) -> Iterator[Samples]:
     """Segments side by side, in a random order that is always the same."""
     needed = [samples_needed(each.file.sample_rate, sample_rate, length) for each in stretches]
-    counts = [max(1, each.frames // n) for each, n in zip(stretches, needed, strict=True)]
+    counts = [max(1, each.length // n) for each, n in zip(stretches, needed, strict=True)]
     ends = np.cumsum(counts)
     for number in np.random.default_rng(0).permutation(ends[-1])[: limit * TRIES]:
         index = int(np.searchsorted(ends, number, side="right"))

@@ -25,7 +25,7 @@ def part(
     for files in sources:
         ends = [(file, cuts[real[file.path]]) for file in files.values()]
         train = tuple(Stretch(file, 0, end) for file, end in ends if end > 0)
-        held = tuple(Stretch(file, end, file.frames) for file, end in ends if end < file.frames)
+        held = tuple(Stretch(file, end, file.length) for file, end in ends if end < file.length)
         parts.append((train, held))
     return parts
 
@@ -34,12 +34,12 @@ def _cuts(files: dict[str, AudioFile], held_out: float) -> list[int]:
     """Where the held-out part of each file begins: its start or its end, or within the only one."""
     if len(files) == 1:
         (file,) = files.values()
-        least = min(file.sample_rate, file.frames // 2)
-        return [file.frames - max(round(held_out * file.frames), least)]
+        least = min(file.sample_rate, file.length // 2)
+        return [file.length - max(round(held_out * file.length), least)]
     places = [_place(name) for name in files]
     first, last = min(places), max(places)
     held = [place == first or (place < held_out and place != last) for place in places]
-    return [0 if out else file.frames for file, out in zip(files.values(), held, strict=True)]
+    return [0 if out else file.length for file, out in zip(files.values(), held, strict=True)]
 
 
 def _place(name: str) -> float:

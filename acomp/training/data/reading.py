@@ -28,7 +28,7 @@ SHORTEST = 0.1
 """Seconds; shorter files are left out."""
 _MARGIN = 128
 """What soxr's `HQ` filter sees to either side, in samples of the lower rate."""
-_UNKNOWN_FRAMES = 1 << 62
+_UNKNOWN_LENGTH = 1 << 62
 _PIECE = 1 << 16
 _NOT_SOUGHT = "MP3"
 """What libsndfile calls the form in which samples depend on where it begins to decode."""
@@ -36,8 +36,8 @@ _NOT_SOUGHT = "MP3"
 
 def probe(file: AudioFile) -> str | None:
     """Decode a second at the beginning, the middle and the end; returns what is wrong, if any."""
-    span = min(file.frames, file.sample_rate)
-    last = file.frames - span
+    span = min(file.length, file.sample_rate)
+    last = file.length - span
     try:
         for start in (0, last // 2, last):
             _decode(file, start, start + span)
@@ -62,12 +62,12 @@ def look(path: Path) -> AudioFile:
         is_sought = False
     if not is_sought:
         with _streamed(path) as reader:
-            frames = reader.length or sum(block.shape[1] for block in reader.blocks(_PIECE))
-            layout = (reader.sample_rate, reader.channels, frames)
+            length = reader.length or sum(block.shape[1] for block in reader.blocks(_PIECE))
+            layout = (reader.sample_rate, reader.channels, length)
     file = AudioFile(path, *layout, is_sought)
-    if file.frames >= _UNKNOWN_FRAMES:
+    if file.length >= _UNKNOWN_LENGTH:
         raise AudioError("its header does not say how long it is; write it anew")
-    if file.frames <= 0:
+    if file.length <= 0:
         raise AudioError("it holds no samples")
     if file.seconds < SHORTEST:
         raise AudioError(f"it is shorter than {SHORTEST} s")

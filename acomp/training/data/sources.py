@@ -17,14 +17,16 @@ from acomp.errors import TrainingError
 class Source:
     """Where audio comes from.
 
+    Attributes:
+        path: a folder, a list (.txt) or an audio file.
+        share: share of the segments that come from it; None is its share of the hours.
+
     Raises:
         TrainingError: the share is not more than 0 and at most 1.
     """
 
     path: Path
-    """A folder, a list (.txt) or an audio file."""
     share: float | None = None
-    """Share of the segments that come from it; None stands for its share of the hours."""
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share <= 1:
@@ -52,47 +54,65 @@ def parse_source(text: str) -> Source:
 
 @dataclass(frozen=True)
 class AudioFile:
-    """What the header of a file says."""
+    """What the header of an audio file says.
+
+    Attributes:
+        path: the file.
+        sample_rate: in Hz.
+        channels: number of channels.
+        length: samples per channel.
+        is_sought: whether libsndfile can seek in it; otherwise it is decoded from its beginning.
+    """
 
     path: Path
     sample_rate: int
-    """Hz."""
     channels: int
-    frames: int
-    """Samples per channel."""
+    length: int
     is_sought: bool = True
-    """Whether libsndfile finds its place in it; else it is decoded from its beginning."""
 
     @property
     def seconds(self) -> float:
-        return self.frames / self.sample_rate
+        return self.length / self.sample_rate
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Part of a file, or the whole of it."""
+    """Part of a file, or the whole of it.
+
+    Attributes:
+        file: the file.
+        start: the first sample.
+        stop: the sample after the last one.
+    """
 
     file: AudioFile
     start: int
     stop: int
-    """In samples per channel of the file."""
 
     @property
-    def frames(self) -> int:
+    def length(self) -> int:
+        """Samples per channel."""
         return self.stop - self.start
 
     @property
     def seconds(self) -> float:
-        return self.frames / self.file.sample_rate
+        return self.length / self.file.sample_rate
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is in a source."""
+    """What there is in a source.
+
+    Attributes:
+        path: the source.
+        share: share of the segments that come from it.
+        train: what is trained on.
+        held_out: what is validated on.
+        unusable: files that cannot be used, with the reasons.
+    """
 
     path: Path
     share: float
-    """Share of the segments that come from it."""
     train: tuple[Stretch, ...]
     held_out: tuple[Stretch, ...]
     unusable: tuple[Unusable, ...]
