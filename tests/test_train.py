@@ -295,7 +295,13 @@ def test_a_finished_run_can_be_made_longer(uninterrupted: Path, cli: Cli, tmp_pa
     assert_refused(cli(*again, "--batch", 3), "batch 2, as it began, not with 3")
     assert_refused(cli(*again, "-b", "nano"), "custom")
     assert_refused(cli(*again, "--language-model"), "trains a codec")
-    assert_done(cli(*again, "--from-scratch", "--steps", 13))
+    assert_refused(cli(*again, "--weights", "x.safetensors"), "with weights None, as it began")
+    (source,) = parse(
+        yaml.safe_load((tmp_path / "longer" / "config.yaml").read_text())
+    ).data.sources
+    elsewhere = Path(source, "..", Path(source).name)
+    assert_refused(cli(*again, "--data", tmp_path), "data.sources")
+    assert_done(cli(*again, "--from-scratch", "--data", elsewhere, "--steps", 13))
     assert read_rows(tmp_path / "longer" / "metrics.csv")[-1].step == 13
 
 

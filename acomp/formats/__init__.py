@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from acomp.codecs import CodecSpec
 from acomp.codes import Codes, CodesInfo, check_codes
@@ -174,10 +174,12 @@ def writing_codes(target: PathOrStream, info: CodesInfo, how: Writing) -> Iterat
     name = name_of(target)
     chosen = _target_form(target, name, how.form)
     if how.entropy not in chosen.entropies:
+        if how.entropy not in get_args(Entropy):
+            raise FormatError(f"entropy is {' or '.join(get_args(Entropy))}, not {how.entropy!r}")
         offering = " and ".join(each.name for each in FORMS if how.entropy in each.entropies)
         raise FormatError(
             f"{name}: codes are not entropy-coded by {how.entropy!r} as {chosen.name}, but as "
-            f"{offering or 'nothing'}"
+            f"{offering}"
         )
     if isinstance(target, str | os.PathLike):
         with atomic_write(Path(target), FormatError, replace=how.replace) as stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -194,20 +193,26 @@ class Config(_Model):
     device: DeviceKind = "auto"
     devices: Count = 1
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        for problem in (_of_losses(self), _of_discriminators(self), _of_beginning(self)):
-            if problem is not None:
-                raise PydanticCustomError("together", "{problem}", {"problem": problem})
-        return self
-
 
 def parse(settings: Mapping[str, Any]) -> Config:
-    """The settings as a `Config`.
+    """The settings as a `Config` that a run can have.
 
     Raises:
-        TrainingError: a key is unknown or missing, a value is not what the key takes, or values do
-            not go together. The message is one line with the key's path.
+        TrainingError: as `validate`, or values do not go together.
+    """
+    config = validate(settings)
+    for problem in (_of_losses(config), _of_discriminators(config), _of_beginning(config)):
+        if problem is not None:
+            raise TrainingError(problem)
+    return config
+
+
+def validate(settings: Mapping[str, Any]) -> Config:
+    """The settings as a `Config`, each by itself: whether they go together is not looked at.
+
+    Raises:
+        TrainingError: a key is unknown or missing, or a value is not what the key takes. The
+            message is one line with the key's path.
     """
     try:
         return Config.model_validate(dict(settings))
@@ -234,8 +239,6 @@ def _said(error: ErrorDetails) -> str:
     kind, place, given = error["type"], error["loc"], error["input"]
     path = ".".join(str(part)[:60] for part in place if isinstance(part, str))
     match kind:
-        case "together":
-            return error["msg"]
         case "extra_forbidden":
             return f"there is no setting {path}{did_you_mean(str(place[-1]), _keys(place[:-1]))}"
         case "missing":

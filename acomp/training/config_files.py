@@ -18,10 +18,12 @@ from acomp.codecs import CUSTOM, PUBLISHED, of_family
 from acomp.errors import TrainingError
 from acomp.files import atomic_write
 from acomp.plain import MAX_TEXT, NotPlainError, brief, parse_yaml, read_text
-from acomp.training.config import Config, parse
+from acomp.training.config import Config, validate
 
 _WHOLE = ("sources", "losses", "shape")
 """Settings that replace what is under them whole."""
+_MAY_CHANGE = ("steps", "device")
+"""Settings that may change when a run goes on."""
 
 
 def recipe(backend: str, family: object = None) -> dict[str, Any]:
@@ -103,14 +105,14 @@ def going_on(config: Config, settings: Mapping[str, Any]) -> Config:
         TrainingError: one differs, which the message names, or is none that there is.
     """
     before = config.model_dump()
-    changed = parse(merge(before, settings))
+    changed = validate(merge(before, settings))
     for key, old, new in _differences(before, changed.model_dump()):
-        if key not in ("steps", "device"):
+        if key not in _MAY_CHANGE:
             raise TrainingError(
                 f"the run goes on with {key} {brief(old)}, as it began, not with {brief(new)}: "
                 "leave it out, or begin another run"
             )
-    return changed
+    return config.model_copy(update={key: getattr(changed, key) for key in _MAY_CHANGE})
 
 
 def _differences(
@@ -122,5 +124,10 @@ def _differences(
         nested = key not in _WHOLE and isinstance(one, Mapping) and isinstance(other, Mapping)
         if nested and one.keys() == other.keys():
             yield from _differences(one, other, f"{above}{key}.")
-        elif one != other:
+        elif one != other and not (key == "sources" and _places(one) == _places(other)):
             yield f"{above}{key}", one, other
+
+
+def _places(sources: Mapping[str, Any]) -> dict[Path, Any]:
+    """The shares of sources by where they are, however their paths are written."""
+    return {Path(path).resolve(): share for path, share in sources.items()}
