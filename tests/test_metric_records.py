@@ -230,7 +230,9 @@ def test_a_metric_that_there_is_not(cli: Cli, tmp_path: Path) -> None:
     run = cli("eval", "a.wav", "-c", "pcm", "-o", "results", "--metrics", "si_sdr,pesk")
     assert_refused(run, "there is no metric 'pesk'; did you mean pesq?")
     assert not (tmp_path / "results").exists()
-    with pytest.raises(AcompError, match=f"there is no metric ''; there are {', '.join(METRICS)}"):
+    with pytest.raises(
+        AcompError, match=f"there is no metric ''; there are fast, full, {', '.join(METRICS)}"
+    ):
         choose("")
 
 
