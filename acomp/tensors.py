@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from acomp.plain import MAX_DIRECTORY, NotPlainError, brief, open_zip
@@ -35,7 +36,7 @@ _TENSOR_NAMES = re.compile(
 )
 
 
-def load_tensors(file: IO[bytes]) -> object:
+def load_tensors(file: IO[bytes], mapped: Path | None = None) -> object:
     """The content of a file of torch, on the CPU: tensors, numbers, texts, lists, dictionaries.
 
     Tensors take no more memory than the file has bytes for them. But several may share their
@@ -43,6 +44,8 @@ def load_tensors(file: IO[bytes]) -> object:
 
     Args:
         file: the file, at its beginning; it must be seekable.
+        mapped: its path, where its tensors may be mapped into memory instead of read, which the
+            newer layout allows.
 
     Raises:
         NotPlainError: the file is not one of torch, is damaged, or names anything but tensors.
@@ -62,7 +65,10 @@ def load_tensors(file: IO[bytes]) -> object:
         _check_instructions(pickles, 1 if is_zip else _LEGACY_PICKLES)
         file.seek(0)
         with quiet():  # torch also warns of what the error says
-            contents: object = torch.load(file, map_location="cpu", weights_only=True)
+            source = mapped if mapped is not None and is_zip else file
+            contents: object = torch.load(
+                source, map_location="cpu", weights_only=True, mmap=source is mapped
+            )
     except (NotPlainError, OSError):
         raise
     # A damaged or hostile file can make zipfile, pickletools and torch raise anything at all.

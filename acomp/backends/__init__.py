@@ -73,8 +73,7 @@ def load(
     Args:
         name: name of the codec, for example `nano`, `encodec-24khz` or `dac-44khz`; the command
             `acomp models list` lists them.
-        weights: a file of weights in the layout of the official package, or safetensors written by
-            acomp. By default the published weights, which are downloaded to the user's cache
+        weights: a file or folder of weights, in any layout that docs/weights.md names. By default the published weights, which are downloaded to the user's cache
             folder when they are first needed; `custom` needs a file.
         engine: what runs the networks: "torch", "openvino", or "auto", which is OpenVINO on a CPU
             where it is installed and torch otherwise.

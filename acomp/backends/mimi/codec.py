@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from acomp.backends.base import Codec
 from acomp.backends.mimi.network import (
@@ -34,6 +34,7 @@ from acomp.backends.mimi.transformer import PreparedTransformer, Transformer
 from acomp.backends.shared.seanet import AsProducts
 from acomp.backends.shared.stacks import PreparedStack
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.weights.layouts.files import config_of
 from acomp.backends.weights.tensors import Tensors
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
@@ -41,7 +42,6 @@ from acomp.engines import Array, Engine, Runner
 from acomp.engines.apart import apart_to_load
 from acomp.engines.once import once
 from acomp.engines.torch import in_torch
-from acomp.errors import WeightsError
 
 DECODER_CONTEXT = 16
 """Positions, and more, that the decoder's convolutions look back."""
@@ -49,16 +49,16 @@ DECODER_CONTEXT = 16
 
 @apart_to_load()
 def load(spec: CodecSpec, shape: MimiShape, weights: Path, engine: Engine) -> Codec:
-    """Mimi with the weights of a `model.safetensors`, or of a folder in Hugging Face's layout.
+    """Mimi with the weights of a file, Moshi's among them, or of a folder of Hugging Face.
 
     A file alone is of the published shape; a folder's `config.json` tells its own.
 
     Raises:
         WeightsError: the file or folder cannot be read or holds other weights than Mimi's.
     """
-    if weights.is_dir():
-        shape = read_shape(weights / "config.json")
-        weights = weights / "model.safetensors"
+    config = config_of(weights)
+    if config is not None:
+        shape = read_shape(config)
     return Mimi(spec, shape, weights, engine)
 
 
@@ -66,7 +66,7 @@ class Mimi(Codec):
     """Mimi in any shape, on a file of weights."""
 
     def __init__(self, spec: CodecSpec, shape: MimiShape, weights: Path, engine: Engine) -> None:
-        state = _load_state(weights)
+        state = load_checkpoint(weights).state
         super().__init__(spec, fingerprint(state), engine)
         self.shape = shape
         self._weights = weights
@@ -114,7 +114,7 @@ class Mimi(Codec):
         """
         from acomp.backends.mimi.official import official_model
 
-        return official_model(self.shape, _load_state(self._weights))
+        return official_model(self.shape, load_checkpoint(self._weights).state)
 
     def codebooks(self) -> NDArray[np.float32]:
         return self._books.whole().numpy()
@@ -130,11 +130,3 @@ class Mimi(Codec):
 
     def _prepare_quantiser(self, codebooks: int) -> Runner:
         return self._in_torch(SplitQuantiser(self._books, codebooks), precise=True)
-
-
-def _load_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        raise WeightsError(
-            f"{path} does not hold weights of mimi: it takes a model.safetensors, or its folder"
-        )
-    return load_checkpoint(path).state

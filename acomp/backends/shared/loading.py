@@ -17,6 +17,9 @@ from acomp.engines.apart import apart_to_load
 from acomp.engines.once import once
 from acomp.engines.rewriting import fold_weight_norm
 from acomp.errors import WeightsError
+from acomp.plain import brief
+
+_Shapes = dict[str, tuple[int, ...]]
 
 
 class Buildable(Protocol):
@@ -72,11 +75,26 @@ def load_module(shape: Buildable, path: Path, name: str) -> tuple[nn.Module, str
             f"{path} does not hold weights of {name} but those of a codec of its own shape: "
             "take -b custom"
         )
-    if _shapes(module.state_dict()) != _shapes(checkpoint.state):
-        raise WeightsError(f"{path} does not hold weights of {name}")
+    other = _difference(_shapes(module.state_dict()), _shapes(checkpoint.state))
+    if other is not None:
+        looks = (
+            "" if checkpoint.layout is None else f"it looks like {checkpoint.layout.title}, and "
+        )
+        raise WeightsError(f"{path} does not hold weights of {name}: {looks}{other}")
     module.to_empty(device="cpu").load_state_dict(checkpoint.state)
     return module, fingerprint(checkpoint.state)
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def _shapes(state: Mapping[str, Tensor]) -> _Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _difference(expected: _Shapes, found: _Shapes) -> str | None:
+    """The first thing in which tensors differ from those expected; None where in nothing."""
+    for name, shape in expected.items():
+        if name not in found:
+            return f"it lacks {name}"
+        if found[name] != shape:
+            return f"{name} is {list(found[name])}, not {list(shape)}"
+    extra = next((name for name in found if name not in expected), None)
+    return None if extra is None else f"it has {brief(extra)} beside them"

@@ -29,7 +29,8 @@ from acomp.backends.shared.snake import with_fast_snakes
 from acomp.backends.snac.network import Dequantiser, Quantiser, decoder_stages, encoder_stages
 from acomp.backends.snac.shape import SnacShape
 from acomp.backends.streams import StreamDecoder, StreamEncoder
-from acomp.backends.weights.config import file_in
+from acomp.backends.weights.layouts.configs import agree
+from acomp.backends.weights.layouts.files import config_of, read_config
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
 from acomp.engines import Array, Engine, Runner
@@ -41,14 +42,16 @@ from acomp.engines.torch import in_torch
 
 @apart_to_load()
 def load(spec: CodecSpec, shape: SnacShape, weights: Path, engine: Engine) -> Snac:
-    """The codec of a shape with the weights of a file, or of a folder in Hugging Face's layout.
+    """The codec of a shape with the weights of a file or folder.
 
     Raises:
         WeightsError: the weights cannot be read or are other than this codec's.
         CodecError: the extra is not installed.
     """
-    file = file_in(weights, spec.name, shape.config) if weights.is_dir() else weights
-    return Snac(spec, shape, load_network(shape, file, spec.name), engine)
+    config = config_of(weights)
+    if config is not None:
+        agree(read_config(config), shape.config, f"{weights} does not hold weights of {spec.name}")
+    return Snac(spec, shape, load_network(shape, weights, spec.name), engine)
 
 
 class Snac(Codec):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from acomp.backends.weights.layouts import recognised
+from acomp.backends.weights.layouts.configs import shape_values
+from acomp.backends.weights.layouts.files import Found, find, read_config
+from acomp.backends.weights.layouts.layout import Layout
 from acomp.errors import WeightsError
 from acomp.files import atomic_write, reason_of
 from acomp.plain import NotPlainError, brief, check, parse_json
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 MAX_SIZE = 8 << 30
 """Bytes that no weights file exceeds: 8 GiB."""
 SHAPE_KEY = "acomp"
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Where files of training keep the weights, beside what else they hold."""
 
 
 @dataclass(frozen=True)
@@ -38,43 +44,76 @@ class Checkpoint:
         state: tensors by their name in the module.
         kwargs: settings that the module was built with, where the file says so (DAC): numbers,
             strings, None, and lists of them. They come from the file: bound them before use.
-        shape: what the module is, where the file says so (acomp's own): what `Shape.to_dict` gave,
-            or anything else that JSON can hold.
+        shape: what the module is, where the file says so (acomp's own), or the `config.json` beside
+            it: what `Shape.to_dict` gave, or anything else that JSON can hold.
+        layout: the layout that the file was in; None where it was in none that is known.
     """
 
     state: dict[str, torch.Tensor]
     kwargs: dict[str, Any] = field(default_factory=dict)
     shape: object = None
+    layout: Layout | None = None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Load a weights file onto the CPU without running anything that hides in it.
+    """Load weights onto the CPU without running anything that hides in them.
 
-    Taken are safetensors (`.safetensors`), EnCodec's layout (a state dict) and that of
-    `descript-audiotools` for DAC (a dict of `state_dict` and `metadata`, whose `kwargs` are kept).
-    Nothing is added to what torch's `weights_only` allows, as the published files need no more
-    than tensors, dicts, lists, numbers and strings.
+    Taken are safetensors and torch's files, and folders with them, in every layout that
+    `acomp.backends.weights.layouts` knows; tensors get acomp's names. Files are mapped into memory
+    where their form allows it. Nothing is added to what torch's `weights_only` allows, as
+    published files need no more than tensors, dicts, lists, numbers and strings.
 
     Raises:
-        WeightsError: the file cannot be read, is damaged, is no weights file, or holds weights that
-            are no numbers (NaN, infinite).
+        WeightsError: they cannot be read, are damaged, are no weights, or hold weights that are no
+            numbers (NaN, infinite).
     """
+    found = find(path)
+    parts = [_load_file(file) for file in found.files]
+    checkpoint = parts[0] if found.shards is None else _joined(path, found, parts)
+    try:
+        layout, state = recognised(checkpoint.state)
+    except WeightsError as error:
+        raise WeightsError(f"{path} {error}") from error
+    checkpoint = replace(checkpoint, state=state, layout=layout)
+    if found.config is None:
+        return checkpoint
+    config = read_config(found.config)
+    codebooks = sum(name.endswith("._codebook.embed") for name in state)
+    shape = shape_values(config, codebooks, f"{path} is of a codec that acomp does not have")
+    return replace(checkpoint, shape=checkpoint.shape or shape)
+
+
+def _joined(path: Path, found: Found, parts: list[Checkpoint]) -> Checkpoint:
+    """What the shards hold together, which is what their index says."""
+    assert found.shards is not None
+    state: dict[str, torch.Tensor] = {}
+    for file, part in zip(found.files, parts, strict=True):
+        for name, tensor in part.state.items():
+            if found.shards.get(name) != file.name:
+                raise WeightsError(f"{path}: its index has no {brief(name)} in {file.name}")
+            state[name] = tensor
+    missing = next((name for name in found.shards if name not in state), None)
+    if missing is not None:
+        raise WeightsError(f"{path}: {found.shards[missing]} lacks {brief(missing)}")
+    return Checkpoint(state)
+
+
+def _load_file(path: Path) -> Checkpoint:
+    """The contents of one file."""
     size = weights_size(path)
     try:
         if _is_safetensors(path):
             state, shape = _load_safetensors(path)
             return Checkpoint(_check_state(path, state, size), shape=shape)
         with path.open("rb") as file:
-            contents = load_tensors(file)
+            contents = load_tensors(file, mapped=path)
     except NotPlainError as error:
-        raise WeightsError(f"{path} {error}") from error
+        raise WeightsError(f"{path} {error}{_package_advice(path)}") from error
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     if not isinstance(contents, dict):
         raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
-    metadata: object = {}
-    if "state_dict" in contents:
-        contents, metadata = contents["state_dict"], contents.get("metadata", {})
+    metadata: object = contents.get("metadata", {}) if "state_dict" in contents else {}
     kwargs = metadata.get("kwargs", {}) if isinstance(metadata, dict) else None
     try:
         check(kwargs)
@@ -82,7 +121,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(f"{path} is no weights file: its metadata {error}") from error
     if not isinstance(kwargs, dict):
         raise WeightsError(f"{path} is no weights file: its metadata has an unknown form")
-    return Checkpoint(_check_state(path, contents, size), kwargs)
+    return Checkpoint(_check_state(path, _unwrapped(contents), size), kwargs)
+
+
+def _unwrapped(contents: dict[Any, Any]) -> object:
+    """The tensors by name, out of what programs for training put around them."""
+    for wrapper in WRAPPERS:
+        if isinstance(contents.get(wrapper), dict):
+            inner: object = contents[wrapper]
+            return inner
+    return contents
+
+
+def _package_advice(path: Path) -> str:
+    """What to take instead of a program of DAC's training."""
+    return "; take weights.pth beside it" if path.name == "package.pth" else ""
 
 
 def weights_size(path: Path) -> int:
@@ -163,13 +216,25 @@ def _load_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], object]:
             metadata = file.metadata() or {}
         state = load_file(path, device="cpu")
     except (SafetensorError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} is not a safetensors file, or it is damaged") from error
+        raise WeightsError(
+            f"{path} is not a safetensors file, or it is damaged{_why(error)}"
+        ) from error
     if SHAPE_KEY not in metadata:
         return state, None
     try:
         return state, parse_json(metadata[SHAPE_KEY])
     except NotPlainError as error:
         raise WeightsError(f"{path}: the shape that it names {error}") from error
+
+
+def _why(error: Exception) -> str:
+    """What the header of safetensors says that is not so."""
+    text = str(error).lower()
+    if "not fully covered" in text or "incompletebuffer" in text:
+        return ": its header tells of more than it holds, as after a download that broke off"
+    if "header too large" in text or "invalid header length" in text or "headertoolarge" in text:
+        return ": its header claims to be larger than the file, or than any header"
+    return ""
 
 
 def _check_state(path: Path, contents: object, size: int) -> dict[str, torch.Tensor]:

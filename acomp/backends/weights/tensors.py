@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from acomp.errors import WeightsError
+from acomp.plain import brief
 
 
 class Tensors:
@@ -28,11 +29,14 @@ class Tensors:
             WeightsError: there is none, or it has another shape.
         """
         tensor = self._state.pop(name, None)
-        if tensor is None or tensor.shape != shape or not tensor.is_floating_point():
-            raise WeightsError(self._problem)
+        if tensor is None:
+            raise WeightsError(f"{self._problem}: it lacks {name}")
+        if tensor.shape != shape or not tensor.is_floating_point():
+            found = f"{list(tensor.shape)} of {tensor.dtype}".replace("torch.", "")
+            raise WeightsError(f"{self._problem}: {name} is {found}, not {list(shape)}")
         return tensor.float()
 
     def finish(self) -> None:
         """Raise WeightsError if any was not taken."""
-        if self._state:
-            raise WeightsError(self._problem)
+        for name in self._state:
+            raise WeightsError(f"{self._problem}: it has {brief(name)} beside them")

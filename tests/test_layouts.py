@@ -1,0 +1,342 @@
+"""Weights in the layouts of other programs: made by these programs, with their codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import SMALL, lively
+from mimi_models import SMALL as SMALL_MIMI, lively as lively_mimi, small_mimi
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import acomp
+from acomp.backends.custom import load as load_custom
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.weights.layouts import dac, encodec
+from acomp.engines import pick_engine
+
+KINDS = ("causal", "segments", "dac")
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    """Official modules with random weights."""
+    return {kind: lively(SMALL[kind]) for kind in KINDS}
+
+
+def hugging_face(kind: str, state: dict[str, Tensor], folder: Path, **saving: Any) -> Any:
+    """The model of `transformers` with the weights of an official one, saved in its layout."""
+    from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel
+
+    shape: Any = SMALL[kind]
+    if kind == "dac":
+        model: Any = DacModel(
+            DacConfig(
+                encoder_hidden_size=shape.encoder_width,
+                downsampling_ratios=list(shape.strides),
+                decoder_hidden_size=shape.decoder_width,
+                n_codebooks=shape.codebooks,
+                codebook_size=shape.codebook_size,
+                sampling_rate=shape.sample_rate,
+            )
+        )
+        model.load_state_dict(dac.HUGGING_FACE.from_acomp(state))
+    else:
+        bits = shape.codebook_size.bit_length() - 1
+        rate = -(-shape.sample_rate // shape.hop_length)
+        model = EncodecModel(
+            EncodecConfig(
+                target_bandwidths=[shape.codebooks * bits * rate / 1000],
+                sampling_rate=shape.sample_rate,
+                audio_channels=shape.channels,
+                normalize=not shape.causal,
+                chunk_length_s=shape.segment,
+                overlap=0.01 if shape.segment else None,
+                hidden_size=shape.dimension,
+                num_filters=shape.filters,
+                num_residual_layers=shape.residual_layers,
+                upsampling_ratios=list(shape.strides[::-1]),
+                norm_type=shape.norm,
+                use_causal_conv=shape.causal,
+                num_lstm_layers=shape.lstm_layers,
+                codebook_size=shape.codebook_size,
+            )
+        )
+        model.load_state_dict(encodec.HUGGING_FACE.from_acomp(state), strict=False)
+    model.eval().save_pretrained(folder, **saving)
+    return model
+
+
+def custom(path: Path) -> Any:
+    return load_custom("custom", path, pick_engine("torch"))
+
+
+def sound(codec: Any) -> acomp.Audio:
+    length = 60 * codec.spec.hop_length
+    samples = 0.3 * torch.randn(codec.spec.channels, length, generator=torch.manual_seed(3))
+    return acomp.Audio(samples.numpy(), codec.spec.sample_rate)
+
+
+def agreement(codec: Any, theirs: Any) -> float:
+    """Share of the codes of a sound that are the same."""
+    ours = codec.encode(sound(codec)).data
+    return float((ours == np.asarray(theirs).reshape(ours.shape)).mean())
+
+
+@pytest.mark.parametrize("kind", ["causal", "dac"])
+@torch.no_grad()
+def test_folders_of_transformers_give_its_codes(
+    models: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    model = hugging_face(kind, models[kind].state_dict(), tmp_path)
+    codec = custom(tmp_path)
+    audio = torch.from_numpy(sound(codec).samples)[None]
+    found = model.encode(audio).audio_codes
+    assert agreement(codec, found) == 1.0
+    assert len(np.unique(codec.encode(sound(codec)).data)) > 20
+
+
+def test_a_folder_of_segments_is_the_same_codec(models: dict[str, Any], tmp_path: Path) -> None:
+    hugging_face("segments", models["segments"].state_dict(), tmp_path)
+    official = tmp_path / "official.th"
+    torch.save(models["segments"].state_dict(), official)
+    assert custom(tmp_path).shape == SMALL["segments"]
+    assert custom(tmp_path).fingerprint == fingerprint(load_checkpoint(official).state)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_shards_and_pickles_are_the_same_weights(
+    models: dict[str, Any], tmp_path: Path, safe: bool
+) -> None:
+    state = models["causal"].state_dict()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    hugging_face("causal", state, whole)
+    parts.mkdir()
+    theirs = load_file(whole / "model.safetensors")
+    shutil.copy(whole / "config.json", parts)
+    end = "safetensors" if safe else "bin"
+    stem = "model" if safe else "pytorch_model"
+    names = sorted(theirs)
+    shards = {
+        name: f"{stem}-0000{1 + index % 2}-of-00002.{end}" for index, name in enumerate(names)
+    }
+    for shard in set(shards.values()):
+        held = {name: theirs[name] for name in names if shards[name] == shard}
+        save_file(held, parts / shard) if safe else torch.save(held, parts / shard)
+    index = parts / f"{stem}.{end}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": shards}))
+    assert custom(parts).fingerprint == custom(whole).fingerprint == fingerprint(state)
+    assert custom(index).fingerprint == fingerprint(state)
+    second = parts / f"{stem}-00002-of-00002.{end}"
+    second.write_bytes(second.read_bytes()[:-1000])
+    with pytest.raises(acomp.WeightsError, match=re.escape(second.name)):
+        custom(parts)
+    second.unlink()
+    with pytest.raises(acomp.WeightsError, match=r"lacks the shard .* download it again"):
+        custom(parts)
+
+
+def wrapped(state: dict[str, Tensor]) -> dict[str, Any]:
+    """The same weights as programs for training leave them."""
+    new = dict(state)
+    for name in state:
+        if name.endswith("weight_g"):
+            stem = name.removesuffix("weight_g") + "parametrizations.weight.original"
+            new[f"{stem}0"], new[f"{stem}1"] = new.pop(name), new.pop(f"{name[:-1]}v")
+    return {
+        "state_dict": {"state_dict": state, "epoch": 3},
+        "model": {"model": state, "optimizer": {"lr": 0.1}},
+        "model_state_dict": {"model_state_dict": state},
+        "module": {f"module.{name}": tensor for name, tensor in state.items()},
+        "model.module": {f"model.module.{name}": tensor for name, tensor in state.items()},
+        "Lightning's": {"state_dict": {f"model.{name}": each for name, each in state.items()}},
+        "new weight norm": new,
+    }
+
+
+@pytest.mark.parametrize("kind", ["causal", "dac"])
+def test_wrapped_weights_are_the_same_weights(
+    models: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    state = models[kind].state_dict()
+    for title, contents in wrapped(state).items():
+        torch.save(contents, tmp_path / "weights.pth")
+        assert fingerprint(load_checkpoint(tmp_path / "weights.pth").state) == fingerprint(state), (
+            title
+        )
+
+
+@pytest.mark.parametrize("inside", [".", "dac", "best/dac"])
+def test_folders_of_dacs_training(models: dict[str, Any], tmp_path: Path, inside: str) -> None:
+    models["dac"].save_to_folder(tmp_path / "saved", {"tracker.pth": {"step": 1}}, package=False)
+    shutil.copytree(tmp_path / "saved" / "dac", tmp_path / "run" / inside)
+    codec = custom(tmp_path / "run")
+    assert codec.shape.sample_rate == SMALL["dac"].sample_rate
+    assert codec.fingerprint == fingerprint(models["dac"].state_dict())
+    (tmp_path / "run" / inside / "weights.pth").rename(tmp_path / "run" / inside / "package.pth")
+    with pytest.raises(
+        acomp.WeightsError, match=r"without weights\.pth: package\.pth is a program"
+    ):
+        custom(tmp_path / "run")
+
+
+def moshis(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of Hugging Face's Mimi by the names and in the order of Moshi's file."""
+    result: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        name = re.sub(r"^(encoder|decoder)\.layers", r"\1.model", name)
+        name = re.sub(r"^(encoder|decoder)_transformer\.", r"\1_transformer.transformer.", name)
+        if name.startswith("quantizer"):
+            name = name.replace("semantic_residual_vector_quantizer", "rvq_first")
+            name = name.replace("acoustic_residual_vector_quantizer", "rvq_rest")
+            name = name.replace(".layers.", ".vq.layers.").replace(".codebook.", "._codebook.")
+            name = name.replace("initialized", "_initialized")
+            name = name.replace("embed_sum", "embedding_sum")
+        elif ".conv." in name:
+            inner = "convtr.convtr" if tensor.ndim == 3 and "upsample" in name else "conv.conv"
+            if re.match(r"decoder\.model\.(2|5|8|11)\.conv", name):
+                inner = "convtr.convtr"
+            outer = {"downsample": "conv.", "upsample": "convtr."}.get(name.split(".")[0], "")
+            name = name.replace(".conv.", f".{outer}{inner}.")
+        for ours, theirs in (
+            ("input_layernorm", "norm1"),
+            ("post_attention_layernorm", "norm2"),
+            ("mlp.fc1", "linear1"),
+            ("mlp.fc2", "linear2"),
+            ("self_attn_layer_scale", "layer_scale_1"),
+            ("mlp_layer_scale", "layer_scale_2"),
+            ("self_attn.o_proj", "self_attn.out_proj"),
+        ):
+            name = name.replace(ours, theirs)
+        result[name] = tensor
+    for name in [name for name in result if name.endswith("q_proj.weight")]:
+        stem = name.removesuffix("q_proj.weight")
+        queries, keys = (
+            interleaved(result.pop(f"{stem}{part}_proj.weight")) for part in ("q", "k")
+        )
+        values = result.pop(f"{stem}v_proj.weight")
+        result[f"{stem}in_proj_weight"] = torch.cat([queries, keys, values])
+    return result
+
+
+def interleaved(rows: Tensor) -> Tensor:
+    """Rows of 8 heads, whose pairs are half a head apart, with each pair side by side."""
+    width = len(rows) // 8
+    order = [
+        head * width + channel + half * (width // 2)
+        for head in range(8)
+        for channel in range(width // 2)
+        for half in range(2)
+    ]
+    return rows[order]
+
+
+def test_moshis_file_is_the_same_weights_as_hugging_faces(tmp_path: Path) -> None:
+    from transformers import MimiConfig, MimiModel
+
+    torch.manual_seed(0)
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 4}
+    model = lively_mimi(MimiModel(MimiConfig(**{**SMALL_MIMI, **heads})))
+    model.save_pretrained(tmp_path)
+    theirs = load_file(tmp_path / "model.safetensors")
+    moshi = moshis(theirs)
+    assert "downsample.conv.conv.conv.weight" in moshi
+    assert "encoder_transformer.transformer.layers.0.self_attn.in_proj_weight" in moshi
+    assert "quantizer.rvq_rest.vq.layers.0._codebook.embedding_sum" in moshi
+    save_file(moshi, tmp_path / "tokenizer.safetensors")
+    found = load_checkpoint(tmp_path / "tokenizer.safetensors")
+    assert found.layout is not None and found.layout.title == "Moshi's layout of Mimi"
+    assert fingerprint(found.state) == fingerprint(theirs)
+
+
+def test_mimi_takes_pickles_and_a_repository_in_the_cache(tmp_path: Path) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--kyutai--mimi"
+    folder = repository / "snapshots" / revision
+    small_mimi().save_pretrained(folder)
+    expected = acomp.load("mimi", weights=folder, engine="torch").fingerprint
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(acomp.WeightsError, match="which revision is its main"):
+        acomp.load("mimi", weights=repository)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    assert acomp.load("mimi", weights=repository, engine="torch").fingerprint == expected
+    (repository / "refs" / "main").write_text("../../elsewhere")
+    with pytest.raises(acomp.WeightsError, match="lacks its main revision"):
+        acomp.load("mimi", weights=repository)
+
+
+# What is refused
+
+
+def test_a_config_of_another_codec_is_refused(models: dict[str, Any], tmp_path: Path) -> None:
+    hugging_face("dac", models["dac"].state_dict(), tmp_path)
+    with pytest.raises(acomp.WeightsError, match="does not hold weights of dac-16khz"):
+        acomp.load("dac-16khz", weights=tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "sampling_rate": "fast"}))
+    with pytest.raises(acomp.WeightsError, match="sample_rate is 'fast'"):
+        custom(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"more": torch.zeros(1)}, "it has 'more' beside them"),
+        ({"decoder.model.0.conv.conv.bias": None}, r"it lacks decoder\.model\.0\.conv\.conv\.bias"),
+        ({"decoder.model.0.conv.conv.bias": torch.zeros(3)}, r"bias is \[3\], not \[512\]"),
+    ],
+)
+def test_one_tensor_more_or_fewer_is_named(
+    tmp_path: Path, change: dict[str, Tensor | None], words: str
+) -> None:
+    from acomp.backends.families import published_shape
+
+    state: dict[str, Any] = {**published_shape("encodec-24khz").build().state_dict(), **change}
+    kept = {name: tensor for name, tensor in state.items() if tensor is not None}
+    torch.save(kept, tmp_path / "x.th")
+    title = "it looks like the layout of the package encodec, and "
+    with pytest.raises(acomp.WeightsError, match=f"{title}.*{words}"):
+        acomp.load("encodec-24khz", weights=tmp_path / "x.th")
+
+
+def test_headers_that_claim_what_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    claims = b'{"x":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
+    path.write_bytes(len(claims).to_bytes(8, "little") + claims + bytes(64))
+    with pytest.raises(acomp.WeightsError, match="tells of more than it holds"):
+        load_checkpoint(path)
+    path.write_bytes((1 << 42).to_bytes(8, "little") + b"{" + bytes(64))
+    with pytest.raises(acomp.WeightsError, match="claims to be larger than the file"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "has no weight_map"),
+        ('{"weight_map": {"x": "../y"}}', "names the file"),
+        ("[" * 90_000, "no index of shards"),
+    ],
+)
+def test_bad_indices_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(acomp.WeightsError, match=words):
+        load_checkpoint(tmp_path)
+
+
+def test_a_name_that_comes_twice_is_refused(models: dict[str, Any], tmp_path: Path) -> None:
+    state = models["causal"].state_dict()
+    stem = "encoder.model.0.conv.conv"
+    state[f"{stem}.parametrizations.weight.original0"] = state[f"{stem}.weight_g"].clone()
+    torch.save(state, tmp_path / "x.th")
+    with pytest.raises(acomp.WeightsError, match="twice, by two names"):
+        load_checkpoint(tmp_path / "x.th")
