@@ -73,8 +73,9 @@ def load(
     Args:
         name: name of the codec, for example `nano`, `encodec-24khz` or `dac-44khz`; the command
             `acomp models list` lists them.
-        weights: a file or folder of weights, in any layout that docs/weights.md names. By default the published weights, which are downloaded to the user's cache
-            folder when they are first needed; `custom` needs a file.
+        weights: a file or folder of weights, in any layout that docs/weights.md names.
+            By default the published weights, which are downloaded to the user's cache folder when
+            they are first needed; `custom` needs a file or folder.
         engine: what runs the networks: "torch", "openvino", or "auto", which is OpenVINO on a CPU
             where it is installed and torch otherwise.
         precision: arithmetic of the networks: "fp32", or "bf16", which is faster and gives slightly
