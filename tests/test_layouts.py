@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import SMALL, lively
+from commands import Cli
 from mimi_models import SMALL as SMALL_MIMI, lively as lively_mimi, small_mimi
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import acomp
 from acomp.backends.custom import load as load_custom
-from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.backends.weights.layouts import dac, encodec
 from acomp.engines import pick_engine
 
@@ -340,3 +341,97 @@ def test_a_name_that_comes_twice_is_refused(models: dict[str, Any], tmp_path: Pa
     torch.save(state, tmp_path / "x.th")
     with pytest.raises(acomp.WeightsError, match="twice, by two names"):
         load_checkpoint(tmp_path / "x.th")
+
+
+# Carried into other programs
+
+
+@torch.no_grad()
+def test_converted_encodec_is_loaded_by_transformers_and_by_its_package(
+    cli: Cli, models: dict[str, Any], tmp_path: Path
+) -> None:
+    from transformers import EncodecModel
+
+    state = models["causal"].state_dict()
+    mine = tmp_path / "mine.safetensors"
+    save_weights(mine, state, SMALL["causal"])
+    folder, file = tmp_path / "theirs", tmp_path / "official.th"
+    assert cli("models", "convert", mine, "-o", folder, "--to", "huggingface").code == 0
+    assert cli("models", "convert", folder, "-o", file, "--to", "official").code == 0
+    codec = custom(mine)
+    theirs: Any = EncodecModel.from_pretrained(folder)
+    audio = torch.from_numpy(sound(codec).samples)[None]
+    found = theirs.encode(audio, bandwidth=theirs.config.target_bandwidths[-1]).audio_codes
+    assert agreement(codec, found) == 1.0
+    package = SMALL["causal"].build()
+    package.load_state_dict(torch.load(file))
+    assert fingerprint(package.state_dict()) == codec.fingerprint
+    back = tmp_path / "back.safetensors"
+    assert cli("models", "convert", folder, "-o", back, "--to", "acomp").code == 0
+    assert back.read_bytes() == mine.read_bytes()
+
+
+@torch.no_grad()
+def test_converted_dac_is_loaded_by_transformers_and_by_its_package(
+    cli: Cli, models: dict[str, Any], tmp_path: Path
+) -> None:
+    from dac.model import DAC
+    from transformers import DacModel
+
+    mine = tmp_path / "mine.safetensors"
+    save_weights(mine, models["dac"].state_dict(), SMALL["dac"])
+    folder, file = tmp_path / "theirs", tmp_path / "official.pth"
+    assert cli("models", "convert", mine, "-o", folder, "--to", "huggingface").code == 0
+    assert cli("models", "convert", mine, "-o", file, "--to", "official").code == 0
+    codec = custom(mine)
+    audio = torch.from_numpy(sound(codec).samples)[None]
+    theirs: Any = DacModel.from_pretrained(folder)
+    assert agreement(codec, theirs.encode(audio).audio_codes) == 1.0
+    package = DAC.load(str(file)).eval()
+    assert package.sample_rate == SMALL["dac"].sample_rate
+    assert agreement(codec, package.encode(audio)[1]) == 1.0
+
+
+@torch.no_grad()
+def test_converted_snac_and_mimi_are_loaded_by_their_packages(cli: Cli, tmp_path: Path) -> None:
+    from snac import SNAC
+    from transformers import MimiModel
+
+    from acomp.backends.families import published_shape
+
+    model: Any = published_shape("snac-24khz").build()
+    torch.save(model.state_dict(), tmp_path / "snac.bin")
+    folder = tmp_path / "snac"
+    for to in ("official", "huggingface"):
+        result = cli("models", "convert", tmp_path / "snac.bin", "-o", folder / to, "--to", to)
+        assert result.code == 0
+        package = SNAC.from_pretrained(str(folder / to))
+        assert fingerprint(package.state_dict()) == fingerprint(model.state_dict())
+    mimi = small_mimi()
+    mimi.save_pretrained(tmp_path / "mimi")
+    copy = tmp_path / "copy"
+    result = cli("models", "convert", tmp_path / "mimi", "-o", copy, "--to", "huggingface")
+    assert result.code == 0
+    audio = 0.3 * torch.randn(1, 1, 24_000, generator=torch.manual_seed(1))
+    theirs: Any = MimiModel.from_pretrained(copy)
+    assert torch.equal(theirs.encode(audio).audio_codes, mimi.encode(audio).audio_codes)
+
+
+def test_what_cannot_be_converted_is_told(cli: Cli, models: dict[str, Any], tmp_path: Path) -> None:
+    odd = SMALL["dac of odd strides"]
+    save_weights(tmp_path / "odd.safetensors", lively(odd).state_dict(), odd)
+    out = tmp_path / "out"
+    result = cli(
+        "models", "convert", tmp_path / "odd.safetensors", "-o", out, "--to", "huggingface"
+    )
+    assert result.code == 1 and "no DAC whose latents" in result.err
+    torch.save(models["causal"].state_dict(), tmp_path / "x.th")
+    result = cli("models", "convert", tmp_path / "x.th", "-o", out / "y", "--to", "official")
+    assert result.code == 1 and "does not say what codec it is of" in result.err
+    file = tmp_path / "there.pth"
+    file.write_bytes(b"mine")
+    source = tmp_path / "odd.safetensors"
+    result = cli("models", "convert", source, "-o", file, "--to", "official")
+    assert result.code == 1 and file.read_bytes() == b"mine"
+    result = cli("models", "convert", source, "-o", file, "--to", "official", "--overwrite")
+    assert result.code == 0 and file.read_bytes() != b"mine"

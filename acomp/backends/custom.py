@@ -38,7 +38,7 @@ def shape_of(weights: Path) -> Shape:
     checkpoint = load_checkpoint(weights)
     shape = named_shape(weights, checkpoint)
     if shape is None:
-        shape = _recognised(weights, checkpoint)
+        shape = recognised_shape(weights, checkpoint)
     if shape is None:
         raise WeightsError(
             f"{weights} does not say what codec it is of, as files of custom codecs do: name the "
@@ -61,7 +61,7 @@ def named_shape(weights: Path, checkpoint: Checkpoint) -> Shape | None:
         raise WeightsError(f"{weights}: in the shape that it names {error}") from error
 
 
-def _recognised(weights: Path, checkpoint: Checkpoint) -> Shape | None:
+def recognised_shape(weights: Path, checkpoint: Checkpoint) -> Shape | None:
     """The shape that a checkpoint tells as the files of an official package do."""
     for family in families():
         try:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 from acomp.backends import check_packages
 from acomp.backends.weights import cache as weights
 from acomp.backends.weights.catalogue import CATALOGUE, Weights, lookup
+from acomp.cli.batches import guard
 from acomp.cli.console import Command, Group, one_line, say, with_settings
 from acomp.cli.listing import list_models, verdict
+from acomp.cli.options import Overwrite
 from acomp.cli.progress import download_bar, megabytes
 from acomp.codecs import ALIASES, BY_CHANNELS
 from acomp.errors import CodecError, WeightsError, did_you_mean
 from acomp.files import cache_folder
 
+Target = Literal["official", "huggingface", "acomp"]
+
 app = typer.Typer(
-    help="List the codecs; fetch and verify their weights.", cls=Group, no_args_is_help=True
+    help="List the codecs; fetch, verify and convert their weights.",
+    cls=Group,
+    no_args_is_help=True,
 )
 
 
@@ -79,6 +86,28 @@ def path(names: OptionalNames = None) -> None:
         typer.echo(found)
 
 
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="File or folder of weights, in any layout.")
+    ],
+    target: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="File or folder to write.")
+    ],
+    to: Annotated[Target, typer.Option("--to", help="The program that is to take them.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write weights, your own above all, as another program takes them.
+
+    official: a file for encodec or descript-audio-codec, a folder for snac; huggingface: a folder
+    for transformers; acomp: safetensors.
+    """
+    from acomp.backends.converting import convert as carry
+
+    guard(str(target), overwrite, str(source))
+    written = carry(source, target, to, replace=overwrite)
+    say(f"{target}: {written}")
+
+
 def _meant(names: list[str]) -> list[str]:
     """The entries of the catalogue that names stand for, each once.
 
@@ -119,5 +148,6 @@ for command_name, command, quiet in (
     ("fetch", fetch, True),
     ("verify", verify, False),
     ("path", path, False),
+    ("convert", convert, True),
 ):
     app.command(command_name, cls=Command)(with_settings(command, quiet=quiet))

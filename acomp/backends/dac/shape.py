@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from acomp.backends.shared.blocks import LATENT_BLOCK, SAMPLE_BLOCK
 from acomp.backends.shared.reach import (
@@ -160,3 +160,13 @@ _OFFICIAL = {
     "codebook_dim": "codebook_dimension",
 }
 """Arguments of `dac.DAC`, and the fields that they are; quantiser dropout is training's alone."""
+
+
+def arguments(shape: DacShape) -> dict[str, Any]:
+    """The arguments of `dac.DAC` that a shape stands for, as its files keep them."""
+    known = {official: getattr(shape, field) for official, field in _OFFICIAL.items()}
+    return {
+        **known,
+        "encoder_rates": list(shape.strides),
+        "decoder_rates": list(reversed(shape.strides)),
+    }

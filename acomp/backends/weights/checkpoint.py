@@ -6,10 +6,11 @@ has the key `acomp`, whose value is the JSON of `Shape.to_dict()`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,13 +75,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         layout, state = recognised(checkpoint.state)
     except WeightsError as error:
         raise WeightsError(f"{path} {error}") from error
-    checkpoint = replace(checkpoint, state=state, layout=layout)
+    checkpoint = dataclasses.replace(checkpoint, state=state, layout=layout)
     if found.config is None:
         return checkpoint
     config = read_config(found.config)
     codebooks = sum(name.endswith("._codebook.embed") for name in state)
     shape = shape_values(config, codebooks, f"{path} is of a codec that acomp does not have")
-    return replace(checkpoint, shape=checkpoint.shape or shape)
+    return dataclasses.replace(checkpoint, shape=checkpoint.shape or shape)
 
 
 def _joined(path: Path, found: Found, parts: list[Checkpoint]) -> Checkpoint:
@@ -186,7 +187,11 @@ class Described(Protocol):
 
 
 def save_weights(
-    path: Path, state: Mapping[str, torch.Tensor], shape: Described | None = None
+    path: Path,
+    state: Mapping[str, torch.Tensor],
+    shape: Described | None = None,
+    *,
+    replace: bool = True,
 ) -> None:
     """Write weights as safetensors, each tensor of the type it has; `path` ends in `.safetensors`.
 
@@ -194,15 +199,18 @@ def save_weights(
         path: the file, which appears whole or not at all.
         state: tensors by their name in the module.
         shape: what the module is, where it is one's own; None for a published one.
+        replace: whether a file that exists may be replaced.
 
     Raises:
         WeightsError: the file cannot be written.
+        ExistsError: it exists, and is not to be replaced.
     """
     from safetensors.torch import save
 
-    metadata = None if shape is None else {SHAPE_KEY: json.dumps(shape.to_dict())}
+    # Of files that name no shape of acomp's, `transformers` wants to know that they are torch's.
+    metadata = {"format": "pt"} if shape is None else {SHAPE_KEY: json.dumps(shape.to_dict())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with atomic_write(path, WeightsError) as file:
+    with atomic_write(path, WeightsError, replace=replace) as file:
         file.write(save(tensors, metadata))
 
 
