@@ -309,6 +309,13 @@ def test_one_tensor_more_or_fewer_is_named(
         acomp.load("encodec-24khz", weights=tmp_path / "x.th")
 
 
+def test_audiocrafts_layout_is_named(models: dict[str, Any], tmp_path: Path) -> None:
+    contents = {"best_state": models["causal"].state_dict(), "xp.cfg": "sample_rate: 32000"}
+    torch.save(contents, tmp_path / "compression_state_dict.bin")
+    with pytest.raises(acomp.WeightsError, match="looks like AudioCraft's layout"):
+        custom(tmp_path)
+
+
 def test_headers_that_claim_what_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     claims = b'{"x":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'

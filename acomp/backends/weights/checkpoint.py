@@ -114,6 +114,11 @@ def _load_file(path: Path) -> Checkpoint:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     if not isinstance(contents, dict):
         raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
+    if "xp.cfg" in contents:
+        raise WeightsError(
+            f"{path} looks like AudioCraft's layout, which acomp does not take: take "
+            "its weights in the layout of transformers, where Hugging Face has them"
+        )
     metadata: object = contents.get("metadata", {}) if "state_dict" in contents else {}
     kwargs = metadata.get("kwargs", {}) if isinstance(metadata, dict) else None
     try:
