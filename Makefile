@@ -59,13 +59,18 @@ nano: $(VENV)/ready
 	        $(foreach kbps,6 8 12 16,-c opus@$(kbps)) || exit 1; \
 	done
 
-# nano-2 on a GPU, into build/nano-gpu: minutes of each phase of training. Interrupted, it goes on.
-MINUTES ?= 12 28
+# nano-2 and its language model on a GPU, into build/nano-gpu: minutes of each phase of training, and
+# what to begin with. Interrupted, it goes on.
+MINUTES ?= 4 24 12
+BEGIN ?= --begin acomp/backends/nano/nano_2.safetensors
 nano-gpu: $(VENV)/ready
 	$(BIN)/python examples/nano/prepare.py build/nano/data
 	$(BIN)/python examples/nano/gpu/pack.py build/nano/data build/nano-gpu/audio
-	PYTHONPATH=. $(BIN)/python examples/nano/gpu/train.py build/nano-gpu/audio build/nano-gpu/run --minutes $(MINUTES)
+	PYTHONPATH=. $(BIN)/python examples/nano/gpu/train.py build/nano-gpu/audio build/nano-gpu/run \
+	    --minutes $(MINUTES) $(BEGIN)
 	PYTHONPATH=. $(BIN)/python examples/nano/gpu/export.py build/nano-gpu/run/average.pt build/nano-gpu/nano-2.safetensors
+	PYTHONPATH=. $(BIN)/python examples/nano/gpu/language_model.py \
+	    build/nano-gpu/audio build/nano-gpu/nano-2.safetensors build/nano-gpu/nano-2-lm.safetensors
 
 # nano's language model, into build/nano/lm, on the audio of `nano`; and what it saves.
 nano-lm: $(VENV)/ready

@@ -15,7 +15,7 @@ from test_train import compared, write
 import acomp
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.entropy.cascade import CascadeShape
-from acomp.training.language_model import CascadeNetwork
+from acomp.training.cascade import CascadeNetwork
 from acomp.training.record import read_metrics
 
 TINY: dict[str, Any] = {

@@ -17,7 +17,7 @@ from acomp.backends.shared.shape import Shape
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.entropy.cascade import CascadeShape
 from acomp.torchaudio import ensure_torchaudio
-from acomp.training.language_model import CascadeNetwork
+from acomp.training.cascade import CascadeNetwork
 
 SMALL: dict[str, Shape] = {
     "causal": EncodecShape(

@@ -217,13 +217,13 @@ def load_network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
         network.register_buffer(constant, value, persistent=False)
     state = load_checkpoint(weights).state
     try:
-        network.load_state_dict(_scaled(state))
+        network.load_state_dict(scaled(state))
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{weights} does not hold weights of {shape.spec.name}") from error
     return network.eval(), fingerprint(state)
 
 
-def _scaled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def scaled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with their scales, where they have any.
 
     Raises:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -103,6 +107,20 @@ class Store:
         for process in list((self._pool._processes or {}).values()):
             process.kill()
         sys.stdout.flush()
+
+
+@contextmanager
+def filled(folder: Path, device: str, hours: Sequence[float]) -> Iterator[Store]:
+    """A store of at most so many hours of speech and of music, which has some of both."""
+    most = dict(zip(("speech", "music"), hours, strict=True))
+    store = Store(folder, device, most, max(1, (os.cpu_count() or 2) - 2))
+    try:
+        while not all(store.filled.values()):
+            store.poll()
+            time.sleep(0.1)
+        yield store
+    finally:
+        store.close()
 
 
 def decoded(path: Path) -> NDArray[np.int16]:

@@ -155,12 +155,19 @@ class Discriminators(nn.Module):
         return [discriminator(x) for discriminator in self.each]
 
 
-def told_apart(judged: list[Judged], real: int) -> Tensor:
-    """Least squares: the first `real` examples are to be 1, the others 0."""
+def parted(judged: list[Judged], real: int) -> tuple[list[Judged], list[Judged]]:
+    """The first `real` examples, and the others."""
+    first = [(output[:real], [x[:real] for x in features]) for output, features in judged]
+    others = [(output[real:], [x[real:] for x in features]) for output, features in judged]
+    return first, others
+
+
+def told_apart(real: list[Judged], fake: list[Judged]) -> Tensor:
+    """Least squares: real ones are to be 1, the others 0."""
     return torch.stack(
         [
-            (1 - output[:real].float()).square().mean() + output[real:].float().square().mean()
-            for output, _ in judged
+            (1 - output.float()).square().mean() + other.float().square().mean()
+            for (output, _), (other, _) in zip(real, fake, strict=True)
         ]
     ).sum()
 
@@ -172,7 +179,7 @@ def taken_for_real(judged: list[Judged]) -> Tensor:
 def feature_distance(judged: list[Judged], real: list[Judged]) -> Tensor:
     return torch.stack(
         [
-            (x.float() - y.float()).abs().mean()
+            (x.float() - y.float().detach()).abs().mean()
             for (_, features), (_, others) in zip(judged, real, strict=True)
             for x, y in zip(features, others, strict=True)
         ]

@@ -6,11 +6,12 @@ can be captured as a CUDA graph, and results may depend on the batch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.families import published_shape
 from acomp.backends.nano.network import BAND_WEIGHT, LEVELLING, constants
 from acomp.backends.nano.shape import MEMORY, NanoShape
 
@@ -61,9 +62,8 @@ class Refiner(nn.Module):
 class Network(nn.Module):
     """Samples to samples, through codes."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: NanoShape) -> None:
         super().__init__()
-        shape: NanoShape = published_shape("nano-2")
         self.shape, self.levels, self.size = shape, shape.spec.codebooks, shape.spec.codebook_size
         features, latent, wider = shape.features, shape.latent, shape.expansion
         self.analysis = nn.Linear(features, latent)
@@ -74,6 +74,20 @@ class Network(nn.Module):
         self.decoder = Refiner(latent, features, shape.decoder, wider)
         for name, constant in constants(shape.hop, shape.bands).items():
             self.register_buffer(name, constant, persistent=False)
+
+    @torch.no_grad()
+    def begin(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of a network whose decoder may have fewer blocks: those begin by adding
+        nothing.
+        """
+        own = self.state_dict()
+        more = own.keys() - state.keys()
+        for name in more:
+            if not name.startswith("decoder.blocks."):
+                raise ValueError(f"the weights lack {name}")
+            if name.endswith(".scale"):
+                own[name].zero_()
+        self.load_state_dict({**own, **state})
 
     def encoding(self) -> list[nn.Parameter]:
         return [*self.analysis.parameters(), *self.encoder.parameters()]

@@ -1,11 +1,13 @@
 """Trains the second generation of nano on one GPU, by the clock.
 
-    PYTHONPATH=. python examples/nano/gpu/train.py AUDIO RUN [--minutes 12 28]
+    PYTHONPATH=. python examples/nano/gpu/train.py AUDIO RUN [--minutes 4 24 12] [--begin WEIGHTS]
 
 AUDIO is what `pack.py` writes; files that arrive later are taken in. First everything learns from
-spectral distances, then the decoder alone, against discriminators, while the codes stay. RUN gets
+spectral distances, then everything against discriminators too, then the decoder alone, while the
+codes stay. `--begin` goes on from a file of weights, whose decoder may have fewer blocks. RUN gets
 the averaged weights, the optimisers' state and the discriminators every minute, and a run that was
-interrupted goes on from there. `export.py` makes a file of weights of it.
+interrupted goes on from there. `export.py` makes a file of weights of it. Without a GPU it takes
+smaller batches (`--batch`), and days.
 
 A whole step is one CUDA graph: the kernels are small, and launching them one by one takes several
 times as long as running them.
@@ -16,24 +18,38 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from audio import SAMPLE_RATE, Store
-from losses import Discriminators, Distances, feature_distance, taken_for_real, told_apart
+from audio import SAMPLE_RATE, Store, filled
+from losses import (
+    Discriminators,
+    Distances,
+    feature_distance,
+    parted,
+    taken_for_real,
+    told_apart,
+)
 from network import Network
 from torch import Tensor, nn
+
+from acomp.backends.families import published_shape
+from acomp.backends.nano.network import scaled
+from acomp.backends.nano.shape import NanoShape
+from acomp.backends.weights.checkpoint import load_checkpoint
 
 OFFERED = (2, 3, 3, 6, 6, 6, 12, 12, 12, 24, 24)
 """Codebooks that an example is coded with; one in seven with any number."""
 SECONDS = 1.28
-BATCHES = {"reconstruct": 64, "adversarial": 32}
+BATCHES = {"reconstruct": 64, "joint": 32, "decoder": 32}
 SPEECH = 0.65
-RATES = {"reconstruct": 8e-4, "adversarial": 4e-4}
+RATES = {"reconstruct": 8e-4, "joint": 4e-4, "decoder": 4e-4}
+COOLING = {"reconstruct": (1.0, 1.0), "joint": (0.6, 0.3), "decoder": (0.3, 0.04)}
+"""Share of a phase before its learning rate falls, and what is left of it at the end."""
 ENCODER = 0.4
 """Of the decoder's learning rate: codebooks follow slowly, and the encoder must not run away."""
 BETAS, WEIGHT_DECAY, CLIP = (0.8, 0.99), 0.01, 5.0
@@ -48,10 +64,12 @@ SAVE, TELL = 60.0, 10.0
 class Trainer:
     """All that learns, and a step of each phase."""
 
-    def __init__(self, store: Store, device: str) -> None:
+    def __init__(
+        self, store: Store, device: str, shape: NanoShape, batches: Mapping[str, int]
+    ) -> None:
         torch.manual_seed(0)
-        self.store, self.device = store, device
-        self.network, self.average = Network().to(device), Network().to(device)
+        self.store, self.device, self.batches = store, device, batches
+        self.network, self.average = Network(shape).to(device), Network(shape).to(device)
         self.average.requires_grad_(False)
         self.judges = Discriminators().to(device)
         self.distances = Distances().to(device)
@@ -59,8 +77,7 @@ class Trainer:
             self.judges.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = self._optimiser([self.network.decoding(), self.network.encoding()])
         self.judging = self._optimiser([list(self.judges.parameters())])
-        hop = self.network.shape.hop
-        self.length = round(SECONDS * SAMPLE_RATE / hop) * hop
+        self.length = round(SECONDS * SAMPLE_RATE / shape.hop) * shape.hop
         self.offered = torch.tensor(OFFERED, device=device)
         self.keep = torch.tensor(0.0, device=device)
         self.told = torch.zeros(5, device=device)
@@ -85,11 +102,12 @@ class Trainer:
         self.judging.param_groups[0]["lr"].fill_(judges)
 
     @torch.no_grad()
-    def start(self) -> None:
-        """Begin as a transform codec."""
-        batch = BATCHES["reconstruct"]
-        parts = [self.store.segments(batch, self.length, SPEECH) for _ in range(8)]
-        self.network.start(torch.cat(parts))
+    def start(self, weights: Mapping[str, Tensor] | None) -> None:
+        """Begin with weights, or without them as a transform codec."""
+        if weights is None:
+            self.network.start(self.store.segments(512, self.length, SPEECH))
+        else:
+            self.network.begin(weights)
         self.average.load_state_dict(self.network.state_dict())
 
     @torch.no_grad()
@@ -124,34 +142,43 @@ class Trainer:
 
     def _reconstruct(self) -> None:
         self.optimiser.zero_grad(set_to_none=True)
-        _, _, losses = self._code(frozen=False)
+        _, _, losses = self._code(frozen=False, judged=False)
         loss = (
             self._weighed(losses, WEIGHTS["lines"]) + WEIGHTS["commitment"] * losses["commitment"]
         )
         self._descend(loss, [*self.network.decoding(), *self.network.encoding()])
         self.told.copy_(torch.stack([losses["mel"].mean().detach(), *[loss.detach() * 0] * 4]))
 
-    def _adversarial(self) -> None:
+    def _joint(self) -> None:
+        self._judged(frozen=False)
+
+    def _decoder(self) -> None:
+        self._judged(frozen=True)
+
+    def _judged(self, *, frozen: bool) -> None:
         self.optimiser.zero_grad(set_to_none=True)
         self.judging.zero_grad(set_to_none=True)
-        x, y, losses = self._code(frozen=True)
+        x, y, losses = self._code(frozen=frozen)
+        heard = y.detach().requires_grad_()
         with self._autocast():
-            both = self.judges(torch.cat([x, y.detach()]))
-        apart = told_apart(both, len(x))
-        apart.backward()
-        nn.utils.clip_grad_norm_(self.judges.parameters(), CLIP)
+            judged = self.judges(torch.cat([x, heard]))
+        real, fake = parted(judged, len(x))
+        apart, taken = told_apart(real, fake), taken_for_real(fake)
+        features = feature_distance(fake, real)
+        # One judgement serves both: its gradients are taken before either side moves.
+        parameters = list(self.judges.parameters())
+        gradients = torch.autograd.grad(apart, parameters, retain_graph=True)
+        (pull,) = torch.autograd.grad(taken + FEATURES * features, heard)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, CLIP)
         self.judging.step()
-        self.judges.requires_grad_(False)
-        with self._autocast():
-            with torch.no_grad():
-                real = self.judges(x)
-            judged = self.judges(y)
-        taken, features = taken_for_real(judged), feature_distance(judged, real)
         distance = self._weighed(losses, LINES)
-        self._descend(
-            RECONSTRUCTION * distance + taken + FEATURES * features, self.network.decoding()
-        )
-        self.judges.requires_grad_(True)
+        loss, learning = RECONSTRUCTION * distance, self.network.decoding()
+        if not frozen:
+            loss = loss + RECONSTRUCTION * WEIGHTS["commitment"] * losses["commitment"]
+            learning = learning + self.network.encoding()
+        self._descend(loss + (y * pull).sum(), learning)
         told = [losses["mel"].mean(), distance, apart, taken, features]
         self.told.copy_(torch.stack([value.detach() for value in told]))
 
@@ -159,8 +186,10 @@ class Trainer:
         # What autocast keeps from one call to the next does not outlive a recording.
         return torch.autocast(self.device, dtype=torch.bfloat16, cache_enabled=False)
 
-    def _code(self, *, frozen: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        batch = BATCHES["adversarial" if frozen else "reconstruct"]
+    def _code(
+        self, *, frozen: bool, judged: bool = True
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        batch = self.batches["decoder" if frozen else "joint" if judged else "reconstruct"]
         x = self.store.segments(batch, self.length, SPEECH)
         offered = self.offered[torch.randint(len(OFFERED), (batch,), device=self.device)]
         anyhow = torch.randint(1, self.network.levels + 1, (batch,), device=self.device)
@@ -170,7 +199,7 @@ class Trainer:
             y, _, losses = self.network(x, codebooks, learn=not frozen, frozen=frozen)
         losses["mel"] = self.distances.mel(x, y)
         losses["complex"] = self.distances.complex(x, y)
-        if frozen:  # few codebooks cannot tell waveforms, and the mean of all of them is a blur
+        if judged:  # few codebooks cannot tell waveforms, and the mean of all of them is a blur
             weight = (codebooks.float() / 8).clamp(0.25, 1.0)
             losses["complex"], losses["lines"] = (
                 losses["complex"] * weight,
@@ -236,11 +265,17 @@ class Trainer:
 
 def cooled(part: float, flat: float, floor: float) -> float:
     """A learning rate that stays for a while and then falls as a cosine; `part` of the phase."""
-    fall = 0.5 * (1 + math.cos(math.pi * max(0.0, (part - flat) / (1 - flat))))
+    fall = 0.5 * (1 + math.cos(math.pi * max(0.0, (part - flat) / max(1e-9, 1 - flat))))
     return floor + (1 - floor) * fall
 
 
-def train(trainer: Trainer, run: Path, minutes: dict[str, float], clips: Tensor) -> None:
+def train(
+    trainer: Trainer,
+    run: Path,
+    minutes: dict[str, float],
+    clips: Tensor,
+    begin: Mapping[str, Tensor] | None,
+) -> None:
     """Each phase for so many minutes, less what an earlier run did of it."""
     done = trainer.load(run) if (run / "progress.json").exists() else dict.fromkeys(minutes, 0.0)
     begun = time.monotonic()
@@ -249,15 +284,15 @@ def train(trainer: Trainer, run: Path, minutes: dict[str, float], clips: Tensor)
         print(f"[{time.monotonic() - begun:6.1f}]", *words, flush=True)
 
     if not any(done.values()):
-        trainer.start()
+        trainer.start(begin)
     say("validation", trainer.validate(clips))
     for phase, length in minutes.items():
         steps, last, told, saved = 0, time.monotonic(), time.monotonic(), time.monotonic()
-        if phase == "adversarial" and not done[phase]:
+        if phase == "decoder" and not done[phase]:
             trainer.settle()
         while done[phase] < 60 * length:
             warm = min(1.0, (steps + 1) / 300)
-            cool = cooled(done[phase] / (60 * length), 0.4, 0.04)
+            cool = cooled(done[phase] / (60 * length), *COOLING[phase])
             rate = RATES[phase] * cool
             trainer.rates(rate * warm, rate)
             trainer.keep.fill_(min(AVERAGE, 1 - 5 / (steps + 10)))
@@ -284,23 +319,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("audio", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--minutes", type=float, nargs=2, default=(12, 28), help="of each phase")
+    parser.add_argument("--minutes", type=float, nargs=3, default=(4, 24, 12), help="of each phase")
+    parser.add_argument("--begin", type=Path, help="a file of weights to go on from")
+    parser.add_argument("--blocks", type=int, help="of the decoder, if other than nano-2's")
+    parser.add_argument("--batch", type=int, help="segments in a batch against discriminators")
     parser.add_argument("--hours", type=float, nargs=2, default=(40, 20), help="of speech, music")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     arguments = parser.parse_args()
     arguments.run.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    hours = dict(zip(("speech", "music"), arguments.hours, strict=True))
-    store = Store(arguments.audio, device, hours, arguments.workers)
-    while not all(store.filled.values()):
-        store.poll()
-        time.sleep(0.1)
     clips = torch.from_numpy(np.load(arguments.audio / "held-out.npy")).to(device).float() / 32768
-    minutes = dict(zip(("reconstruct", "adversarial"), arguments.minutes, strict=True))
-    try:
-        train(Trainer(store, device), arguments.run, minutes, clips)
-    finally:
-        store.close()
+    minutes = dict(zip(BATCHES, arguments.minutes, strict=True))
+    batch = arguments.batch or BATCHES["joint"]
+    batches = {"reconstruct": 2 * batch, "joint": batch, "decoder": batch}
+    shape: NanoShape = published_shape("nano-2")
+    if arguments.blocks:
+        shape = replace(shape, decoder=(shape.decoder[0], arguments.blocks))
+    begin = arguments.begin and scaled(load_checkpoint(arguments.begin).state)
+    torch.backends.cudnn.benchmark = True
+    with filled(arguments.audio, device, arguments.hours) as store:
+        train(Trainer(store, device, shape, batches), arguments.run, minutes, clips, begin)
 
 
 if __name__ == "__main__":
