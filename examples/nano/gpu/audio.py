@@ -32,7 +32,7 @@ Job = tuple[str, "Future[NDArray[np.int16]]", bool]
 
 
 class Store:
-    """Int16 samples of each kind, which grow as files arrive: `{speech,music}.NAME.ogg`."""
+    """Int16 samples of each kind, which grow as files arrive: `{speech,music}.NAME.{ogg,flac}`."""
 
     def __init__(self, folder: Path, device: str, hours: dict[str, float], workers: int) -> None:
         self._folder, self._device = folder, device
@@ -50,7 +50,7 @@ class Store:
 
     def poll(self) -> None:
         """Start decoding what has arrived, and take in what is decoded."""
-        for path in sorted(self._folder.glob("*.ogg")):
+        for path in sorted({*self._folder.glob("*.ogg"), *self._folder.glob("*.flac")}):
             if path.name not in self._seen:
                 self._seen.add(path.name)
                 kind = path.name.split(".")[0]

@@ -151,8 +151,9 @@ class Discriminators(nn.Module):
         periods = [PeriodDiscriminator(period, widths) for period in (2, 3, 5, 7, 11)]
         self.each = nn.ModuleList([*spectra, *periods])
 
-    def forward(self, x: Tensor) -> list[Judged]:
-        return [discriminator(x) for discriminator in self.each]
+    def some(self, number: int) -> list[nn.Module]:
+        """So many of them, drawn at random."""
+        return [self.each[i] for i in torch.randperm(len(self.each))[:number].tolist()]
 
 
 def parted(judged: list[Judged], real: int) -> tuple[list[Judged], list[Judged]]:
@@ -179,7 +180,7 @@ def taken_for_real(judged: list[Judged]) -> Tensor:
 def feature_distance(judged: list[Judged], real: list[Judged]) -> Tensor:
     return torch.stack(
         [
-            (x.float() - y.float().detach()).abs().mean()
+            F.l1_loss(x, y.detach()).float()
             for (_, features), (_, others) in zip(judged, real, strict=True)
             for x, y in zip(features, others, strict=True)
         ]

@@ -1,11 +1,12 @@
-"""Packs the audio that `prepare.py` made for the way to a GPU machine: Opus files of a few MB.
+"""Packs the audio that `prepare.py` made: a few large files in place of many small ones.
 
-    python examples/nano/gpu/pack.py PREPARED FOLDER
+    python examples/nano/gpu/pack.py PREPARED FOLDER [--flac]
 
-writes `FOLDER/{speech,music}.NAME.ogg`, 24 kHz mono, from `PREPARED/{speech,music}/train`, none
-longer than half an hour, and `FOLDER/held-out.npy`, clips of 2.4 s as int16 `[clips, samples]` from
-the files that are held out. `train.py` takes the files in as they arrive, so that they may travel
-in several pieces. It needs the program `ffmpeg`.
+writes `FOLDER/{speech,music}.NAME.ogg`, Opus of a few MB for the way to a GPU machine, or lossless
+`.flac` where nothing travels: 24 kHz mono, from `PREPARED/{speech,music}/train`, none longer than
+half an hour, and `FOLDER/held-out.npy`, clips of 2.4 s as int16 `[clips, samples]` from the files
+that are held out. `train.py` takes the files in as they arrive, so that they may travel in several
+pieces. It needs the program `ffmpeg`.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def pieces(folder: Path, most: int) -> Iterator[NDArray[np.int16]]:
 
 def write(audio: NDArray[np.int16], bit_rate: str, target: Path) -> None:
     unfinished = target.with_suffix(".part")
+    coder = {".ogg": ["libopus", "-b:a", bit_rate], ".flac": ["flac"]}[target.suffix]
     command = ["ffmpeg", "-v", "error", "-y", "-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1"]
-    command += ["-i", "-", "-c:a", "libopus", "-b:a", bit_rate, "-f", "ogg", str(unfinished)]
+    command += ["-i", "-", "-c:a", *coder, "-f", target.suffix[1:], str(unfinished)]
     subprocess.run(command, input=audio.tobytes(), check=True)
     unfinished.rename(target)
 
@@ -69,15 +71,17 @@ def held_out(prepared: Path) -> NDArray[np.int16]:
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    words = [word for word in sys.argv[1:] if word != "--flac"]
+    if len(words) != 2:
         raise SystemExit(__doc__)
-    prepared, folder = map(Path, sys.argv[1:])
+    suffix = "flac" if "--flac" in sys.argv else "ogg"
+    prepared, folder = map(Path, words)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "held-out.npy", held_out(prepared))
     for kind, bit_rate in BIT_RATES.items():
         for package in sorted((prepared / kind / "train").iterdir()):
             for number, audio in enumerate(pieces(package, FROM_ONE[kind])):
-                target = folder / f"{kind}.{package.name}-{number}.ogg"
+                target = folder / f"{kind}.{package.name}-{number}.{suffix}"
                 if not target.exists():
                     write(audio, bit_rate, target)
 

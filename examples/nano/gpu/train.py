@@ -7,7 +7,7 @@ spectral distances, then everything against discriminators too, then the decoder
 codes stay. `--begin` goes on from a file of weights, whose decoder may have fewer blocks. RUN gets
 the averaged weights, the optimisers' state and the discriminators every minute, and a run that was
 interrupted goes on from there. `export.py` makes a file of weights of it. Without a GPU it takes
-smaller batches (`--batch`), and days.
+smaller batches (`--batch 4 --few 3`), and days.
 
 A whole step is one CUDA graph: the kernels are small, and launching them one by one takes several
 times as long as running them.
@@ -57,7 +57,7 @@ WEIGHTS = {"mel": 2.0, "complex": 0.5, "bands": 1.0, "lines": 3.0, "commitment":
 LINES, RECONSTRUCTION, FEATURES = 0.5, 6.0, 2.0
 """In the adversarial phase: weight of the lines, of all distances together, and of features."""
 AVERAGE = 0.999
-SAVE, TELL = 60.0, 10.0
+SAVE, TELL = {"cuda": 60.0, "cpu": 900.0}, {"cuda": 10.0, "cpu": 60.0}
 """Seconds from one to the next."""
 
 
@@ -65,16 +65,21 @@ class Trainer:
     """All that learns, and a step of each phase."""
 
     def __init__(
-        self, store: Store, device: str, shape: NanoShape, batches: Mapping[str, int]
+        self,
+        store: Store,
+        device: str,
+        shape: NanoShape,
+        batches: Mapping[str, int],
+        few: int | None,
     ) -> None:
+        """`few` is how many discriminators, drawn at random, judge a step; None: all of them."""
         torch.manual_seed(0)
-        self.store, self.device, self.batches = store, device, batches
+        self.store, self.device, self.batches, self.few = store, device, batches, few
         self.network, self.average = Network(shape).to(device), Network(shape).to(device)
         self.average.requires_grad_(False)
         self.judges = Discriminators().to(device)
         self.distances = Distances().to(device)
-        if device == "cuda":
-            self.judges.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.judges.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = self._optimiser([self.network.decoding(), self.network.encoding()])
         self.judging = self._optimiser([list(self.judges.parameters())])
         self.length = round(SECONDS * SAMPLE_RATE / shape.hop) * shape.hop
@@ -160,15 +165,17 @@ class Trainer:
         self.judging.zero_grad(set_to_none=True)
         x, y, losses = self._code(frozen=frozen)
         heard = y.detach().requires_grad_()
+        every = len(self.judges.each)
+        judges = list(self.judges.each) if self.few is None else self.judges.some(self.few)
         with self._autocast():
-            judged = self.judges(torch.cat([x, heard]))
+            judged = [judge(torch.cat([x, heard])) for judge in judges]
         real, fake = parted(judged, len(x))
         apart, taken = told_apart(real, fake), taken_for_real(fake)
         features = feature_distance(fake, real)
         # One judgement serves both: its gradients are taken before either side moves.
-        parameters = list(self.judges.parameters())
+        parameters = [parameter for judge in judges for parameter in judge.parameters()]
         gradients = torch.autograd.grad(apart, parameters, retain_graph=True)
-        (pull,) = torch.autograd.grad(taken + FEATURES * features, heard)
+        (pull,) = torch.autograd.grad(every / len(judges) * (taken + FEATURES * features), heard)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         nn.utils.clip_grad_norm_(parameters, CLIP)
@@ -293,7 +300,8 @@ def train(
         while done[phase] < 60 * length:
             warm = min(1.0, (steps + 1) / 300)
             cool = cooled(done[phase] / (60 * length), *COOLING[phase])
-            rate = RATES[phase] * cool
+            smaller = math.sqrt(trainer.batches[phase] / BATCHES[phase])
+            rate = RATES[phase] * cool * smaller
             trainer.rates(rate * warm, rate)
             trainer.keep.fill_(min(AVERAGE, 1 - 5 / (steps + 10)))
             trainer.step(phase)
@@ -304,10 +312,10 @@ def train(
                 trainer.store.poll()
             now = time.monotonic()
             done[phase], last = done[phase] + now - last, now
-            if now - told > TELL:
+            if now - told > TELL[trainer.device]:
                 told = now
                 say(phase, steps, [round(value, 3) for value in trainer.told.tolist()])
-            if now - saved > SAVE:
+            if now - saved > SAVE[trainer.device]:
                 trainer.save(run, done)
                 say("validation", trainer.validate(clips))
                 saved = last = time.monotonic()
@@ -322,6 +330,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs=3, default=(4, 24, 12), help="of each phase")
     parser.add_argument("--begin", type=Path, help="a file of weights to go on from")
     parser.add_argument("--blocks", type=int, help="of the decoder, if other than nano-2's")
+    parser.add_argument("--few", type=int, help="discriminators that judge a step; default: all")
     parser.add_argument("--batch", type=int, help="segments in a batch against discriminators")
     parser.add_argument("--hours", type=float, nargs=2, default=(40, 20), help="of speech, music")
     arguments = parser.parse_args()
@@ -337,7 +346,8 @@ def main() -> None:
     begin = arguments.begin and scaled(load_checkpoint(arguments.begin).state)
     torch.backends.cudnn.benchmark = True
     with filled(arguments.audio, device, arguments.hours) as store:
-        train(Trainer(store, device, shape, batches), arguments.run, minutes, clips, begin)
+        trainer = Trainer(store, device, shape, batches, arguments.few)
+        train(trainer, arguments.run, minutes, clips, begin)
 
 
 if __name__ == "__main__":
