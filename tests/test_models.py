@@ -322,7 +322,6 @@ def test_what_hugging_face_has_downloaded_is_used(
 def test_hugging_face_agrees_where_its_cache_is(
     home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    pytest.importorskip("huggingface_hub", reason="no extra that brings huggingface_hub is here")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv(variable, value.replace("/xdg", str(home / "xdg")))
     hub = Path(runpy.run_module("huggingface_hub.constants")["HF_HUB_CACHE"])

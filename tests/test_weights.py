@@ -635,7 +635,7 @@ def test_contents_of_another_kind_are_refused(tmp_path: Path, contents: object) 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert "there is no such file" in refused(tmp_path / "missing.th")
-    assert "not a file" in refused(tmp_path)
+    assert "the folder holds neither" in refused(tmp_path)
 
 
 def test_too_large_file_is_refused_unread(tmp_path: Path) -> None:

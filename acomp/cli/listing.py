@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 from acomp.backends import third_party
 from acomp.backends.weights.cache import Status, status
 from acomp.backends.weights.catalogue import CATALOGUE, Weights, lookup
+from acomp.backends.weights.places import own_path
 from acomp.cli.console import one_line, printable
 from acomp.cli.progress import megabytes
 from acomp.codecs import ALIASES, BY_CHANNELS, SPECS, CodecSpec
@@ -47,7 +49,7 @@ def list_models(
     if others:
         tables.append(_package_table(others))
     damages = [_damage(state) for state in here.values() if state.problem]
-    _print(tables, [*_notes(), *damages])
+    _print(tables, [*_notes(), *_elsewhere(here.values()), *damages])
 
 
 def _codec_table(specs: list[CodecSpec], here: dict[str, Status]) -> Table:
@@ -114,6 +116,15 @@ def _notes() -> list[str]:
             f"(code): the licence of the code; for the weights see {page}."
             for page in sorted(pages)
         ),
+    ]
+
+
+def _elsewhere(here: Iterable[Status]) -> list[str]:
+    """Where the weights are that other programs have fetched."""
+    return [
+        one_line(f"{state.name}: fetched by another program: {state.path}")
+        for state in here
+        if state.path not in (None, own_path(lookup(state.name))) and state.problem is None
     ]
 
 

@@ -47,7 +47,8 @@ def fetch(names: Names) -> None:
     """
     wanted = _meant(names)
     missing = [lookup(name) for name in wanted if not _is_sound(name)]
-    if missing and not weights.is_offline():
+    missing = [entry for entry in missing if weights.offline_by(entry) is None]
+    if missing:
         say(_download_size(missing), error=True)
     for name in wanted:
         with download_bar(name) as progress:

@@ -1,7 +1,13 @@
-"""A local HTTP server that serves one file, well or in one of the ways that downloads go wrong."""
+"""A local HTTP server that serves one file, well or in one of the ways that downloads go wrong.
+
+Under `/OWNER/NAME/resolve/REVISION/FILE` it is a mirror of Hugging Face's Hub: it answers HEAD with
+what it knows of the file, wants a token where the repository is gated, and sends on to the file.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +36,12 @@ class WeightsServer(ThreadingHTTPServer):
         """Whether a Range request is answered with the range, or with all."""
         self.requested: list[str | None] = []
         """The Range header of every request, None where it had none."""
+        self.token: str | None = None
+        """The one token that the Hub takes, None where it wants none."""
+        self.asked: list[tuple[str, str]] = []
+        """Method and path of every request to the Hub."""
+        self.tokens: list[str | None] = []
+        """The token of every request for the file itself."""
         self.waiting = threading.Event()
         """Set once a request hangs."""
         self.release = threading.Event()
@@ -52,8 +64,15 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
+    def do_HEAD(self) -> None:
+        self._as_the_hub()
+
     def do_GET(self) -> None:
+        if self.path.startswith("/api/") or "/resolve/" in self.path:
+            self._as_the_hub()
+            return
         server = self.server
+        server.tokens.append(self.headers.get("Authorization"))
         asked = self.headers.get("Range")
         server.requested.append(asked)
         if server.fault == "404":
@@ -76,6 +95,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         self._send(body[start:])
+
+    def _as_the_hub(self) -> None:
+        server = self.server
+        server.asked.append((self.command, self.path))
+        found = re.fullmatch(r"/[\w-]+/[\w.-]+/resolve/([0-9a-f]{40})/[\w.]+", self.path)
+        allowed = server.token is None or self.headers.get("Authorization") == (
+            f"Bearer {server.token}"
+        )
+        if found is None or server.fault == "404" or not allowed:
+            self.send_response(404 if allowed else 401)
+            self.send_header("X-Error-Code", "EntryNotFound" if allowed else "GatedRepo")
+        else:
+            self.send_response(302)
+            # Another name of the same machine, as the Hub sends on to where large files are.
+            self.send_header("Location", server.url.replace("127.0.0.1", "localhost"))
+            self.send_header("X-Repo-Commit", found[1])
+            self.send_header("X-Linked-Size", str(len(server.body)))
+            self.send_header("X-Linked-Etag", f'"{hashlib.sha256(server.body).hexdigest()}"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _send(self, rest: bytes) -> None:
         fault = self.server.fault

@@ -1,7 +1,8 @@
 """Published weights: found, fetched and verified.
 
-A file is looked for in acomp's cache and then where the official packages leave theirs, and no
-file is used that differs from what the catalogue knows of it.
+A file is looked for in acomp's cache, then where the official packages leave theirs, then among
+what `transformers` has fetched in its own layout (`twins`). No file is used that differs from what
+is known of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from acomp.backends.weights import hub, twins
 from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.backends.weights.checkpoint import MAX_SIZE, load_checkpoint
 from acomp.backends.weights.download import DownloadError, Progress, download
@@ -31,6 +33,7 @@ class Status:
         sha256: the file's SHA-256; None where it was not computed.
         vouched: whether a SHA-256 is known that the file has: the published one, or that of its
             download.
+        is_twin: whether the path is a folder in the layout of `transformers`.
     """
 
     name: str
@@ -38,22 +41,24 @@ class Status:
     problem: str | None = None
     sha256: str | None = None
     vouched: bool = True
+    is_twin: bool = False
 
 
 def find(name: str) -> Path | None:
-    """The weights file of `name` if it is here: in acomp's cache or an official package's; the
-    folder, where they are several files.
+    """The weights file of `name` if it is here: in acomp's cache or another program's; the folder,
+    where they are several files, or in the layout of `transformers`.
 
-    What is known of a file (size, SHA-256) is checked before it is returned. A file in an official
-    package's cache that fails is passed over.
+    What is known of a file (size, SHA-256) is checked before it is returned, and of another layout
+    whether the codec takes it. A file in another program's cache that fails is passed over.
 
     Raises:
         WeightsError: there are no such weights, or the file in acomp's cache fails.
     """
-    here = status(name)
+    here, weights = status(name), lookup(name)
+    if here.is_twin and here.problem is None:
+        return here.path if twins.refusal(weights) is None else None
     if here.problem is None:
         return here.path
-    weights = lookup(name)
     if weights.parts or here.path == own_path(weights):
         raise WeightsError(
             f"{here.path} is not the published file: {here.problem}; "
@@ -86,15 +91,16 @@ def verify(name: str) -> Status:
 def fetch(name: str, progress: Progress | None = None) -> Path:
     """The weights file of `name`, or the folder of its files, downloaded if it is not here.
 
-    A download is checked for all that is known: size and SHA-256, whole or its beginning. Where no
+    Files of Hugging Face come from the mirror that HF_ENDPOINT names, with the user's token. A
+    download is checked for all that is known: size and SHA-256, whole or its beginning. Where no
     SHA-256 is known (dac-44khz-16kbps) there is the size, and it must be a checkpoint of numbers.
     Where the catalogue lacks the whole SHA-256, the one seen is kept beside the
     file, so that a later change is noticed. A damaged file in acomp's cache is replaced. A download
     that breaks off is resumed by the next.
 
     Raises:
-        WeightsError: there are no such weights, or they cannot be fetched, or ACOMP_OFFLINE is set
-            and they are not here.
+        WeightsError: there are no such weights, or they cannot be fetched, or they are not here
+            and ACOMP_OFFLINE is set, or for Hugging Face's HF_HUB_OFFLINE.
     """
     weights = lookup(name)
     if weights.parts:
@@ -106,10 +112,11 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     target = own_path(weights)
     if weights.url is None:
         raise WeightsError(f"{target} is missing: install acomp anew")
-    if is_offline():
+    variable = offline_by(weights)
+    if variable is not None:
         find(name)  # where a file is here but damaged, that is the thing to say
         raise WeightsError(
-            f"weights of {name} are not here and ACOMP_OFFLINE is set: "
+            f"weights of {name} are not here{_refused_twin(weights)} and {variable} is set: "
             f"unset it, put the file of {weights.url} at {target} or pass {_option(weights)}"
         )
     from filelock import FileLock
@@ -123,7 +130,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 _download(weights, target, progress or _no_progress)
     except DownloadError as error:
         raise WeightsError(
-            f"cannot fetch the weights of {name} from {urlsplit(weights.url).netloc}: {error}; "
+            f"cannot fetch the weights of {name} from {_host(weights)}: {error}; "
             f"put the file of {weights.url} at {target} or pass {_option(weights)}"
         ) from error
     except OSError as error:
@@ -134,9 +141,28 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     return found or target
 
 
-def is_offline() -> bool:
-    """Whether the user wants no network."""
-    return os.environ.get("ACOMP_OFFLINE", "0") not in ("", "0")
+def offline_by(weights: Weights) -> str | None:
+    """The variable by which the user wants these weights not to be downloaded, if any."""
+    if os.environ.get("ACOMP_OFFLINE", "0") not in ("", "0"):
+        return "ACOMP_OFFLINE"
+    return None if weights.hub is None else hub.offline_by()
+
+
+def _host(weights: Weights) -> str:
+    """Who is asked for the file."""
+    return urlsplit(hub.endpoint() if weights.hub else weights.url or "").netloc
+
+
+def _refused_twin(weights: Weights) -> str:
+    """Why a twin that is here is not taken, to stand in a message."""
+    here = status(weights.name)
+    if not here.is_twin:
+        return ""
+    return (
+        f" (not taken: {here.path}: {here.problem})"
+        if here.problem
+        else (f" (not taken: {twins.refusal(weights)})")
+    )
 
 
 def _option(weights: Weights) -> str:
@@ -173,14 +199,27 @@ def _status(name: str, *, rehash: bool) -> Status:
     if weights.parts:
         return _together(name, [_status(part, rehash=rehash) for part in weights.parts])
     own, *others = (
-        _inspect(weights, path, rehash=rehash) if _is_file(path) else Status(name, None)
+        _inspect(weights, path, _known_sums(weights, path), rehash=rehash)
+        if _is_file(path)
+        else Status(name, None)
         for path in places_of(weights)
     )
     if own.path:
         return own
     here = [other for other in others if other.path]
     sound = [other for other in here if other.problem is None]
-    return next(iter(sound + here), own)
+    twin = [] if sound else _twin(weights, rehash=rehash)
+    return next(iter([*sound, *twin, *here]), own)
+
+
+def _twin(weights: Weights, *, rehash: bool) -> list[Status]:
+    """The status of the twin that is here; none where there is none."""
+    file = twins.file_of(weights)
+    if file is None:
+        return []
+    unknown = replace(weights, size=None, sha256=None)
+    here = _inspect(unknown, file, twins.sums_of(weights, file), rehash=rehash)
+    return [replace(here, path=file.parent, is_twin=True)]
 
 
 def _together(name: str, parts: list[Status]) -> Status:
@@ -193,14 +232,17 @@ def _together(name: str, parts: list[Status]) -> Status:
     return Status(name, folder, vouched=all(part.vouched for part in parts))
 
 
-def _inspect(weights: Weights, path: Path, *, rehash: bool) -> Status:
-    """Check `path` against all that is known of it."""
+def _known_sums(weights: Weights, path: Path) -> list[str]:
+    return [digits for digits in (weights.sha256, recorded_sum(path)) if digits]
+
+
+def _inspect(weights: Weights, path: Path, expected: list[str], *, rehash: bool) -> Status:
+    """Check `path` against all that is known of it, its SHA-256 or the beginnings of it too."""
     try:
         facts = path.stat()
         problem = _wrong_size(weights, facts.st_size)
         if problem:
             return Status(weights.name, path, problem)
-        expected = [digits for digits in (weights.sha256, recorded_sum(path)) if digits]
         # What ships with acomp is as good as acomp's code, which nobody hashes at every start.
         if not rehash and (not expected or weights.url is None):
             return Status(weights.name, path, vouched=bool(expected))
@@ -268,8 +310,13 @@ def _download(weights: Weights, target: Path, progress: Progress) -> None:
 
 
 def _transfer(weights: Weights, part: Path, progress: Progress) -> None:
-    assert weights.url is not None
-    download(weights.url, part, weights.size or MAX_SIZE, progress)
+    limit = weights.size or MAX_SIZE
+    if weights.hub is None:
+        assert weights.url is not None
+        download(weights.url, part, limit, progress)
+        return
+    source = hub.locate(weights, weights.hub)
+    download(source.url, part, limit, progress, source.headers)
 
 
 def _can_resume(weights: Weights, part: Path) -> bool:

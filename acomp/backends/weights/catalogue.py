@@ -15,6 +15,26 @@ _DAC = "https://github.com/descriptinc/descript-audio-codec/releases/download"
 
 
 @dataclass(frozen=True)
+class HubFile:
+    """A file on Hugging Face's Hub.
+
+    Attributes:
+        repository: `OWNER/NAME` of the model.
+        revision: the commit, 40 hexadecimal digits: what is fetched never changes.
+        file: its name there.
+    """
+
+    repository: str
+    revision: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        """Its address where no mirror is named."""
+        return f"{_HUGGING_FACE}/{self.repository}/resolve/{self.revision}/{self.file}"
+
+
+@dataclass(frozen=True)
 class Weights:
     """Published weights: one file, or several in one folder.
 
@@ -29,8 +49,10 @@ class Weights:
         size: in bytes, of all files; None where it is not known.
         sha256: SHA-256 of the file, 64 hexadecimal digits, or the first 8 or more of them; None
             where it is not known, and for folders.
-        package: official package that keeps the file in a cache of its own; Hugging Face's by the
-            repository that `page` names.
+        hub: where on Hugging Face the file is; None where it is elsewhere.
+        twin: repository on Hugging Face, `OWNER/NAME`, that has the same weights in the layout of
+            `transformers`; None where there is none.
+        package: official package that keeps the file in a cache of its own.
         parts: names of the catalogue's entries of the folder's files; empty for one file.
         is_part: whether it is a file of a folder, which has an entry of its own.
     """
@@ -42,6 +64,8 @@ class Weights:
     url: str | None = None
     size: int | None = None
     sha256: str | None = None
+    hub: HubFile | None = None
+    twin: str | None = None
     package: Literal["encodec", "dac", "huggingface"] | None = None
     parts: tuple[str, ...] = ()
     is_part: bool = False
@@ -57,7 +81,9 @@ class Weights:
         return self.name.endswith("-lm")
 
 
-def _encodec(name: str, file: str, *, sha256: str, size: int | None = None) -> Weights:
+def _encodec(
+    name: str, file: str, *, sha256: str, size: int | None = None, twin: str | None = None
+) -> Weights:
     return Weights(
         name=name,
         file=file,
@@ -66,12 +92,19 @@ def _encodec(name: str, file: str, *, sha256: str, size: int | None = None) -> W
         url=f"{_ENCODEC}/{file}",
         size=size,
         sha256=sha256,
+        twin=twin,
         package="encodec",
     )
 
 
 def _dac(
-    name: str, file: str, release: str, *, sha256: str | None = None, size: int | None = None
+    name: str,
+    file: str,
+    release: str,
+    *,
+    sha256: str | None = None,
+    size: int | None = None,
+    twin: str | None = None,
 ) -> Weights:
     return Weights(
         name=name,
@@ -81,6 +114,7 @@ def _dac(
         url=f"{_DAC}/{release}",
         size=size,
         sha256=sha256,
+        twin=twin,
         package="dac",
     )
 
@@ -95,14 +129,16 @@ def _hugging_face(
     sha256: str,
     size: int | None = None,
 ) -> Weights:
+    hub = HubFile(repository, revision, file)
     return Weights(
         name=name,
         file=f"{repository.replace('/', '--')}/{file}",
         licence=licence,
         page=f"{_HUGGING_FACE}/{repository}",
-        url=f"{_HUGGING_FACE}/{repository}/resolve/{revision}/{file}",
+        url=hub.url,
         size=size,
         sha256=sha256,
+        hub=hub,
         package="huggingface",
     )
 
@@ -177,26 +213,35 @@ _ALL = (
         "encodec_24khz-d7cc33bc.th",
         sha256="d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
         size=93_171_529,
+        twin="facebook/encodec_24khz",
     ),
-    _encodec("encodec-48khz", "encodec_48khz-7e698e3e.th", sha256="7e698e3e"),
+    _encodec(
+        "encodec-48khz",
+        "encodec_48khz-7e698e3e.th",
+        sha256="7e698e3e",
+        twin="facebook/encodec_48khz",
+    ),
     _dac(
         "dac-44khz",
         "weights_44khz_8kbps_0.0.1.pth",
         "0.0.1/weights.pth",
         sha256="a88eed82a7024ccc1facdb1e605c4c2f99281c8118c22c9895ffa846d8fb61aa",
         size=306_717_287,
+        twin="descript/dac_44khz",
     ),
     _dac(
         "dac-24khz",
         "weights_24khz_8kbps_0.0.4.pth",
         "0.0.4/weights_24khz.pth",
         sha256="44bad592fc393e03eb0be7a5120b7d487fe9612fa41269dc03fca3d4b87e20ad",
+        twin="descript/dac_24khz",
     ),
     _dac(
         "dac-16khz",
         "weights_16khz_8kbps_0.0.5.pth",
         "0.0.5/weights_16khz.pth",
         sha256="95ab7176b67137d4d4c6c54b8d6ef3cea797faec228cb03ad084badcad570b4d",
+        twin="descript/dac_16khz",
     ),
     _dac(
         "dac-44khz-16kbps",

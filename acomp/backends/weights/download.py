@@ -7,8 +7,9 @@ beginning is published; so the loop is our own, on requests.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -28,7 +29,13 @@ class DownloadError(Exception):
     """A reason why a download failed, as it stands in the user's error."""
 
 
-def download(url: str, part: Path, limit: int, progress: Progress) -> None:
+def download(
+    url: str,
+    part: Path,
+    limit: int,
+    progress: Progress,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Append to `part` what it lacks, or write it anew where the server sends all.
 
     Args:
@@ -36,6 +43,8 @@ def download(url: str, part: Path, limit: int, progress: Progress) -> None:
         part: what there is of it so far, if anything.
         limit: bytes that it cannot exceed.
         progress: told how far it is.
+        headers: what the server is told beside what is asked for. A token among them stays with
+            the host of `url`.
 
     Raises:
         DownloadError: the server fails, or the connection breaks; `part` keeps what came.
@@ -44,11 +53,12 @@ def download(url: str, part: Path, limit: int, progress: Progress) -> None:
     import requests
 
     done = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"}  # the bytes themselves: their number is checked
+    # The bytes themselves: their number is checked.
+    asked = {**headers, "Accept-Encoding": "identity"}
     if done:
-        headers["Range"] = f"bytes={done}-"
+        asked["Range"] = f"bytes={done}-"
     try:
-        with _response(url, headers) as response:
+        with _response(url, asked) as response:
             if response.status_code == requests.codes.range_not_satisfiable:
                 return  # `part` has every byte already, or too many: its SHA-256 will tell
             response.raise_for_status()
@@ -74,6 +84,8 @@ def _response(url: str, headers: dict[str, str]) -> requests.Response:
         target = urljoin(url, response.headers["Location"])
         if urlsplit(target).scheme != "https" and urlsplit(target).scheme != urlsplit(url).scheme:
             raise DownloadError("it sends on to an address that is not https")
+        if urlsplit(target).netloc != urlsplit(url).netloc:
+            headers = {key: each for key, each in headers.items() if key.lower() != "authorization"}
         url = target
     raise DownloadError("it sends on and on")
 

@@ -36,16 +36,20 @@ def places_of(weights: Weights) -> list[Path]:
     return paths
 
 
-def _hugging_face_paths(weights: Weights) -> list[Path]:
-    """Where Hugging Face's packages keep the file, in each revision that is here.
+def hub_cache() -> Path:
+    """Where Hugging Face's packages keep what they fetch.
 
     See https://huggingface.co/docs/huggingface_hub/guides/manage-cache, and for the variables
     https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables.
     """
     home = os.environ.get("HF_HOME") or _user_cache() / "huggingface"
-    hub = expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    return expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+
+
+def _hugging_face_paths(weights: Weights) -> list[Path]:
+    """Where Hugging Face's packages keep the file, in each revision that is here."""
     folder, file = weights.file.split("/")
-    return sorted(hub.glob(f"models--{folder}/snapshots/*/{file}"))
+    return sorted(hub_cache().glob(f"models--{folder}/snapshots/*/{file}"))
 
 
 def _torch_home() -> Path:

@@ -18,6 +18,8 @@ from acomp.errors import WeightsError
 from acomp.files import atomic_write, cache_folder
 from acomp.plain import MAX_TEXT, NotPlainError, parse_json, read_small
 
+_MARKS = "verified.json"
+
 
 def file_sum(path: Path) -> str:
     """The SHA-256 of a file: 64 hexadecimal digits."""
@@ -40,16 +42,26 @@ def recorded_sum(path: Path) -> str | None:
     return digits if re.fullmatch("[0-9a-f]{64}", digits) else None
 
 
-def _marks_path() -> Path:
-    return cache_folder() / "verified.json"
-
-
-def _marks() -> dict[str, Any]:
+def notes(file: str) -> dict[str, Any]:
+    """What is kept under a name of a file in acomp's cache: whatever JSON holds, by key."""
     try:
-        marks = parse_json(read_small(_marks_path(), MAX_TEXT))
+        kept = parse_json(read_small(cache_folder() / file, MAX_TEXT))
     except (OSError, NotPlainError):
         return {}
-    return marks if isinstance(marks, dict) else {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def note(file: str, key: str, value: object) -> None:
+    """Keep a value there.
+
+    One that cannot be written, or that another process overwrites, costs one more look.
+    """
+    kept = {**notes(file), key: value}
+    path = cache_folder() / file
+    with suppress(WeightsError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, WeightsError) as opened:
+            opened.write(json.dumps(kept, indent=2).encode())
 
 
 def _facts(facts: os.stat_result) -> dict[str, int]:
@@ -58,7 +70,7 @@ def _facts(facts: os.stat_result) -> dict[str, int]:
 
 def marked_sum(path: Path, facts: os.stat_result) -> str | None:
     """The SHA-256 that the file had when it passed, if it has not changed since then."""
-    mark = _marks().get(str(path.absolute()))
+    mark = notes(_MARKS).get(str(path.absolute()))
     if not isinstance(mark, dict):
         return None
     sha256 = mark.pop("sha256", None)
@@ -67,10 +79,4 @@ def marked_sum(path: Path, facts: os.stat_result) -> str | None:
 
 def mark(path: Path, facts: os.stat_result, sha256: str) -> None:
     """Note that the file passed with this SHA-256."""
-    marks = _marks()
-    marks[str(path.absolute())] = {**_facts(facts), "sha256": sha256}
-    # A mark that cannot be written, or that another process overwrites, costs one more hashing.
-    with suppress(WeightsError, OSError):
-        _marks_path().parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(_marks_path(), WeightsError) as file:
-            file.write(json.dumps(marks, indent=2).encode())
+    note(_MARKS, str(path.absolute()), {**_facts(facts), "sha256": sha256})
