@@ -59,6 +59,10 @@ if TYPE_CHECKING:
         CodesInfo as CodesInfo,
         Segments as Segments,
     )
+    from acomp.datasets.reading import (
+        Dataset as Dataset,
+        Row as Row,
+    )
     from acomp.errors import (
         AcompError as AcompError,
         AcompWarning as AcompWarning,
@@ -97,6 +101,7 @@ _NAMES = {
     "acomp.backends.streaming": "Decoder Encoder",
     "acomp.codecs": "CodecSpec",
     "acomp.codes": "Block Codes CodesInfo Segments",
+    "acomp.datasets.reading": "Dataset Row",
     "acomp.errors": (
         "AcompError AcompWarning AudioError CodecError ExistsError FormatError TrainingError "
         "WeightsError"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import SMALL, lively
-from commands import ROOT, sound
+from commands import ROOT, make, sound
 
 import acomp
 from acomp.backends.base import Codec
@@ -48,6 +48,16 @@ def of_streaming(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     codes = codec.encode_batch([clip], bandwidth=6)
     names = {"codec": codec, "format": clip, "samples": clip.samples, "codes": codes}
     return {**names, "clips": [clip, sound(0.2, 48_000, 2)]}
+
+
+def of_datasets(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    from acomp.datasets.making import Order, tokenize
+
+    del patch
+    pytest.importorskip("pyarrow")
+    make(folder / "one.wav", 0.3)
+    tokenize(Order(folder / "clips.codes", (str(folder / "one.wav"),), "nano"))
+    return {}
 
 
 def of_tokens(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -96,6 +106,7 @@ def of_training(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
     "audio.md": lambda *_: {},
+    "datasets.md": of_datasets,
     "streaming.md": of_streaming,
     "tokens.md": of_tokens,
     "training.md": of_training,

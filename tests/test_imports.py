@@ -56,6 +56,7 @@ def test_the_watch_sees_torch(tmp_path: Path) -> None:
         "listen --help",
         "info a.nac",
         "info --json a.nac",
+        "tokenize --help",
         "convert a.nac b.txt",
         "convert a.nac b.npz",
         "models list",
@@ -101,6 +102,10 @@ ROOMS = {
     "tables": {"errors", "plain"},
     "analysis": {
         *{"errors", "files", "packages", "codes", "formats", "backends", "batch", "drawing"},
+    },
+    "datasets": {
+        *{"errors", "files", "plain", "packages", "scalars", "codecs", "codes", "audio"},
+        *{"backends", "batch"},
     },
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},

@@ -27,6 +27,11 @@ from acomp.files import reason_of
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+
+class DiedError(AcompError):
+    """The process that worked on an item has died."""
+
+
 _PATIENCE = 5.0
 """Seconds that a process has to remove unfinished files when it is ended."""
 
@@ -53,7 +58,11 @@ def as_error(error: Exception) -> AcompError:
 
 
 def each(
-    items: Sequence[Item], make: Callable[[], Callable[[Item], Result]], jobs: int = 1
+    items: Sequence[Item],
+    make: Callable[[], Callable[[Item], Result]],
+    jobs: int = 1,
+    *,
+    threads: int | None = None,
 ) -> Generator[tuple[Item, Result | AcompError], None, None]:
     """Work on all items, and yield each with its result or its error.
 
@@ -64,13 +73,14 @@ def each(
         make: returns the function that works on an item; called once in every process. With several
             processes it, the items and the results must be picklable.
         jobs: number of processes; 1 is this process alone.
+        threads: for each of several processes; by default they share those of the machine.
     """
     jobs = min(jobs, len(items))
     if jobs <= 1:
         work = make()
         yield from ((item, _attempt(work, item)) for item in items)
         return
-    yield from _Crew(items, make, jobs).outcomes()
+    yield from _Crew(items, make, jobs, threads or _share(jobs)).outcomes()
 
 
 def _attempt(work: Callable[[Item], Result], item: Item) -> Result | AcompError:
@@ -84,11 +94,16 @@ class _Crew(Generic[Item, Result]):
     """Several processes, each of which works on one item at a time."""
 
     def __init__(
-        self, items: Sequence[Item], make: Callable[[], Callable[[Item], Result]], jobs: int
+        self,
+        items: Sequence[Item],
+        make: Callable[[], Callable[[Item], Result]],
+        jobs: int,
+        threads: int,
     ) -> None:
         self._items = iter(items)
         self._make = make
         self._jobs = jobs
+        self._threads = threads
         self._busy: dict[Connection, tuple[SpawnProcess, Item]] = {}
 
     def outcomes(self) -> Generator[tuple[Item, Result | AcompError], None, None]:
@@ -107,7 +122,7 @@ class _Crew(Generic[Item, Result]):
             outcome, told = connection.recv()
         except (EOFError, OSError):
             process.join()
-            outcome = AcompError(
+            outcome = DiedError(
                 f"the process that worked on it has died ({_death(process)}), perhaps for want of "
                 "memory: fewer --jobs may help"
             )
@@ -136,7 +151,7 @@ class _Crew(Generic[Item, Result]):
         # A forked process would inherit the locks of torch's threads in whatever state they are.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._make, _share(self._jobs)))
+        process = context.Process(target=_serve, args=(theirs, self._make, self._threads))
         process.start()
         theirs.close()
         return ours, process

@@ -28,6 +28,7 @@ from acomp.cli import (
     listen,
     models,
     report,
+    tokenize,
     train,
 )
 from acomp.cli.console import (
@@ -67,6 +68,7 @@ for name, command, panel, quiet in (
     ("decode", decode.decode, CODING, True),
     ("info", info.info, CODING, False),
     ("convert", convert.convert, CODING, True),
+    ("tokenize", tokenize.tokenize, CODING, True),
     ("demo", demo.demo, CODING, False),
     ("models", models.app, SETTING_UP, True),
     ("doctor", doctor.doctor, SETTING_UP, False),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -31,8 +34,9 @@ from acomp.cli.options import (
 from acomp.settings import Running, Subtype
 
 if TYPE_CHECKING:
-    from acomp.batch.outputs import Job
+    from acomp.batch.outputs import Existing, Job
     from acomp.pipeline import Result
+    from acomp.pipeline.jobs import Decoding
 
 
 Bits = Literal["16", "24", "float"]
@@ -60,6 +64,15 @@ def decode(
     engine: Engine = "auto",
     precision: Precision = "fp32",
     device: Device = "auto",
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Decode the row of that id; the input is a dataset.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
     start: Annotated[
         float,
         typer.Option(min=0, metavar="S", help="Seconds to leave out.", rich_help_panel=FILES),
@@ -116,6 +129,8 @@ def decode(
         acomp decode speech.nac speech.flac
 
         acomp decode hour.nac -o minute.wav --start 3000 --duration 60
+
+        acomp decode clips.codes --id a.wav -o a.wav
     """
     from acomp.audio import AUDIO_FORMS, is_writable_name, parse_format
     from acomp.batch.inputs import Kind, gather
@@ -137,6 +152,15 @@ def decode(
     existing = policy(overwrite, skip_existing)
     is_codes = partial(is_codes_name, bare=backend is not None)
     read = [path for path in (weights, language_model) if path is not None]
+    decoding = Decoding(
+        Running(weights, engine, precision, device),
+        Span(start, duration),
+        Reading(recover, language_model, spec_of(backend, weights)),
+        Sound(sample_rate, raw, None if bits is None else _SUBTYPES[bits], overwrite),
+    )
+    if identity is not None:
+        _decode_row(names, identity, output, existing, decoding)
+        return
     with usage():
         if output is None and output_dir is None:
             is_sound = partial(is_writable_name, raw=raw is not None)
@@ -146,13 +170,35 @@ def decode(
         layout = (existing, keep_suffix, keep_tree, "a file of codes")
         work = plan(found, Outputs(suffix, output, output_dir, *layout), read)
     refuse_terminal((job.target for job in work), "sound")
-    decoding = Decoding(
-        Running(weights, engine, precision, device),
-        Span(start, duration),
-        Reading(recover, language_model, spec_of(backend, weights)),
-        Sound(sample_rate, raw, None if bits is None else _SUBTYPES[bits], overwrite),
-    )
     run_all(found, work, existing, decoding.start, _line, jobs)
+
+
+def _decode_row(
+    names: list[str], identity: str, output: str | None, existing: Existing, decoding: Decoding
+) -> None:
+    """Decode one row of a dataset, by way of a file of its codes."""
+    from acomp.batch.inputs import Input, Inputs
+    from acomp.batch.outputs import Outputs, plan
+    from acomp.datasets.reading import Dataset
+    from acomp.formats import write_codes
+
+    if len(names) != 1 or output is None:
+        raise typer.BadParameter("--id goes with one dataset and with -o")
+    row = Dataset(names[0]).by_id(identity)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "row.nac")
+        write_codes(path, row.codes)
+        found = Inputs([Input(str(path), path)])
+        work = plan(found, Outputs(".wav", output, existing=existing))
+        refuse_terminal([output], "sound")
+        shown = f"{names[0]} {identity}"
+        run_all(
+            found,
+            work,
+            existing,
+            decoding.start,
+            lambda job, result: _line(replace(job, source=shown), result),
+        )
 
 
 def _line(job: Job, result: Result) -> str:

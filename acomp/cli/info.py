@@ -13,6 +13,7 @@ from acomp.cli.batches import Failures
 from acomp.cli.codecs import spec_of
 from acomp.cli.console import FILES, counted, one_line
 from acomp.cli.options import MadeBy, Weights
+from acomp.cli.progress import hours
 from acomp.errors import AcompError
 
 
@@ -21,7 +22,7 @@ def info(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help="Files of codes, folders, or @LIST of them; - is standard input.",
+            help="Files of codes, folders, datasets, or @LIST of them; - is standard input.",
         ),
     ],
     as_json: Annotated[
@@ -31,11 +32,17 @@ def info(
     weights: Weights = None,
 ) -> None:
     """Say what files of codes hold; reads and checks each whole file, with no model."""
-    from acomp.batch.inputs import Kind, gather
+    from acomp.batch.inputs import Kind, expand, gather
+    from acomp.datasets.description import is_dataset
     from acomp.formats import describe, is_codes_name
 
     made_by = spec_of(backend, weights)
-    found = gather(inputs, Kind("files of codes", is_codes_name))
+    names = list(expand(inputs))
+    datasets = [Path(name) for name in names if is_dataset(Path(name))]
+    for folder in datasets:
+        _print_dataset(folder, as_json)
+    others = [name for name in names if Path(name) not in datasets]
+    found = gather(others, Kind("files of codes", is_codes_name))
     failures = Failures(found)
     for file in found.files:
         try:
@@ -46,6 +53,36 @@ def info(
         facts.update(_size(file.name, facts["duration"]))
         print(json.dumps(facts) if as_json else _text(file.name, facts))
     failures.check()
+
+
+def _print_dataset(folder: Path, as_json: bool) -> None:
+    from acomp.datasets.summary import summarise
+
+    facts = summarise(folder)
+    print(json.dumps(facts) if as_json else _dataset_text(folder, facts))
+
+
+def _dataset_text(folder: Path, facts: dict[str, Any]) -> str:
+    engine = f"{facts['engine']} {facts['precision']} on {facts['device']}"
+    lines = {
+        "form": f"dataset, {facts['parts']} parts",
+        "codec": f"{facts['codec']} (weights {facts['fingerprint'] or 'not known'})",
+        "codes": f"{facts['codebooks']} codebooks of {facts['codebook_size']}, "
+        f"{facts['bandwidth']:.4g} kbps a stream",
+        "made by": f"acomp {facts['acomp']}, {engine}",
+        "sources": ", ".join(facts["sources"]),
+    }
+    if facts["columns"]:
+        lines["columns"] = ", ".join(facts["columns"])
+    if not facts["finished"]:
+        lines["state"] = f"{facts['missing']} parts are still to be made"
+    lines["holds"] = f"{counted(facts['rows'], 'row')}, {hours(facts['seconds'])} of audio"
+    if facts["failures"]:
+        lines["failures"] = f"{facts['failures']}, as failures.jsonl says once all parts are made"
+    ratio = f", {facts['ratio']:.3f} times the bare codes" if facts["ratio"] else ""
+    lines["size"] = f"{facts['bytes']} bytes{ratio}"
+    shown = [str(folder), *(f"  {key:10} {value}" for key, value in lines.items())]
+    return "\n".join(map(one_line, shown))
 
 
 def _size(name: str, duration: float) -> dict[str, Any]:

@@ -61,6 +61,11 @@ def progress_state(done: float, total: float | None, elapsed: float) -> str:
     return f"{state}, {timedelta(seconds=round((total - done) / done * elapsed))} left"
 
 
+def hours(seconds: float) -> str:
+    """A duration of much audio, as it is shown."""
+    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 3600:.2f} h"
+
+
 class CountBar:
     """A bar of what is done, file by file or step by step, with the time that is left."""
 

@@ -1,0 +1,81 @@
+"""What sources give: recordings, each with what its source says of it, in parts that depend on
+nothing but the sources.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Value = str | int | float | bool | None
+"""What a column that a source fills can hold."""
+
+FEWEST, MOST, PARTS = 16, 2048, 64
+"""A part has so many recordings at least and at most, and a source is cut into this number of
+parts if these allow it: small ones begin to be shared between processes, and large ones lose
+little when a process dies."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recording as a source names it.
+
+    Attributes:
+        id: of the row, unique in its part.
+        source: name of the recording, as the column `source` and messages have it.
+        audio: the file, or its bytes.
+        start: where the recording begins in the audio, in seconds.
+        duration: in seconds; None is all that follows.
+        columns: what the source says of it.
+        problem: why it cannot be used; None if nothing is known to be wrong.
+    """
+
+    id: str
+    source: str
+    audio: Path | bytes
+    start: float = 0.0
+    duration: float | None = None
+    columns: Mapping[str, Value] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class Unit(ABC):
+    """A stretch of a source; can be pickled, and gives the same entries each time."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Its entries, in order.
+
+        Raises:
+            AcompError: the source is not what it was when the unit was cut.
+        """
+
+
+@dataclass(frozen=True)
+class Part:
+    """A unit with its place in the dataset.
+
+    Attributes:
+        number: of the part, from 0.
+        unit: what is in it.
+    """
+
+    number: int
+    unit: Unit
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return part_name(self.number)
+
+
+def part_name(number: int) -> str:
+    """The name of the file of a part."""
+    return f"part-{number:05}.parquet"
+
+
+def entries_per_part(count: int) -> int:
+    """How many of a source's `count` recordings go into a part."""
+    return min(MOST, max(FEWEST, -(-count // PARTS)))

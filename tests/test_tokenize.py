@@ -1,0 +1,339 @@
+"""Datasets of codes: however they are made, they are the same to the last byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from commands import (
+    Cli,
+    Process,
+    assert_done,
+    assert_refused,
+    assert_same_sound,
+    assert_wrong_usage,
+    files_in,
+    limited_file_size,
+    make,
+    sound,
+    start,
+)
+
+import acomp
+from acomp.audio import write_audio
+from acomp.datasets import parts
+from acomp.datasets.files import unique
+
+T = TypeVar("T")
+NANO = ("-b", "nano", "-k", 1.5)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty short clips of three rates, some of two channels, and two files that are no audio."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(38):
+        rate = (16_000, 24_000, 44_100)[number % 3]
+        inner = folder / ("one" if number % 2 else "two")
+        inner.mkdir(exist_ok=True)
+        make(inner / f"{number:02}.wav", 0.1 + 0.01 * number, rate, 1 + (number % 5 == 0))
+    (folder / "broken.flac").write_bytes(b"fLaC" + bytes(100))
+    (folder / "empty.wav").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of the dataset of the clips, made in one go by one process."""
+    folder = tmp_path_factory.mktemp("whole") / "a.codes"
+    order(clips, folder)
+    return files_in(folder)
+
+
+def order(source: Path, folder: Path, **more: object) -> None:
+    from acomp.datasets.making import Order, tokenize
+    from acomp.settings import Coding
+
+    tokenize(Order(folder, (str(source),), "nano", coding=Coding(1.5)), **more)  # type: ignore[arg-type]
+
+
+def put(files: dict[str, bytes], folder: Path) -> Path:
+    """A dataset of these files."""
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_a_dataset_is_the_same_by_shards_by_workers_and_in_pieces(
+    cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    shards, workers = tmp_path / "shards", tmp_path / "workers"
+    assert_done(cli("tokenize", clips, "-o", shards, *NANO, "--shard", "2/2"))
+    assert json.loads((shards / "dataset.json").read_text())["finished"] is False
+    assert_done(cli("tokenize", clips, "-o", shards, *NANO, "--shard", "1/2"))
+    assert files_in(shards) == whole
+    put({"dataset.json": whole["dataset.json"]}, workers)
+    run = cli("tokenize", clips, "-o", workers, *NANO, "--workers", 2, "--json")
+    assert_done(run)
+    assert files_in(workers) == whole
+    events = [json.loads(line) for line in run.out.splitlines()]
+    assert [event["event"] for event in events] == ["part"] * 3 + ["end"]
+    assert events[-1]["rows"] == 38
+    assert events[-1]["failures"] == 2
+
+
+def test_a_killed_run_and_a_killed_worker_cost_nothing_that_was_done(
+    clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "a.codes"
+    run = start(tmp_path, "tokenize", clips, "-o", folder, *NANO, "--workers", 2)
+    first = wait_for(lambda: list(folder.glob("part-*.parquet")), run)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate()
+    kept = first[0].stat().st_ino
+    run = start(tmp_path, "tokenize", clips, "-o", folder, *NANO, "--workers", 2)
+    worker = wait_for(lambda: workers_of(run.pid), run)[0]
+    os.kill(worker, signal.SIGKILL)
+    assert run.wait(100) == 0, run.communicate()
+    assert files_in(folder) == whole
+    assert first[0].stat().st_ino == kept
+
+
+def wait_for(look: Callable[[], list[T]], run: Process) -> list[T]:
+    while not (found := look()):
+        assert run.poll() is None
+        time.sleep(0.01)
+    return found
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes that work for a run, but for the one that tracks what they share."""
+    found = []
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
+    return found
+
+
+def test_a_full_disk_ends_in_a_line_and_the_run_goes_on_later(
+    cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = put({k: v for k, v in whole.items() if "00001" not in k}, tmp_path / "a.codes")
+    before = files_in(folder)
+    with limited_file_size(1000):
+        run = cli("tokenize", clips, "-o", folder, *NANO)
+    assert_refused(run, "part-00001.parquet", "it would be too large")
+    assert files_in(folder) == before
+    assert_done(cli("tokenize", clips, "-o", folder, *NANO))
+    assert files_in(folder) == whole
+
+
+def test_retry_takes_only_what_failed(cli: Cli, tmp_path: Path) -> None:
+    source = tmp_path / "clips"
+    source.mkdir()
+    for name in "abc":
+        make(source / f"{name}.wav", 0.2)
+    good = (source / "b.wav").read_bytes()
+    (source / "b.wav").write_bytes(good[:20])
+    run = cli("tokenize", "clips", "-o", "x", *NANO)
+    assert_done(run)
+    assert "1 of the recordings could not be coded" in run.err
+    failure = json.loads((tmp_path / "x/failures.jsonl").read_text())
+    assert failure["id"] == "b.wav"
+    assert "b.wav" in failure["reason"]
+    (source / "b.wav").write_bytes(good)
+    (source / "a.wav").write_bytes(b"no longer audio, and not looked at")
+    assert_done(cli("tokenize", "clips", "-o", "x", *NANO, "--retry"))
+    assert not (tmp_path / "x/failures.jsonl").exists()
+    make(source / "a.wav", 0.2)
+    assert_done(cli("tokenize", "clips", "-o", "y", *NANO))
+    assert files_in(tmp_path / "x") == files_in(tmp_path / "y")
+
+
+def test_rows_are_the_codes_that_encode_gives(
+    clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    import torch
+
+    dataset = acomp.Dataset(put(whole, tmp_path / "a.codes"))
+    torch.set_num_threads(1)
+    nano = acomp.load("nano", engine="torch")
+    assert len(dataset) == len(dataset.ids) == 38
+    for row in (dataset[0], dataset[-1], dataset.by_id("two/20.wav")):
+        assert row.codes == nano.encode(acomp.read_audio(clips / row.id), bandwidth=1.5)
+        assert row.source == str(clips / row.id)
+    assert [row.id for row in dataset] == dataset.ids
+    assert [row.id for row in dataset[3:5]] == dataset.ids[3:5]
+    with pytest.raises(IndexError):
+        dataset[38]
+    with pytest.raises(acomp.FormatError, match="no row 'x'"):
+        dataset.by_id("x")
+
+
+def test_segments_with_scales_come_back(encodec_48khz: Path, tmp_path: Path) -> None:
+    from acomp.datasets.making import Order, tokenize
+    from acomp.settings import Coding, Running
+
+    write_audio(tmp_path / "a.wav", sound(1.3, 48_000, 2))
+    running = Running(encodec_48khz, engine="torch")
+    folder = tmp_path / "a.codes"
+    source = (str(tmp_path / "a.wav"),)
+    tokenize(Order(folder, source, "encodec", running, Coding(3, channels="stereo")))
+    codec = acomp.load("encodec-48khz", weights=encodec_48khz, engine="torch")
+    expected = codec.encode(acomp.read_audio(tmp_path / "a.wav"), bandwidth=3)
+    codes = acomp.Dataset(folder)[0].codes
+    assert codes.segments is not None
+    assert codes == expected
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_torch_loader_reads_it_in_processes(
+    whole: dict[str, bytes], tmp_path: Path, method: str
+) -> None:
+    from torch.utils.data import DataLoader
+
+    dataset = acomp.Dataset(put(whole, tmp_path / "a.codes"))
+    assert dataset[5].id == dataset.ids[5]  # a file is open in this process
+    loader: Any = DataLoader(
+        dataset,
+        batch_size=7,
+        num_workers=2,
+        collate_fn=ids_of,
+        multiprocessing_context=method,
+    )
+    assert [identity for batch in loader for identity in batch] == dataset.ids
+    assert len(pickle.dumps(dataset)) < 4000
+
+
+def ids_of(rows: list[acomp.Row]) -> list[str]:
+    return [row.id for row in rows]
+
+
+def test_a_row_takes_reading_one_row_group(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "GROUP_CODES", 100)
+    order(clips, tmp_path / "a.codes")
+    dataset = acomp.Dataset(tmp_path / "a.codes")
+    file = dataset._reader._file(0)
+    assert file.metadata.num_row_groups > 5
+    assert [dataset[number].id for number in range(38)] == dataset.ids
+    taken: list[int] = []
+    read = file.read_row_group
+    monkeypatch.setattr(file, "read_row_group", partial(noting, taken, read))
+    dataset[9]
+    assert len(taken) == 1
+
+
+def noting(taken: list[int], read: Callable[..., Any], group: int, **more: Any) -> Any:
+    taken.append(group)
+    return read(group, **more)
+
+
+def test_a_row_can_be_heard(cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    put(whole, tmp_path / "a.codes")
+    assert_done(cli("decode", "a.codes", "--id", "one/07.wav", "-o", "x.wav"))
+    assert_done(cli("encode", clips / "one/07.wav", "x.nac", *NANO, "--engine", "torch"))
+    assert_done(cli("decode", "x.nac", "y.wav"))
+    assert_same_sound(tmp_path / "x.wav", tmp_path / "y.wav")
+    assert_refused(cli("decode", "a.codes", "--id", "z", "-o", "z.wav"), "no row 'z'")
+    assert_wrong_usage(cli("decode", "a.codes", "--id", "one/07.wav"), "-o")
+
+
+def test_info_sums_it_up(cli: Cli, whole: dict[str, bytes], tmp_path: Path) -> None:
+    put(whole, tmp_path / "a.codes")
+    run = cli("info", "a.codes")
+    assert_done(run)
+    assert "nano (weights f65eba3cab6dc265)" in run.out
+    assert "38 rows" in run.out
+    (tmp_path / "a.codes/part-00001.parquet").unlink()
+    facts = json.loads(cli("info", "--json", "a.codes").out)
+    assert (facts["missing"], facts["finished"], facts["failures"]) == (1, False, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-b", "nano", "-k", 6), ("codebooks 2", "this is 8")),
+        ((*NANO, "--channels", "mono"), ("channels auto", "this is mono")),
+        ((*NANO, "--weights", "other.safetensors"), ("fingerprint f65eba3cab6dc265",)),
+    ],
+)
+def test_a_dataset_of_other_settings_is_not_mixed_with(
+    cli: Cli,
+    clips: Path,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    options: tuple[object, ...],
+    words: tuple[str, ...],
+) -> None:
+    other_weights(tmp_path / "other.safetensors")
+    folder = put(whole, tmp_path / "a.codes")
+    assert_refused(cli("tokenize", clips, "-o", folder, *options), "another dataset", *words)
+    assert files_in(folder) == whole
+
+
+def other_weights(path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    own = Path(acomp.__file__).parent / "backends/nano/nano.safetensors"
+    with safe_open(own, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        metadata = file.metadata()
+    first = next(iter(tensors))
+    tensors[first] = tensors[first] * np.float32(0.5)
+    save_file(tensors, path, metadata)
+
+
+def test_other_recordings_are_another_dataset(
+    cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = put(whole, tmp_path / "a.codes")
+    run = cli("tokenize", clips / "one", "-o", folder, *NANO)
+    assert_refused(run, "another dataset", "sources")
+
+
+def test_what_cannot_begin_is_refused_in_a_line(cli: Cli, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/a.txt").write_text("mine")
+    assert_refused(cli("tokenize", "empty", "-o", "x", *NANO), "no audio files in empty")
+    assert_refused(cli("tokenize", "none.wav", "-o", "x", *NANO), "none.wav", "no such file")
+    assert_refused(cli("tokenize", clips, "-o", "full", *NANO), "full holds other files")
+    assert_refused(cli("tokenize", clips / "empty.wav", "-o", "x", *NANO), "none of the recordings")
+    assert_wrong_usage(cli("tokenize", clips, "-o", "x", *NANO, "--shard", "0/4"), "from 1 to N")
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "part-00001.parquet"])
+def test_a_damaged_dataset_is_refused_in_a_line(
+    cli: Cli, whole: dict[str, bytes], tmp_path: Path, name: str
+) -> None:
+    folder = put(whole, tmp_path / "a.codes")
+    for size in (0, 4, len(whole[name]) // 2, len(whole[name]) - 5):
+        (folder / name).write_bytes(whole[name][:size])
+        assert_refused(cli("info", folder), name)
+        assert_refused(cli("decode", folder, "--id", "one/07.wav", "-o", "x.wav"), name)
+
+
+def test_codes_out_of_range_are_refused(whole: dict[str, bytes], tmp_path: Path) -> None:
+    folder = put(whole, tmp_path / "a.codes")
+    described = json.loads(whole["dataset.json"])
+    (folder / "dataset.json").write_text(json.dumps({**described, "codebook_size": 512}))
+    with pytest.raises(acomp.FormatError, match="out of range"):
+        list(acomp.Dataset(folder))
+
+
+def test_ids_that_are_the_same_get_a_number() -> None:
+    assert list(unique(iter(["a", "a", "b", "a~2", "a"]))) == ["a", "a~2", "b", "a~2~2", "a~3"]
