@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import (
+    QUANTISED,
     SMALL,
     encodec_model,
     lively,
@@ -53,7 +54,8 @@ def encodec(name: str, folder: Path) -> Codec:
 
 def custom(name: str, folder: Path) -> Codec:
     path = folder / "w.safetensors"
-    save_weights(path, lively(SMALL[name]).state_dict(), SMALL[name])
+    shape = {**SMALL, **QUANTISED}[name]
+    save_weights(path, lively(shape).state_dict(), shape)
     return acomp.load("custom", weights=path, engine="torch")
 
 
@@ -107,6 +109,8 @@ CASES = {
     "custom causal": Case(partial(custom, "causal"), 100, ENCODEC_BLOCKS),
     "custom causal stereo": Case(partial(custom, "causal stereo"), 100, ENCODEC_BLOCKS),
     "custom segments": Case(partial(custom, "segments")),
+    "custom factorised": Case(partial(custom, "factorised"), 100, ENCODEC_BLOCKS),
+    "custom fsq": Case(partial(custom, "fsq"), 100, ENCODEC_BLOCKS),
     # In blocks of the true lengths, for the delay to be the true one.
     "custom dac": Case(partial(custom, "dac"), needs="dac"),
     "custom dac of odd strides": Case(partial(custom, "dac of odd strides"), needs="dac"),

@@ -66,6 +66,7 @@ class CodecLoop(Loop):
     def _begin(self) -> None:
         """As `Loop._begin`; the discriminators' learning rate falls as the codec's does."""
         super()._begin()
+        self.trainee.part = self.step / self.config.steps
         if self._adversary is not None:
             rate = self.config.adversary.rate * rate_factor(self.config, self.step)
             for group in self._adversary_optimiser.param_groups:

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from acomp.backends.dac.shape import DacShape
-from acomp.backends.encodec.shape import EncodecShape
+from acomp.backends.encodec.quantisers import Residual
+from acomp.backends.encodec.shape import QUANTISERS, EncodecShape
 from acomp.backends.families import published_shape
 from acomp.backends.shared.shape import Shape
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.entropy.cascade import CascadeShape
 from acomp.torchaudio import ensure_torchaudio
+from acomp.training import descent
 from acomp.training.cascade import CascadeNetwork
 
 SMALL: dict[str, Shape] = {
@@ -63,6 +65,20 @@ SMALL: dict[str, Shape] = {
     ),
 }
 """Shapes of one's own, of all kinds."""
+QUANTISED: dict[str, Shape] = {
+    name: EncodecShape(
+        sample_rate=16_000,
+        filters=8,
+        lstm_layers=1,
+        dimension=16,
+        codebooks=1 if name == "vq" else 3,
+        codebook_size=128,
+        codebook_dimension=4,
+        quantiser=name,
+    )
+    for name in QUANTISERS
+}
+"""The same shape with each quantiser."""
 
 
 def encodec_model(name: str) -> Any:
@@ -93,6 +109,10 @@ def lively(shape: Shape, seed: int = 0) -> Any:
     assert isinstance(shape, EncodecShape)
     _lively(model, gain=1.7)
     with torch.no_grad():
+        if isinstance(model.quantizer.vq, Residual):
+            sound = 0.3 * torch.randn(1, shape.channels, 8 * shape.sample_rate)
+            descent.start(model.quantizer.vq, model.encoder(sound)[0].T)
+            return model
         latents = model.encoder(0.3 * torch.randn(1, shape.channels, shape.sample_rate))[0]
         centre, spread = latents.mean(-1), latents.std(-1)
         for layer in model.quantizer.vq.layers:

@@ -23,6 +23,7 @@ from torch import nn
 from acomp.backends.base import Codec
 from acomp.backends.encodec.causal import CausalDecoder, CausalEncoder, CausalHalf
 from acomp.backends.encodec.network import Dequantiser, Quantiser
+from acomp.backends.encodec.quantisers import Residual
 from acomp.backends.encodec.segments import SegmentDecoder, SegmentEncoder, SegmentHalf
 from acomp.backends.encodec.shape import EncodecShape
 from acomp.backends.shared import quantisers
@@ -96,6 +97,13 @@ class Encodec(Codec):
     def codebooks(self) -> NDArray[np.float32]:
         return np.stack([layer.codebook.detach().cpu().numpy() for layer in self._vq.layers])
 
+    def latent_codebooks(self) -> NDArray[np.float32]:
+        if not isinstance(self._vq, Residual):
+            return self.codebooks()
+        every = torch.arange(self.spec.codebook_size)
+        with torch.no_grad():
+            return np.stack([layer.entries(every).cpu().numpy() for layer in self._vq.layers])
+
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
         if isinstance(self.encoder, SegmentHalf):
             self._check_streams(info)
@@ -136,7 +144,7 @@ class Encodec(Codec):
         return latents
 
     def _prepare_quantiser(self, codebooks: int) -> Runner:
-        if self._in_torch:
+        if self._in_torch or isinstance(self._vq, Residual):
             return self._precisely(Quantiser(self._vq, codebooks))
         # Twice as fast as the package's, and there is no last bit to keep here.
         books = torch.from_numpy(self.codebooks()[:codebooks])

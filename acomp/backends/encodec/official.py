@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from acomp.audio import Audio
 from acomp.audio.samples import Samples
+from acomp.backends.encodec.quantisers import build_quantiser
 from acomp.backends.encodec.shape import EncodecShape
 from acomp.codes import Codes
 from acomp.quiet import quiet
@@ -48,6 +49,10 @@ def build(shape: EncodecShape) -> nn.Module:
             normalize=not shape.causal,
             segment=None if shape.causal else _segment(shape),
         )
+        own = build_quantiser(shape)
+        if own is not None:
+            quantizer: Any = model.quantizer
+            quantizer.vq = own
     return model.eval()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_SEGMENT_FRAMES = 4096
+QUANTISERS = ("rvq", "vq", "gumbel", "factorised", "fsq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class EncodecShape(Shape):
         norm: what normalises the convolutions, as the package calls it.
         segment: seconds, rounded to samples, of the segments that a network that is not causal
             codes, each scaled to unit level; they overlap by 1 %. None where it is causal.
+        quantiser: how latents become codes: `rvq`, EnCodec's residual codebooks; `vq`, one of them;
+            `gumbel`, residual codebooks trained by Gumbel-softmax; `factorised`, DAC's; `fsq`,
+            finite scalar quantisation.
+        codebook_dimension: of the entries of `factorised`; the others have it from elsewhere.
     """
 
     family: ClassVar[str] = "encodec"
@@ -41,6 +46,7 @@ class EncodecShape(Shape):
         "residual_layers": (1, 4),
         "lstm_layers": (1, 4),
         "dimension": (2, 4096),
+        "codebook_dimension": (1, 256),
     }
 
     sample_rate: int = 24_000
@@ -53,14 +59,21 @@ class EncodecShape(Shape):
     causal: bool = True
     norm: Literal["weight_norm", "time_group_norm"] = "weight_norm"
     segment: float | None = None
+    quantiser: str = "rvq"
+    codebook_dimension: int = 8
 
     def __post_init__(self) -> None:
+        if self.quantiser not in QUANTISERS:
+            known = ", ".join(QUANTISERS)
+            raise CodecError(f"quantiser is {brief(self.quantiser)}, not one of {known}")
         super().__post_init__()
         if self.width > MAX_WIDTH:
             raise CodecError(
                 f"filters: {self.filters}, doubled by each of {len(self.strides)} strides, are "
                 f"more than {MAX_WIDTH} channels"
             )
+        if self.quantiser == "vq" and self.codebooks > 1:
+            raise CodecError(f"codebooks is {self.codebooks}: the quantiser vq has one")
         if not isinstance(self.causal, bool):
             raise CodecError(f"causal is {brief(self.causal)}, not true or false")
         if self.norm not in ("weight_norm", "time_group_norm"):
@@ -89,7 +102,17 @@ class EncodecShape(Shape):
 
     @property
     def codebook_dim(self) -> int:
-        return self.dimension
+        of = {"factorised": self.codebook_dimension, "fsq": len(self.scalar_steps)}
+        return of.get(self.quantiser, self.dimension)
+
+    @property
+    def scalar_steps(self) -> tuple[int, ...]:
+        """Of finite scalar quantisation: how many values each number has, 8 and at last 4 or 2,
+        whose product is `codebook_size`.
+        """
+        bits = self.codebook_size.bit_length() - 1
+        numbers = -(-bits // 3)
+        return tuple(1 << (bits + number) // numbers for number in reversed(range(numbers)))
 
     @property
     def width(self) -> int:
@@ -142,7 +165,7 @@ class EncodecShape(Shape):
             hop_length=self.hop_length,
             codebooks=self.codebooks,
             codebook_size=self.codebook_size,
-            codebook_dim=self.dimension,
+            codebook_dim=self.codebook_dim,
             bandwidths=bandwidths or self._bandwidths(),
             delay=held / self.sample_rate,
             segment_frames=None if self.causal else self.segment_length // self.hop_length,

@@ -33,9 +33,11 @@ class Trainee(nn.Module, ABC):
 
     Attributes:
         spec: what is fixed about the codec.
+        part: how much of the run is done, from 0 to 1.
     """
 
     spec: CodecSpec
+    part: float = 0.0
 
     @abstractmethod
     def forward(self, samples: Tensor, codebooks: Tensor) -> Coded:

@@ -1,4 +1,6 @@
-"""EnCodec in training: its encoder and decoder, and codebooks that learn by moving averages."""
+"""EnCodec in training: its encoder and decoder, and codebooks that learn by moving averages, or
+another quantiser that learns by gradient descent.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from acomp.backends.encodec.quantisers import Residual
 from acomp.codecs import CodecSpec
+from acomp.training import descent
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.quantiser import LearningQuantiser
 
@@ -28,19 +32,32 @@ class EncodecTrainee(Trainee):
         self.quantiser = LearningQuantiser(spec.codebooks, spec.codebook_size, average=True)
         self.learns = True
 
+    @property
+    def vq(self) -> Any:
+        """The package's codebooks, or a `Residual` of acomp's."""
+        return self.model.quantizer.vq
+
     def books(self) -> list[Tensor]:
-        return [layer._codebook.embed for layer in self.model.quantizer.vq.layers]
+        return [layer._codebook.embed for layer in self.vq.layers]
 
     def forward(self, samples: Tensor, codebooks: Tensor) -> Coded:
         scaled, scale = self._normalise(samples)
         latents = self.model.encoder(scaled).transpose(1, 2)
         with precise(samples):
-            quantised, codes, commitment = self.quantiser(
-                latents.float(), self.books(), codebooks, learn=self.training and self.learns
-            )
+            quantised, codes, commitment = self._quantise(latents.float(), codebooks)
         decoded = self.model.decoder(quantised.transpose(1, 2))
         output = decoded[..., : samples.shape[-1]].float() * scale
         return Coded(output, codes, {"commitment": commitment})
+
+    def _quantise(self, latents: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        learns = self.training and self.learns
+        if isinstance(self.vq, Residual):
+            part = self.part if learns else None
+            return descent.quantise(self.vq, latents, codebooks, part=part)
+        learnt: tuple[Tensor, Tensor, Tensor] = self.quantiser(
+            latents, self.books(), codebooks, learn=learns
+        )
+        return learnt
 
     def _normalise(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Samples at unit level and the level, as `EncodecModel` has it at 48 kHz."""
@@ -51,7 +68,7 @@ class EncodecTrainee(Trainee):
         return samples / scale, scale
 
     def encoder(self) -> list[nn.Parameter]:
-        return list(self.model.encoder.parameters())
+        return [*self.model.encoder.parameters(), *self.model.quantizer.parameters()]
 
     def decoder(self) -> list[nn.Parameter]:
         return list(self.model.decoder.parameters())
@@ -62,13 +79,18 @@ class EncodecTrainee(Trainee):
 
     @torch.no_grad()
     def start(self, samples: Tensor) -> None:
-        latents = self.model.encoder(self._normalise(samples)[0]).transpose(1, 2)
-        self.quantiser.start(latents.flatten(0, 1), self.books())
-        for layer in self.model.quantizer.vq.layers:
+        latents = self.model.encoder(self._normalise(samples)[0]).transpose(1, 2).flatten(0, 1)
+        if isinstance(self.vq, Residual):
+            descent.start(self.vq, latents)
+            return
+        self.quantiser.start(latents, self.books())
+        for layer in self.vq.layers:
             layer._codebook.inited.fill_(1)
 
     def weights(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = dict(self.model.state_dict())
+        if isinstance(self.vq, Residual):
+            return state
         # The package's averages go with the entries, so that it could go on training.
         for level, share in enumerate(self.quantiser.share):
             prefix = f"quantizer.vq.layers.{level}._codebook."
