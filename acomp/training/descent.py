@@ -47,7 +47,7 @@ def quantise(
     """
     rest, total, codes = latents, torch.zeros_like(latents), []
     penalty = latents.new_zeros(len(latents))
-    for number, level in enumerate(quantiser.layers):
+    for number, level in enumerate(quantiser.levels):
         chosen, indices, cost = _look(level, rest) if part is None else _learn(level, rest, part)
         used = (codebooks > number).to(latents.dtype)
         total = total + chosen * used[:, None, None]
@@ -61,7 +61,7 @@ def start(quantiser: Residual, latents: Tensor) -> None:
     """Begin from latents `[n, dimension]`: projections as principal components, codebooks as
     k-means centres, each level of what the ones before it left.
     """
-    for level in quantiser.layers:
+    for level in quantiser.levels:
         if isinstance(level, Entries):
             level.book.copy_(kmeans(latents, len(level.book)))
         elif isinstance(level, Factorised | Scalar):

@@ -102,7 +102,7 @@ class Encodec(Codec):
             return self.codebooks()
         every = torch.arange(self.spec.codebook_size)
         with torch.no_grad():
-            return np.stack([layer.entries(every).cpu().numpy() for layer in self._vq.layers])
+            return np.stack([level.entries(every).cpu().numpy() for level in self._vq.levels])
 
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
         if isinstance(self.encoder, SegmentHalf):

@@ -42,18 +42,23 @@ class Residual(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(levels)
 
+    @property
+    def levels(self) -> list[Level]:
+        return [level for level in self.layers if isinstance(level, Level)]
+
     def encode(self, x: Tensor, n_q: int | None = None) -> Tensor:
         """Latents `[batch, dimension, frames]` to codes `[codebooks, batch, frames]`."""
         x, codes = x.transpose(1, 2), []
-        for level in self.layers[:n_q]:
+        for level in self.levels[:n_q]:
             codes.append(level.lookup(x))
             x = x - level.entries(codes[-1])
         return torch.stack(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes `[codebooks, batch, frames]` to latents `[batch, dimension, frames]`."""
-        total = self.layers[0].entries(codes[0])
-        for level, chosen in zip(self.layers[1:], codes[1:], strict=False):
+        first, *finer = zip(self.levels, codes, strict=False)
+        total = first[0].entries(first[1])
+        for level, chosen in finer:
             total = total + level.entries(chosen)
         return total.transpose(1, 2)
 
@@ -148,7 +153,7 @@ class Scalar(Level):
     def values(self, codes: Tensor) -> Tensor:
         """The rounded numbers of codes, `[..., codebook dimension]`."""
         steps, places = self._digits(codes)
-        digits = codes[..., None] // places % steps
+        digits = (codes[..., None] // places % steps).float()  # whatever new tensors are here
         return (digits + 0.5) * 2 / steps - 1
 
     @property
