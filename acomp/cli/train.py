@@ -222,7 +222,8 @@ def _check(config: Config) -> None:
     with count_bar() as bar:
         collection = find_audio(config.data, bar.show)
     rows, unusable = collection.summary(), 0
-    files = [file for source in collection.sources for file in source.files]
+    found = (*collection.sources, *collection.noise)
+    files = [file for source in found for file in source.files]
     with count_bar(len(files)) as bar:
         for file in files:
             problem = probe(file)

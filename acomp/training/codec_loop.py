@@ -27,7 +27,11 @@ from acomp.training.losses import RECONSTRUCTION
 
 
 class CodecLoop(Loop):
-    """Training of a codec: its network, and discriminators."""
+    """Training of a codec: its network, and discriminators.
+
+    Where noise is put behind the audio, samples are pairs `[n, 2, channels, time]`: the first is
+    coded, the second is what is to come out.
+    """
 
     def __init__(self, fabric: Fabric, config: Config, trainee: Trainee) -> None:
         self.trainee = trainee
@@ -76,8 +80,9 @@ class CodecLoop(Loop):
         """As `Loop.train`."""
         config = self.config
         self._begin()
+        heard, samples = _sides(samples)
         with self._autocast():
-            coded: Coded = self._network(samples, self._draw_codebooks(len(samples)))
+            coded: Coded = self._network(heard, self._draw_codebooks(len(heard)))
         measured: dict[str, Tensor] = {}
         if self._adversary_is_on():
             measured |= self._train_adversary(samples, coded.output.detach())
@@ -176,8 +181,8 @@ class CodecLoop(Loop):
         codes, ratios = [], []
         for part in torch.split(samples, self.config.batch):
             self._go_on()
-            real = part.to(self.fabric.device)
-            coded = self._code(real, codebooks)
+            heard, real = _sides(part.to(self.fabric.device))
+            coded = self._code(heard, codebooks)
             measured = self.reconstruction(real, coded.output)
             ratios.append(_si_sdr(real, coded.output))
             for name, value in measured.items():
@@ -199,19 +204,31 @@ class CodecLoop(Loop):
 
     @torch.no_grad()
     def decoded(self, samples: Tensor) -> dict[str, list[NDArray[np.float32]]]:
-        """As `Loop.decoded`, at each bandwidth."""
-        return {
-            f"{self.spec.name}@{kbps:g}": list(
-                self._code(samples.to(self.fabric.device), codebooks).output.cpu().numpy()
-            )
-            for kbps, codebooks in sorted(self.spec.bandwidths.items())
-        }
+        """As `Loop.decoded`, at each bandwidth; beside it what was noisy."""
+        heard, _ = _sides(samples)
+        found = {} if heard is samples else {"noisy": list(heard.numpy())}
+        for kbps, codebooks in sorted(self.spec.bandwidths.items()):
+            coded = self._code(heard.to(self.fabric.device), codebooks)
+            found[f"{self.spec.name}@{kbps:g}"] = list(coded.output.cpu().numpy())
+        return found
+
+    def originals(self, samples: Tensor) -> Tensor:
+        """As `Loop.originals`: of pairs, the clean ones."""
+        return _sides(samples)[1]
 
     def _code(self, samples: Tensor, codebooks: int) -> Coded:
         self.trainee.eval()
         number = torch.full((len(samples),), codebooks, device=samples.device)
         coded: Coded = self.trainee(samples, number)
         return coded
+
+
+def _sides(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """What is coded and what is to come out, each `[n, channels, time]`."""
+    if samples.dim() == 3:
+        return samples, samples
+    heard, clean = samples.unbind(1)
+    return heard, clean
 
 
 def _of_output(config: Config) -> list[str]:

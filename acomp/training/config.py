@@ -84,6 +84,9 @@ class Data(_Model):
         validation: number of segments that are validated on, at most.
         gain: peak levels in dB between which segments are brought; null leaves them as they are.
         mix: probability that another segment is mixed in.
+        noise: folder, list or file of noise that is put behind what is coded, while what is to come
+            out stays clean; null for none.
+        snr: signal-to-noise ratios in dB between which one is drawn for each segment.
     """
 
     sources: dict[str, Number | None]
@@ -92,6 +95,8 @@ class Data(_Model):
     validation: Count = 24
     gain: Levels | None = (-24.0, 0.0)
     mix: Share = 0.0
+    noise: str | None = None
+    snr: Levels = (0.0, 20.0)
 
 
 class Optimiser(_Model):
@@ -266,6 +271,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
 def _of_losses(config: Config) -> str | None:
     """What is wrong with the losses, if anything."""
     if config.language_model is not None:
+        if config.data.noise is not None:
+            return "a language model learns the codes of audio as it is: leave data.noise out"
         if config.losses or config.from_scratch or config.shape:
             return (
                 "a language model has no `losses` and no `shape` of a codec, and always begins "

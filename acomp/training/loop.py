@@ -85,6 +85,10 @@ class Loop(ABC):
     def decoded(self, samples: Tensor) -> dict[str, list[NDArray[np.float32]]]:
         """What coding makes of `[n, channels, time]`, by setting, to listen to."""
 
+    def originals(self, samples: Tensor) -> Tensor:
+        """What decoding is to give back, of `[n, channels, time]`."""
+        return samples
+
     def _begin(self) -> None:
         """Set all that a step draws, and the learning rate."""
         torch.manual_seed(seed_of(self.config.seed, self.step, self.fabric.global_rank))

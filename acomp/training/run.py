@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from acomp.backends.weights.checkpoint import Described, save_weights
 from acomp.codecs import CodecSpec
@@ -27,6 +29,8 @@ from acomp.training.codec_loop import CodecLoop
 from acomp.training.config import Config, Data, parse
 from acomp.training.config_files import read_yaml, write_yaml
 from acomp.training.data.drawing import Segments, held_out
+from acomp.training.data.noise import NoisySegments, fixed_pairs
+from acomp.training.data.prefetch import Drawn
 from acomp.training.data.scan import scan
 from acomp.training.data.sources import Collection, Source
 from acomp.training.fabric import Fabric
@@ -53,7 +57,10 @@ def load_config(folder: Path) -> Config:
 def find_audio(data: Data, progress: Callable[[int, int], None] | None = None) -> Collection:
     """The audio of a run; `progress` is told the files looked at and those in all."""
     sources = [Source(Path(path), share) for path, share in data.sources.items()]
-    return scan(sources, data.held_out, progress)
+    found = scan(sources, data.held_out, progress)
+    if data.noise is None:
+        return found
+    return replace(found, noise=scan([Source(Path(data.noise))], data.held_out, progress).sources)
 
 
 def train(config: Config, folder: Path, *, resume: bool, make_display: MakeDisplay) -> Outcome:
@@ -108,13 +115,7 @@ def open_session(
     else:
         loop, shape = _language_loop(fabric, config)
     segments = _segments(config, collection, loop.spec)
-    validation = held_out(
-        collection,
-        loop.spec.sample_rate,
-        loop.spec.channels,
-        segments.length,
-        config.data.validation,
-    )
+    validation = _validation(config, collection, loop.spec, segments.length)
     save = partial(save_weights, shape=shape)
     session = Session(loop, folder, segments, validation, save)
     if start:
@@ -130,7 +131,8 @@ def _codec_loop(
     if config.from_scratch and start == 0:
         segments = _segments(config, collection, trainee.spec)
         count = round(START_SECONDS * trainee.spec.sample_rate / segments.length)
-        trainee.start(segments.batch(config.steps, 0, count))
+        samples = segments.batch(config.steps, 0, count)
+        trainee.start(samples if samples.dim() == 3 else samples[:, 0])
     return CodecLoop(fabric, config, trainee), shape
 
 
@@ -141,14 +143,26 @@ def _language_loop(fabric: Fabric, config: Config) -> tuple[Loop, Described]:
     return loop, loop.shape
 
 
-def _segments(config: Config, collection: Collection, spec: CodecSpec) -> Segments:
-    frames = max(1, round(config.data.segment * spec.sample_rate / spec.hop_length))
-    return Segments(
-        collection,
-        spec.sample_rate,
-        spec.channels,
-        frames * spec.hop_length,
-        gain=config.data.gain,
-        mix=config.data.mix,
-        seed=config.seed,
+def _segments(config: Config, collection: Collection, spec: CodecSpec) -> Drawn:
+    data = config.data
+    frames = max(1, round(data.segment * spec.sample_rate / spec.hop_length))
+    draw = partial(
+        Segments,
+        sample_rate=spec.sample_rate,
+        channels=spec.channels,
+        length=frames * spec.hop_length,
     )
+    clean = draw(collection, gain=data.gain, mix=data.mix, seed=config.seed)
+    if not collection.noise:
+        return clean
+    noise = draw(Collection(collection.noise), gain=None, seed=config.seed)
+    return NoisySegments(clean, noise, data.snr, config.seed)
+
+
+def _validation(config: Config, collection: Collection, spec: CodecSpec, length: int) -> Tensor:
+    data = config.data
+    clean, *noise = (
+        held_out(each, spec.sample_rate, spec.channels, length, data.validation)
+        for each in (collection, *([Collection(collection.noise)] if collection.noise else []))
+    )
+    return fixed_pairs(clean, noise[0], data.snr) if noise else clean

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from acomp.errors import DivergenceError, TrainingError
 from acomp.training import checkpoints
-from acomp.training.data.drawing import Segments
-from acomp.training.data.prefetch import Prefetch
+from acomp.training.data.prefetch import Drawn, Prefetch
 from acomp.training.interruption import (
     RunEndsError,
     interruption,
@@ -76,7 +75,7 @@ class Session:
         self,
         loop: Loop,
         folder: Path,
-        segments: Segments,
+        segments: Drawn,
         validation: Tensor,
         save_weights: Callable[[Path, dict[str, Tensor]], None],
     ) -> None:
@@ -244,7 +243,8 @@ class Session:
         clips = self._validation[:CLIPS]
         decoded = loop.decoded(clips)
         if decoded:
-            self._record.add_samples(loop.step, loop.spec.sample_rate, list(clips.numpy()), decoded)
+            originals = list(loop.originals(clips).numpy())
+            self._record.add_samples(loop.step, loop.spec.sample_rate, originals, decoded)
 
     def _save(self) -> None:
         if self._record is None:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Self
+from pathlib import Path
+from typing import Protocol, Self
 
 from torch import Tensor
 
 from acomp.files import Closing
-from acomp.training.data.drawing import Segments
 
 THREADS = 4
 AHEAD = 4
 """Threads that make batches, and batches that wait to be trained on."""
+
+
+class Drawn(Protocol):
+    """What batches are drawn from."""
+
+    @property
+    def length(self) -> int:
+        """Of a segment, in samples."""
+        ...
+
+    @property
+    def damaged(self) -> Mapping[Path, str]:
+        """Files in which a stretch could not be read, and why the first could not."""
+        ...
+
+    def batch(self, step: int, rank: int, size: int) -> Tensor:
+        """So many segments: a function of the step and the process alone."""
+        ...
 
 
 class Prefetch(Closing):
@@ -29,7 +48,7 @@ class Prefetch(Closing):
         size: of a batch.
     """
 
-    def __init__(self, segments: Segments, steps: range, rank: int, size: int) -> None:
+    def __init__(self, segments: Drawn, steps: range, rank: int, size: int) -> None:
         self._segments = segments
         self._steps = iter(steps)
         self._rank = rank

@@ -125,13 +125,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Collection:
-    """The audio of all sources; can be pickled."""
+    """The audio of all sources; can be pickled.
+
+    Attributes:
+        sources: what is coded.
+        noise: what is put behind it.
+    """
 
     sources: tuple[Found, ...]
+    noise: tuple[Found, ...] = ()
 
     def summary(self) -> list[dict[str, Any]]:
         """Each source in figures, in types that JSON knows."""
-        return [_summary(found) for found in self.sources]
+        return [_summary(found) for found in (*self.sources, *self.noise)]
 
 
 def _summary(found: Found) -> dict[str, Any]:
