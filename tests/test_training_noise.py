@@ -139,7 +139,7 @@ def test_a_run_on_noisy_audio(
     assert {"1-original.wav", "1-noisy.wav", "2-noisy.wav"} <= names
     checked = cli(*run, "--out", tmp_path / "other", "--check")
     assert_done(checked)
-    assert str(hiss) in checked.out.replace("\n", "")
+    assert "hiss" in checked.out
 
 
 def test_noise_that_is_not_there(cli: Cli, clips: Path, tmp_path: Path) -> None:
