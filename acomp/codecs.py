@@ -54,6 +54,8 @@ class CodecSpec:
         segment_overlap: share of a segment that overlaps the next one.
         chunk_margin: samples by which a chunk (`CodesInfo.chunk`) decodes to less than the duration
             of its frames, because convolutions without padding shorten their input.
+        nested: whether the codes of the first few codebooks are those that encoding with so few
+            gives; not so where the codes of all codebooks are chosen together.
 
     Raises:
         CodecError: a value is not of its type, or a count is not positive.
@@ -75,6 +77,7 @@ class CodecSpec:
     extra_frames: int = 0
     segment_overlap: float = 0.0
     chunk_margin: int = 0
+    nested: bool = True
 
     def __post_init__(self) -> None:
         check_type(self.name, str, CodecError, "the name of a codec is")
@@ -246,6 +249,7 @@ _ALL = (
             stereo_streams=True,
             delay=320 / 24_000,
             extra_frames=1,
+            nested=False,
         ),
         family="nano",
         recipe="nano",
@@ -265,6 +269,7 @@ _ALL = (
             stereo_streams=True,
             delay=480 / 24_000,
             extra_frames=1,
+            nested=False,
         ),
         family="nano",
         network={"bands": 24, "encoder": (256, 4), "decoder": (320, 6), "expansion": 3},

@@ -11,16 +11,17 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.codecs import CodecSpec
+from acomp.codecs import SPECS, CodecSpec
 from acomp.errors import AcompError, FormatError, check_type
+from acomp.grid import Cells, Grid
 from acomp.plain import brief
-from acomp.scalars import whole_number
+from acomp.scalars import real_number, whole_number
 from acomp.values import ByValue, as_array
 
 # No codec comes near these limits; they bound what a damaged or hostile file can ask for.
@@ -359,6 +360,115 @@ class Codes(ByValue):
         """Duration of the encoded audio in seconds."""
         return self.length / self.info.source_rate
 
+    def __getitem__(self, stretch: slice) -> Codes:
+        """A stretch of the codes: `codes[1.0:2.5]`, in seconds, as `cut` takes it.
+
+        Negative times count from the end, and `codes[:t]` and `codes[t:]`, joined, are `codes`.
+
+            >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+            >>> codes[-1.0:]
+            Codes(nano, 1 x 8 x 76 (streams, codebooks, frames), 1.00 s, 6 kbps)
+
+        Raises:
+            FormatError: as `cut`, or it is no stretch.
+        """
+        if not isinstance(stretch, slice) or stretch.step is not None:
+            raise FormatError("codes are cut by times in seconds, as in codes[1.0:2.5]")
+        return self._between(self._time(stretch.start) or 0, self._time(stretch.stop))
+
+    def _time(self, value: object) -> float | None:
+        """Seconds from the beginning."""
+        if value is None:
+            return None
+        seconds = real_number(value, "the time", "seconds", FormatError)
+        return max(0.0, self.duration + seconds) if seconds < 0 else seconds
+
+    def cut(self, start: float = 0, duration: float | None = None) -> Codes:
+        """The codes of a stretch of the recording; no model is needed.
+
+        Both ends are rounded to the nearest place where codes can be cut: between two frames, or
+        for EnCodec 48 kHz between two segments. Loudness and gains stay.
+
+            >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+            >>> codes.cut(1, 0.52)
+            Codes(nano, 1 x 8 x 40 (streams, codebooks, frames), 0.52 s, 6 kbps)
+
+        Args:
+            start: seconds to leave out.
+            duration: seconds to take; by default all that follow.
+
+        Raises:
+            FormatError: nothing lies there, or not even a frame.
+        """
+        if duration is None:
+            return self._between(start, None)
+        begin = real_number(start, "the start", "seconds", FormatError)
+        return self._between(
+            begin, begin + real_number(duration, "the duration", "seconds", FormatError)
+        )
+
+    @property
+    def _grid(self) -> Grid:
+        return grid_of(self.info, self.segments, self.frames, self.length)
+
+    def _between(self, start: float, end: float | None) -> Codes:
+        cells = Cells.between(self._grid, start, end, self.length)
+        block = between(self.block, cells.first_frame, cells.end_frame)
+        if cells.first and not block.frames:
+            raise FormatError(f"the codes end before {start:g} s")
+        return Codes(self.info, block.data, cells.length(self.length), block.segments)
+
+    @classmethod
+    def join(cls, parts: Iterable[Codes]) -> Codes:
+        """The codes of several recordings, one after the other, as those of one; without a model.
+
+        Each recording but the last is heard to the end of its last frame.
+
+            >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
+            >>> acomp.Codes.join([codes[:1.5], codes[1.5:]]) == codes
+            True
+
+        Args:
+            parts: the codes in order.
+
+        Raises:
+            FormatError: they are of different codecs, weights, bit rates, channels or loudness, or
+                one before the last ends within a segment or a chunk.
+        """
+        check_type(parts, Iterable, FormatError, "a list of acomp.Codes is")
+        recordings = list(parts)
+        if not recordings:
+            raise FormatError("there are no codes to join")
+        for each in recordings:
+            check_codes(each, FormatError)
+        joint = Joint(recordings[0].info, recordings[0]._grid)
+        blocks: list[Block] = []
+        for number, each in enumerate(recordings, start=1):
+            joint.begin(each.info, each._grid)
+            blocks += joint.add(each.block)
+            blocks += joint.end(each.length, last=number == len(recordings))
+        return cls.from_blocks(joint.info, blocks, joint.length)
+
+    def thin(self, codebooks: int, *, codec: CodecSpec | None = None) -> Codes:
+        """The codes of the first codebooks alone: a lower bit rate, without a model.
+
+            >>> info = acomp.CodesInfo("encodec-24khz", 24_000, 1, 1, 8, 1024, 320, 24_000)
+            >>> codes = acomp.Codes(info, np.zeros((1, 8, 150), np.uint16), 48_000)
+            >>> codes.thin(2)
+            Codes(encodec-24khz, 1 x 2 x 150 (streams, codebooks, frames), 2.00 s, 1.5 kbps)
+
+        Args:
+            codebooks: how many to keep.
+            codec: the spec of the codec (`codec.spec`), where it is not a published one.
+
+        Raises:
+            FormatError: encoding with so few codebooks gives other codes than these, as `nano`
+                does, or the codes do not have so many.
+            CodecError: the codec does not take this number of codebooks.
+        """
+        info = thinned(self.info, codebooks, codec)
+        return Codes(info, self.data[:, : info.codebooks], self.length, self.segments)
+
 
 def _png(shades: NDArray[np.uint8]) -> bytes:
     """Grey shades `[rows, columns]` as a PNG (https://www.w3.org/TR/png-3/)."""
@@ -483,3 +593,171 @@ def tail(block: Block, frames: int) -> Block:
         return Block(data)
     gone = int(np.searchsorted(np.cumsum(block.segments.frames), frames)) + 1
     return Block(data, Segments(block.segments.frames[gone:], block.segments.scales[gone:]))
+
+
+def head(block: Block, frames: int) -> Block:
+    """The first `frames` frames of `block`, which end with a segment if it has segments.
+
+    Raises:
+        FormatError: the cut would go through a segment.
+    """
+    if frames >= block.frames:
+        return block
+    data = block.data[:, :, : max(0, frames)]
+    if block.segments is None:
+        return Block(data)
+    kept = int(np.searchsorted(np.cumsum(block.segments.frames), frames, side="right"))
+    return Block(data, Segments(block.segments.frames[:kept], block.segments.scales[:kept]))
+
+
+def between(block: Block, begin: int, end: int | None) -> Block:
+    """The frames of `block` from `begin` up to `end`, or to its end; both may lie beyond it."""
+    return tail(block if end is None else head(block, end), begin)
+
+
+def grid_of(
+    info: CodesInfo,
+    segments: Segments | None,
+    frames: int | None,
+    length: int | None,
+    spec: CodecSpec | None = None,
+) -> Grid:
+    """Where codes can be cut.
+
+    Args:
+        info: what the codes are of.
+        segments: the first segments; None where there are none.
+        frames: frames in all; None if unknown.
+        length: samples per channel, at `info.source_rate`; None if unknown.
+        spec: the spec of the codec; by default that of the published codec that `info` names.
+
+    Raises:
+        FormatError: only a spec can tell.
+    """
+    extra = 0
+    if frames is not None and length is not None:
+        extra = frames - -(-length * info.sample_rate // (info.source_rate * info.hop_length))
+    segment = int(segments.frames[0]) if segments is not None and len(segments) else None
+    return Grid.of(info, spec or SPECS.get(info.codec), segment, max(0, extra))
+
+
+def thinned(info: CodesInfo, codebooks: object, spec: CodecSpec | None) -> CodesInfo:
+    """What codes of `info` are of, once only the first codebooks are left.
+
+    Raises:
+        FormatError: they are no codes that encoding gives, or there are not so many codebooks.
+        CodecError: the codec does not take this number of codebooks.
+    """
+    count = whole_number(codebooks, "the number of codebooks", FormatError)
+    spec = spec or SPECS.get(info.codec)
+    if not 1 <= count <= info.codebooks:
+        raise FormatError(f"the codes have {info.codebooks} codebooks: {count} cannot be kept")
+    if spec is None or spec.name != info.codec:
+        raise FormatError(
+            f"whether codes of {info.codec} hold those of a lower bit rate only its weights tell: "
+            "name them (-b, and --weights for custom)"
+        )
+    if count < info.codebooks and not spec.nested:
+        raise FormatError(
+            f"{info.codec} chooses the codes of all codebooks together, so these do not hold those "
+            f"of {count}: encode the audio with --codebooks {count}"
+        )
+    return replace(info, codebooks=spec.codebooks_for(None, count))
+
+
+class Joint:
+    """Joins recordings block by block: `begin` each, `add` its blocks, and `end` it.
+
+    Attributes:
+        info: what the joined codes are of.
+        length: samples per channel of the whole, at `info.source_rate`; 0 before its end.
+    """
+
+    def __init__(self, info: CodesInfo, grid: Grid) -> None:
+        self.info = info
+        self.length = 0
+        self._grid = grid
+        self._cells = 0
+        """Cells of the recordings that have ended."""
+        self._rate = info.source_rate
+        """That of the recording which is under way."""
+        self._extra = 0
+        """Frames that it has after its last cell, which only the last recording keeps."""
+        self._pending = empty_block(info)
+        """Its last frames so far, those among them."""
+        self._frames = 0
+        self._whole = True
+
+    def begin(self, info: CodesInfo, grid: Grid) -> None:
+        """Go on with another recording.
+
+        Raises:
+            FormatError: its codes are not of the same kind.
+        """
+        for name, what in _ALIKE.items():
+            own, other = getattr(self.info, name), getattr(info, name)
+            if own != other and not (name == "fingerprint" and None in (own, other)):
+                raise FormatError(
+                    f"cannot be joined to the codes before: {what} {_said(other)}, not {_said(own)}"
+                )
+        self._rate, self._extra = info.source_rate, grid.extra
+        self._pending, self._frames, self._whole = empty_block(info), 0, True
+
+    def add(self, block: Block) -> Iterator[Block]:
+        """Take the next frames, and give those that are certain to stay.
+
+        Raises:
+            FormatError: a segment is longer than those of the first recording.
+        """
+        self._frames += block.frames
+        if block.segments is not None:
+            if (block.segments.frames > self._grid.frames).any():
+                raise FormatError("cannot be joined to the codes before: its segments are longer")
+            self._whole &= bool((block.segments.frames == self._grid.frames).all())
+        if not self._extra:
+            yield block
+            return
+        pending = join(self.info, [self._pending, block])
+        certain = max(0, pending.frames - self._extra)
+        self._pending = tail(pending, certain)
+        yield head(pending, certain)
+
+    def end(self, length: int, *, last: bool) -> Iterator[Block]:
+        """End a recording of `length` samples, and give the frames that are left of it.
+
+        Raises:
+            FormatError: it is not the last, and its last segment or chunk is not whole.
+        """
+        if last:
+            yield self._pending
+            own = -(-length * self.info.source_rate // self._rate)
+            self.length = self._grid.sample(self._cells) + own
+            return
+        cells, rest = divmod(self._frames - self._pending.frames, self._grid.frames)
+        if rest or not self._whole:
+            raise FormatError(
+                f"its last codes are less than the {self._grid.seconds:.4g} s of a whole, so that "
+                "nothing can be joined after them: take them off with acomp cut"
+            )
+        self._cells += cells
+
+
+_ALIKE = {
+    "codec": "they are of",
+    "fingerprint": "they were made with the weights",
+    "sample_rate": "the sample rate of the codec is",
+    "hop_length": "the samples of a frame are",
+    "codebook_size": "the entries of a codebook are",
+    "channels": "the channels are",
+    "streams": "the streams are",
+    "codebooks": "the codebooks are",
+    "chunk": "the frames of a chunk are",
+    "loudness": "the loudness in LUFS is",
+}
+"""Fields of `CodesInfo` in which codes that are joined are alike, as messages say them."""
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return " and ".join(f"{each:.2f}" for each in value)
+    return "unknown" if value is None else str(value)

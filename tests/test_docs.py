@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import SMALL, lively
+from codes_samples import encodec_24khz
 from commands import ROOT, make, sound
 
 import acomp
@@ -57,6 +58,13 @@ def of_datasets(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     pytest.importorskip("pyarrow")
     make(folder / "one.wav", 0.3)
     tokenize(Order(folder / "clips.codes", (str(folder / "one.wav"),), "nano"))
+    return {}
+
+
+def of_editing(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    del patch
+    acomp.write_codes(folder / "talk.nac", encodec_24khz())
+    acomp.write_codes(folder / "music.ecdc", encodec_24khz(frames=20))
     return {}
 
 
@@ -107,6 +115,7 @@ def of_training(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
 PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
     "audio.md": lambda *_: {},
     "datasets.md": of_datasets,
+    "editing.md": of_editing,
     "streaming.md": of_streaming,
     "tokens.md": of_tokens,
     "training.md": of_training,

@@ -59,6 +59,9 @@ def test_the_watch_sees_torch(tmp_path: Path) -> None:
         "tokenize --help",
         "convert a.nac b.txt",
         "convert a.nac b.npz",
+        "-q cut a.nac --start 1",
+        "-q join a.nac a.nac -o b.nac",
+        "-q thin a.nac --codebooks 2",
         "models list",
         "models path",
     ],
@@ -76,7 +79,8 @@ ROOMS = {
     "codecs": {"errors", "scalars"},
     "files": {"errors"},
     "plain": {"errors", "files"},
-    "codes": {"errors", "plain", "values", "scalars", "codecs"},
+    "grid": {"errors", "scalars", "codecs"},
+    "codes": {"errors", "plain", "values", "scalars", "codecs", "grid"},
     "lengths": {"codecs", "codes"},
     "audio": {"errors", "scalars", "values", "files"},
     "bare": {"errors", "codecs", "codes", "lengths"},
@@ -88,7 +92,7 @@ ROOMS = {
     "engines": {"errors", "files", "quiet"},
     "formats": {
         *{"errors", "files", "plain", "codecs", "codes", "lengths", "entropy", "bare"},
-        *{"scalars", "tensors"},
+        *{"grid", "scalars", "tensors"},
     },
     "entropy": {"errors", "files", "plain", "codecs", "codes", "engines", "backends", "torchaudio"},
     "backends": {

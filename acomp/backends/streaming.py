@@ -217,8 +217,8 @@ class Decoder(_Stream):
         if measure or info.loudness is not None:
             self._meter = LoudnessMeter(info.sample_rate, info.channels)
         # The last frame or chunk is padded, and how much is known only at the end.
-        padded = info.hop_length * (info.chunk or codec.spec.unit)
-        hold = -(-padded * self.sample_rate // info.sample_rate)
+        self._padded = info.hop_length * (info.chunk or codec.spec.unit)
+        hold = -(-self._padded * self.sample_rate // info.sample_rate)
         self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
         self._stream = codec.stream_decoder(info)
         self._decoded = 0
@@ -268,11 +268,13 @@ class Decoder(_Stream):
 
     def _end(self, length: int, loudness: tuple[float, ...] | None, damaged: bool) -> Samples:
         info = self.info
-        rest = self._resample(self._stream.finish())
+        expected = -(-length * info.sample_rate // info.source_rate)
+        last = self._stream.finish()
+        # Where a cut ended between two segments, the last one goes on into the next.
+        rest = self._resample(last[:, : max(0, expected + self._padded - self._decoded)])
         wanted = loudness or info.loudness
         if self._meter is not None and wanted is not None:
             self.gains = gains(wanted, self._meter.finish())
-        expected = -(-length * info.sample_rate // info.source_rate)
         if damaged and expected > self._decoded:
             length = self._decoded * info.source_rate // info.sample_rate
         elif expected > self._decoded + info.hop_length:

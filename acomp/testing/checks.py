@@ -112,6 +112,12 @@ def check_sound(found: Audio, sound: Audio, channels: int) -> None:
     assert np.isfinite(found.samples).all(), "decoded samples are not finite"
 
 
+def silence_of(codes: Codes) -> Audio:
+    """Silence as long as the sound of codes."""
+    samples = np.zeros((codes.info.channels, codes.length), np.float32)
+    return Audio(samples, codes.info.source_rate)
+
+
 def check_they_vary(codes: Codes) -> None:
     """The codes of the first codebook are not all the same."""
     assert len(np.unique(codes.data[:, 0])) > 1, "a swept sound has one code all along"

@@ -40,6 +40,7 @@ from acomp.testing.checks import (
     encode_in,
     is_steady,
     random_states,
+    silence_of,
     strangers_to,
     sweep,
     torch_settings,
@@ -136,6 +137,19 @@ class CodecConformance:
             codes = codec.encode(sound, codebooks=codebooks)
             check_codes(codec, codes, sound, codebooks)
             check_sound(codec.decode(codes), sound, codes.info.channels)
+
+    def test_the_first_codebooks_are_those_of_fewer(self, codec: Codec) -> None:
+        """So the spec says (`nested`), and `Codes.thin` relies on it."""
+        sound, counts = sweep(codec, 12), codec.spec.codebook_counts
+        if not codec.spec.nested:
+            return
+        codes = codec.encode(sound, codebooks=counts[-1])
+        for count in sorted({counts[0], counts[len(counts) // 2]}):
+            fewer = codec.encode(sound, codebooks=count)
+            thin = codes.thin(count, codec=codec.spec)
+            assert thin.info == fewer.info, f"thinned codes are of {thin.info}, not {fewer.info}"
+            same = float((thin.data == fewer.data).mean())
+            assert same >= self.agreement(codec), f"{same:.1%} of the codes are the same"
 
     def test_settings_that_it_does_not_have_are_refused(self, codec: Codec) -> None:
         spec, sound = codec.spec, sweep(codec, 1)
@@ -346,6 +360,16 @@ class CodecConformance:
                 np.testing.assert_array_equal(found.segments.frames, codes.segments.frames)
                 np.testing.assert_array_equal(found.segments.scales, codes.segments.scales)
             self._same_samples(codec, codec.decode(found).samples, expected, f"codes of .{form}")
+
+    def test_codes_are_cut_and_joined(self, codec: Codec) -> None:
+        codes = codec.encode(sweep(codec, self.frames(codec)))
+        try:
+            parts = [codes[: codes.duration / 2], codes[codes.duration / 2 :]]
+        except FormatError:  # there is a single segment
+            return
+        assert Codes.join(parts) == codes, "the two halves joined are not the whole"
+        for part in parts:
+            check_sound(codec.decode(part), silence_of(part), part.info.channels)
 
     def test_decoding_from_the_middle_sounds_as_from_the_beginning(self, codec: Codec) -> None:
         check_late_seek(codec)
