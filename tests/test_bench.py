@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,13 +19,17 @@ from torch import nn
 
 import acomp
 import acomp.backends
+from acomp.backends.converting import convert
+from acomp.backends.families import family_of
 from acomp.backends.weights.catalogue import lookup
-from acomp.bench import Case, Machine, parse_case
+from acomp.bench import Case, Loading, Machine, loading, parse_case
 from acomp.bench.cases import audio_of, weights_of
 from acomp.bench.flops import count
 from acomp.bench.rounds import _direction, _warm_up
 from acomp.bench.sides import Ours, official_side
 from acomp.codecs import SPECS
+
+LOADING = Loading(1.5, 1.0, None)
 
 
 def report(cli: Cli, *arguments: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -38,6 +43,8 @@ def report(cli: Cli, *arguments: object) -> tuple[dict[str, Any], list[dict[str,
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acomp.bench.machine.PEAK_SIZES", (64,))
     monkeypatch.setattr("acomp.bench.rounds.COUNTED_SECONDS", 1)
+    # New processes take seconds each: two tests have them.
+    monkeypatch.setattr("acomp.bench.loading.measure", lambda *_: {"acomp": LOADING})
 
 
 def assert_consistent(row: dict[str, Any], machine: dict[str, Any]) -> None:
@@ -88,14 +95,18 @@ def test_codecs_with_segments_and_several_rounds(cli: Cli) -> None:
     ("name", "package", "repeats"),
     [("dac-16khz", "dac", True), ("snac-24khz", "snac", False), ("mimi", "transformers", True)],
 )
-def test_codecs_beside_their_packages(cli: Cli, name: str, package: str, repeats: bool) -> None:
+def test_codecs_beside_their_packages(
+    cli: Cli, tmp_path: Path, name: str, package: str, repeats: bool
+) -> None:
     """The sides alone, on little audio: a whole run of these takes long."""
     del cli  # whose cache, an empty one, is in use
     pytest.importorskip(package, reason=f"the package {package} is not installed")
-    case = Case(name, 1)
+    case, official = Case(name, 1), family_of(name).official
+    assert official is not None
     with weights_of(name) as (path, kind):
         codec = acomp.backends.load(name, weights=path, engine="torch")
         make = official_side(name, path)
+        convert(path, tmp_path / "theirs", official.layout)
     samples = audio_of(codec.spec, 2).samples[:, -4000:]
     audio = acomp.Audio(np.ascontiguousarray(samples), codec.spec.sample_rate)
     codes = codec.encode(audio, codebooks=case.codebooks)
@@ -103,6 +114,8 @@ def test_codecs_beside_their_packages(cli: Cli, name: str, package: str, repeats
     assert make is not None and codes.info.codebooks == codec.spec.codebooks
     sides = {"official": make(audio, codes), "fp32": Ours(codec, audio, codes)}
     agreement = _warm_up(sides, repeats=repeats)["fp32"]
+    theirs = official.side(official.open(tmp_path / "theirs", name), audio, codes)
+    assert (theirs.encode() == codes.data).all()
     assert agreement.codes == 1
     assert (agreement.samples is not None) == repeats
     assert agreement.samples is None or agreement.samples < 1e-5
@@ -146,9 +159,37 @@ def test_nano_has_no_official_package(cli: Cli) -> None:
     assert_consistent(row, machine)
 
 
+measure = loading.measure
+
+
+def test_both_sides_load_in_processes_of_their_own(cli: Cli) -> None:
+    del cli  # whose cache, an empty one, is in use
+    with weights_of("encodec-24khz") as (path, _):
+        sides = measure("encodec-24khz", path, "torch", 1)
+    assert list(sides) == ["official", "acomp"]
+    for side in sides.values():
+        assert side.cpu_seconds > 0 and side.seconds > 0
+        assert side.mib is None or side.mib > 100
+
+
+def test_a_side_that_fails_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
+    del cli
+    with pytest.raises(
+        acomp.CodecError, match=r"nano does not load in a new process \(acomp\): .*"
+    ):
+        measure("nano", tmp_path / "none.safetensors", "torch", 1)
+
+
+def test_loading_is_told_by_the_medians_of_its_starts() -> None:
+    half = Loading(3.0, 2.5, 1024.0)
+    assert Loading.of([(3.0, 2.0, 512.0), (1.0, 2.5, 2048.0), (4.0, 3.0, 1024.0)]) == half
+    assert Loading.of([(1.5, 1.0, None)]) == LOADING
+
+
 def test_tables(cli: Cli) -> None:
     run = cli("bench", "nano:1", "--rounds", 1, "--engine", "torch")
     assert_done(run)
+    assert re.search(r"nano\s*│acomp\s*│\s*1\.50│\s*1\.00│\s*-│", run.out)
     for words in ("nano:1", "encode", "decode", "acomp fp32", "published", " core", "torch"):
         assert words in run.out
 

@@ -99,7 +99,7 @@ ROOMS = {
         *{"errors", "plain", "scalars", "values", "files", "codecs", "codes", "lengths"},
         *{"audio", "engines", "bare", "tensors", "quiet", "torchaudio"},
     },
-    "bench": {"errors", "settings", "codecs", "codes", "audio", "engines", "backends"},
+    "bench": {"errors", "settings", "codecs", "codes", "bare", "audio", "engines", "backends"},
     "packages": {"errors"},
     "metrics": {"errors", "audio", "torchaudio"},
     "drawing": {"errors"},

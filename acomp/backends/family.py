@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,9 @@ class Official(Generic[S]):
             named: `(shape, path, name)`.
         side: the model with audio to encode and codes to decode, as a user of the package runs it:
             `(model, audio, codes)`.
+        open: its model from a file or folder in its own layout, as a user of the package loads it:
+            `(path, name)`.
+        layout: what `acomp models convert --to` calls that layout.
         repeats: whether the same codes give it the same samples each time; otherwise it mixes new
             noise in.
     """
@@ -147,6 +150,8 @@ class Official(Generic[S]):
     package: Package
     load: Callable[[S, Path, str], Any]
     side: Callable[[Any, Audio, Codes], Side]
+    open: Callable[[Path, str], Any]
+    layout: Literal["official", "huggingface"] = "official"
     repeats: bool = True
 
 

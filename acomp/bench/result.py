@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,29 @@ class Direction:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """One side from the start of a process to its first codes, of 1 s of audio; medians.
+
+    Attributes:
+        seconds: by the clock on the wall.
+        cpu_seconds: of all threads together.
+        mib: memory at the peak in 2^20 bytes, with what is mapped of files; None where the system
+            does not tell.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    mib: float | None
+
+    @classmethod
+    def of(cls, starts: Sequence[tuple[float, float, float | None]]) -> Self:
+        """The medians of several starts, of which each tells the three."""
+        seconds, cpu_seconds, memory = zip(*starts, strict=True)
+        known = [mib for mib in memory if mib is not None]
+        return cls(median(seconds), median(cpu_seconds), median(known) if known else None)
+
+
+@dataclass(frozen=True)
 class Agreement:
     """acomp in one precision against the official package.
 
@@ -72,6 +98,7 @@ class Row:
         encode: figures of encoding.
         decode: figures of decoding.
         agreement: by precision; empty where the official package was not run.
+        loading: by side, `acomp` in fp32, and `official` where that package is here.
         notes: what was not run, and why.
     """
 
@@ -84,4 +111,5 @@ class Row:
     encode: Direction
     decode: Direction
     agreement: dict[str, Agreement]
+    loading: dict[str, Loading]
     notes: list[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,10 +17,11 @@ from acomp.audio.samples import Samples
 from acomp.backends import load
 from acomp.backends.base import Codec
 from acomp.backends.family import Side
+from acomp.bench import loading
 from acomp.bench.cases import Case, audio_of, weights_of
 from acomp.bench.flops import count
 from acomp.bench.machine import Machine
-from acomp.bench.result import Agreement, Direction, Row, Timing
+from acomp.bench.result import Agreement, Direction, Loading, Row, Timing
 from acomp.bench.sides import MakeSide, Ours, official_repeats, official_side, reason_alone
 from acomp.errors import CodecError
 
@@ -45,15 +47,22 @@ def run(
     Raises:
         WeightsError: weights do not fit their codec.
     """
+    loadings: dict[str, dict[str, Loading]] = {}
     for case in cases:
         progress(f"{case}: loading")
         with weights_of(case.codec) as (path, kind):
-            yield _measure(case, path, kind, rounds or case.rounds, machine, progress)
+            number = rounds or case.rounds
+            row = _measure(case, path, kind, number, machine, progress)
+            if case.codec not in loadings:  # after what compiles its networks
+                progress(f"{case}: loading in new processes")
+                loadings[case.codec] = loading.measure(case.codec, path, machine.engine, number)
+        yield replace(row, loading=loadings[case.codec])
 
 
 def _measure(
     case: Case, path: Path, kind: str, rounds: int, machine: Machine, progress: Progress
 ) -> Row:
+    """The figures of a case but for those of loading."""
     codecs, notes = _codecs(case, path, machine)
     first = codecs["fp32"]
     audio = audio_of(first.spec, case.seconds)
@@ -86,6 +95,7 @@ def _measure(
         encode=_direction(case, encoding, gflop[0], machine),
         decode=_direction(case, decoding, gflop[1], machine),
         agreement=agreement,
+        loading={},
         notes=notes,
     )
 

@@ -74,7 +74,7 @@ def _show(machine: Machine, rows: list[Row]) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_speeds(rows), _peaks(machine, rows), _settings(rows))
+    console.print(_speeds(rows), _peaks(machine, rows), _loading(rows), _settings(rows))
     lines = [*_facts(machine), *machine.notes, *(note for row in rows for note in row.notes)]
     if any(row.weights == "random" for row in rows):
         lines.append(
@@ -103,6 +103,18 @@ def _peaks(machine: Machine, rows: list[Row]) -> Table:
         gflop = "-" if figures.gflop is None else f"{figures.gflop:.3g}"
         cells = (gflop, *map(_share, sides))
         table.add_row(name, direction, *cells, end_section=direction == "decode")
+    return table
+
+
+def _loading(rows: list[Row]) -> Table:
+    title = "From a new process to the first codes, of 1 s of audio, and memory at the peak"
+    table = _table(title, "", "", "seconds", "CPU seconds", "MiB")
+    for name, sides in {row.codec: row.loading for row in rows}.items():
+        for side, taken in sides.items():
+            mib = "-" if taken.mib is None else f"{taken.mib:.0f}"
+            figures = f"{taken.seconds:.2f}", f"{taken.cpu_seconds:.2f}", mib
+            table.add_row(name, side, *figures, end_section=side == "acomp")
+            name = ""
     return table
 
 

@@ -17,6 +17,7 @@ FAMILY = Family(
         package=PACKAGE,
         load=later("acomp.backends.shared.official:load"),
         side=later("acomp.backends.dac.official:Side"),
+        open=later("acomp.backends.dac.official:opened"),
     ),
     trainee="acomp.training.families.dac:DacTrainee",
     penalties=("commitment", "codebook"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,16 @@ def build(shape: DacShape) -> nn.Module:
             codebook_dim=shape.codebook_dimension,
             sample_rate=shape.sample_rate,
         )
+    return model.eval()
+
+
+def opened(path: Path, name: str) -> nn.Module:  # noqa: ARG001
+    """The package's model of a file."""
+    ensure_torchaudio()
+    with quiet():  # of the packages that it pulls in
+        from dac import DAC
+
+        model: nn.Module = DAC.load(str(path))
     return model.eval()
 
 

@@ -15,6 +15,7 @@ FAMILY = Family(
         package=PACKAGE,
         load=later("acomp.backends.shared.official:load"),
         side=later("acomp.backends.encodec.official:Side"),
+        open=later("acomp.backends.encodec.official:opened"),
     ),
     trainee="acomp.training.families.encodec:EncodecTrainee",
     penalties=("commitment",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,19 @@ def random_weights(shape: EncodecShape, samples: Samples) -> dict[str, Tensor]:
         layer._codebook.embed.normal_().mul_(spread).add_(centre)
         spread, centre = 0.8 * spread, torch.zeros_like(centre)
     return dict(model.state_dict())
+
+
+def opened(path: Path, name: str) -> nn.Module:
+    """The package's model of a published codec with the state dict of a file."""
+    ensure_torchaudio()
+    with quiet():  # torch's old weight_norm is deprecated
+        from encodec.model import EncodecModel
+
+        stereo = name == "encodec-48khz"
+        make = EncodecModel.encodec_model_48khz if stereo else EncodecModel.encodec_model_24khz
+        model: nn.Module = make(pretrained=False)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
 
 
 class Side:

@@ -20,6 +20,8 @@ FAMILY = Family(
         package=PACKAGE,
         load=later("acomp.backends.mimi.official:load"),
         side=later("acomp.backends.mimi.official:Side"),
+        open=later("acomp.backends.mimi.official:opened"),
+        layout="huggingface",
     ),
     checks=(Check("Mimi as a torch module", _found, PACKAGE.advice),),
 )

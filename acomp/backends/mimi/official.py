@@ -96,6 +96,14 @@ def _config(transformers: Any, shape: MimiShape) -> Any:
     )
 
 
+def opened(path: Path, name: str) -> nn.Module:  # noqa: ARG001
+    """The package's model of a folder."""
+    transformers = _import_transformers()
+    with _quiet(transformers.utils.logging):
+        model: nn.Module = transformers.MimiModel.from_pretrained(path)
+    return model
+
+
 class Side:
     """The package timed, as its documentation has it."""
 

@@ -15,6 +15,7 @@ FAMILY = Family(
         package=PACKAGE,
         load=later("acomp.backends.shared.official:load"),
         side=later("acomp.backends.snac.official:Side"),
+        open=later("acomp.backends.snac.official:opened"),
         repeats=False,
     ),
     checks=(Check("SNAC architecture", PACKAGE.found, PACKAGE.advice),),

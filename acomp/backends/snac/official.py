@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ def build(shape: SnacShape) -> nn.Module:
         ) from None
     model: nn.Module = SNAC(**shape.config)
     return model.eval()
+
+
+def opened(path: Path, name: str) -> nn.Module:  # noqa: ARG001
+    """The package's model of a folder."""
+    from snac import SNAC
+
+    model: nn.Module = SNAC.from_pretrained(str(path))
+    return model
 
 
 class Side:
