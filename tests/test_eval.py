@@ -29,7 +29,8 @@ from hypothesis import given, strategies as st
 from results_folder import make_results
 
 from acomp.analysis.usage import code_counts, perplexity, utilisation
-from acomp.audio import read_audio
+from acomp.audio import Audio, read_audio, write_audio
+from acomp.backends import load
 from acomp.errors import AcompError
 from acomp.evaluation.metrics import METRICS, fast
 from acomp.evaluation.results import Results, folder_name, open_results
@@ -37,6 +38,7 @@ from acomp.evaluation.rows import columns, read_rows, write_rows
 from acomp.evaluation.settings import parse_setting, short_labels
 from acomp.evaluation.summary import count_usage, summarise
 from acomp.formats import read_codes
+from acomp.metrics import si_sdr
 
 SAMPLES = Path(str(files("acomp") / "samples"))
 NO_SPEECH = ("--content", "other")
@@ -300,6 +302,41 @@ def test_a_checkpoint_is_a_setting(cli: Cli, audio: Path, tmp_path: Path) -> Non
     assert own["setting"] == "nano@6:runs/best.safetensors"
     same = set(columns()) - {"setting", "key", *TIMES}
     assert {name: own[name] for name in same} == {name: published[name] for name in same}
+
+
+def test_noisy_files_are_compared_with_the_clean_ones(
+    cli: Cli, audio: Path, tmp_path: Path
+) -> None:
+    noisy, results = tmp_path / "noisy", tmp_path / "results"
+    for name in files_in(audio):
+        clean = read_audio(audio / name)
+        hiss = 0.1 * np.random.default_rng(0).standard_normal(clean.samples.shape)
+        (noisy / name).parent.mkdir(parents=True, exist_ok=True)
+        samples = (clean.samples + hiss).clip(-1, 1).astype(np.float32)
+        write_audio(noisy / name, Audio(samples, clean.sample_rate))
+    run = ["eval", audio, "-c", "nano@6", "--noisy", noisy, "-o", results, *NO_SPEECH]
+    assert_done(cli(*run, "--metrics", "si_sdr"))
+    figures = {(row["setting"], row["file"]): float(row["si_sdr"]) for row in table(results)}
+    assert {setting for setting, _ in figures} == {"nano@6", "noisy", "nano@6+noise"}
+    folder, codec = Results(results), load("nano")
+    for name in files_in(audio):
+        clean, hissing = read_audio(audio / name), read_audio(noisy / name)
+        assert figures["noisy", name] == pytest.approx(si_sdr(clean, hissing), abs=0.1)
+        coded = read_codes(folder.coded("nano@6+noise", name))
+        np.testing.assert_array_equal(coded.data, codec.encode(hissing, bandwidth=6).data)
+
+
+def test_a_noisy_version_is_missing_or_another_recording(
+    cli: Cli, audio: Path, tmp_path: Path
+) -> None:
+    run = ["eval", audio, "-c", "nano@6", "-o", tmp_path / "results", *NO_SPEECH]
+    (tmp_path / "empty").mkdir()
+    assert_refused(cli(*run, "--noisy", tmp_path / "empty"), "takes a folder of the same files")
+    for name in files_in(audio):
+        (tmp_path / "short" / name).parent.mkdir(parents=True, exist_ok=True)
+        make(tmp_path / "short" / name, 0.1)
+    failed = cli(*run, "--noisy", tmp_path / "short")
+    assert failed.code == 1 and "its noisy version" in failed.err
 
 
 @needs_ffmpeg

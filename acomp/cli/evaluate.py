@@ -61,6 +61,13 @@ def evaluate(
             help="Which figures: fast, full, or names of metrics with commas between them.",
         ),
     ] = "fast",
+    noisy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The same files with noise: coded too, and compared with the clean ones.",
+        ),
+    ] = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
     device: Device = "auto",
@@ -80,10 +87,12 @@ def evaluate(
     from acomp.evaluation.plan import Conditions, find_files, plan
     from acomp.evaluation.results import write_summary
     from acomp.evaluation.run import check_folder, run, sole_use
-    from acomp.evaluation.settings import parse_setting
+    from acomp.evaluation.settings import parse_setting, with_noisy
     from acomp.evaluation.summary import as_dict, count_usage, summarise
 
     asked = [parse_setting(label) for label in dict.fromkeys(settings)]
+    if noisy is not None:
+        asked = with_noisy(asked)
     check_folder(output)
     failures: list[AcompError] = []
 
@@ -95,7 +104,7 @@ def evaluate(
     missing = len(failures)
     with sole_use(output):
         names = tuple(metric.name for metric in measured)
-        conditions = Conditions(names, content, Running(None, engine, precision, device))
+        conditions = Conditions(names, content, Running(None, engine, precision, device), noisy)
         tasks = plan(files, asked, output, conditions, fetched)
         with _progress(len(tasks), failures) as done:
             results = run(tasks, output, jobs, done)

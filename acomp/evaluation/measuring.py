@@ -49,7 +49,7 @@ class _Coded:
     """What came of coding a recording.
 
     Attributes:
-        reference: the recording, of the channels that are compared.
+        reference: the clean recording, of the channels that are compared.
         decoded: what came back, of the reference's shape and in step with it.
         delay: samples by which it was late, and was moved back.
         encoding: seconds.
@@ -68,7 +68,7 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     if audio.length == 0:
         raise AcompError("it holds no samples")
     path = results.coded(task.setting.label, task.file)
-    coded = _code(audio, coder, path)
+    coded = _code(audio, _heard(task, audio), coder, path)
     _save(results.decoded(task.setting.label, task.file), coded.decoded)
     _save(results.reference(task.file), audio)
     asked = task.conditions.content
@@ -100,10 +100,27 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     )
 
 
-def _code(audio: Audio, coder: Coder, path: Path) -> _Coded:
-    """Code a recording into a file, decode the file, and put what came back beside it."""
+def _heard(task: Task, audio: Audio) -> Audio:
+    """What is coded: the recording, or its noisy version.
+
+    Raises:
+        AcompError: the noisy version is of another rate or length.
+    """
+    if task.heard == task.path:
+        return audio
+    heard = read_audio(task.heard)
+    if (heard.sample_rate, heard.length) != (audio.sample_rate, audio.length):
+        raise AcompError(
+            f"its noisy version {task.heard} has {heard.length} samples at {heard.sample_rate} Hz, "
+            f"and it has {audio.length} at {audio.sample_rate} Hz"
+        )
+    return heard
+
+
+def _code(audio: Audio, heard: Audio, coder: Coder, path: Path) -> _Coded:
+    """Code what is heard into a file, decode the file, and put what came back beside the audio."""
     make_folder(path.parent, AcompError)
-    encoding = coder.encode(audio, path)
+    encoding = coder.encode(heard, path)
     found, decoding = coder.decode(path, audio.sample_rate)
     reference, found = same_channels(audio, found)
     delay = find_delay(reference, found)

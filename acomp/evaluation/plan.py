@@ -29,11 +29,13 @@ class Conditions:
         metrics: the names of the metrics to measure.
         content: speech, other, or auto: what each file sounds like.
         running: how codecs are run; instead of its weights, each setting's own are taken.
+        noisy: folder of noisy versions of the files, under the same names.
     """
 
     metrics: tuple[str, ...]
     content: Content = "auto"
     running: Running = field(default_factory=Running)
+    noisy: Path | None = None
 
     @property
     def of_figures(self) -> dict[str, str]:
@@ -57,6 +59,7 @@ class Task:
         weights: file of the codec's weights; None where it has none.
         file: its name in the results.
         path: where it lies.
+        heard: what is coded: the file, or its noisy version.
         folder: of the results.
         conditions: what holds for all tasks.
         key: hash of all that the figures depend on.
@@ -67,6 +70,7 @@ class Task:
     weights: Path | None
     file: str
     path: Path
+    heard: Path
     folder: Path
     conditions: Conditions
     key: str
@@ -145,8 +149,9 @@ def plan(
                 codec = resolve(codec, channels(path))
                 weights = weights or published(codec)
                 version = hash_of(weights) if weights else ""
+            heard = path if not setting.is_noisy else _noisy_version(name, conditions)
             facts = (
-                versions[name],
+                *(versions[name], _version_of(heard) if heard != path else None),
                 setting.label,
                 codec,
                 version,
@@ -154,8 +159,19 @@ def plan(
                 __version__,
             )
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-            tasks.append(Task(setting, codec, weights, name, path, folder, conditions, key))
+            tasks.append(Task(setting, codec, weights, name, path, heard, folder, conditions, key))
     return tasks
+
+
+def _noisy_version(name: str, conditions: Conditions) -> Path:
+    assert conditions.noisy is not None  # or no setting would code it
+    path = conditions.noisy / name
+    if not path.is_file():
+        raise AcompError(
+            f"there is no {name} in {conditions.noisy}: --noisy takes a folder of the same files "
+            "with noise"
+        )
+    return path
 
 
 def _channels(path: Path) -> int:

@@ -25,7 +25,7 @@ from typing import Any
 from acomp.errors import AcompError
 from acomp.evaluation.metrics import METRICS, Metric, fast
 from acomp.evaluation.rows import Row, read_rows
-from acomp.evaluation.settings import OPUS, PCM
+from acomp.evaluation.settings import NOISY, OPUS, PCM
 from acomp.files import atomic_write
 
 TABLE = "results.csv"
@@ -83,7 +83,7 @@ class Results:
 
     def coded(self, setting: str, file: str) -> Path:
         """What it became: .opus or .wav for the yardsticks of those names, .nac for codecs."""
-        suffix = {OPUS: ".opus", PCM: ".wav"}.get(setting.partition("@")[0], ".nac")
+        suffix = {OPUS: ".opus", PCM: ".wav", NOISY: ".wav"}.get(setting.partition("@")[0], ".nac")
         return _inside(self.folder / "coded" / folder_name(setting), f"{file}{suffix}")
 
     @property

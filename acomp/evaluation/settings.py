@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import isfinite
 from pathlib import Path
@@ -15,6 +15,8 @@ from acomp.errors import AcompError
 
 OPUS = "opus"
 PCM = "pcm"
+NOISY = "noisy"
+"""Label of noisy recordings as they are, in 16-bit PCM."""
 _FORM = re.compile(r"(?P<codec>[^@:]+)(@(?P<kbps>[^:]+))?(:(?P<weights>.+))?", re.DOTALL)
 
 
@@ -28,12 +30,15 @@ class Setting:
         bandwidth: in kbps, of each stream for a codec of acomp, of all channels for Opus; None is
             the codec's default.
         weights: file of weights; None for the published ones.
+        is_noisy: whether what it codes is the noisy version of a recording, which is compared with
+            the clean one.
     """
 
     label: str
     codec: str
     bandwidth: float | None
     weights: Path | None
+    is_noisy: bool = False
 
     @property
     def is_yardstick(self) -> bool:
@@ -62,6 +67,16 @@ def parse_setting(label: str) -> Setting:
     if codec == PCM and setting.bandwidth is not None:
         raise AcompError(f"{label}: 16-bit PCM has no choice of bit rate; write pcm")
     return setting
+
+
+def with_noisy(settings: Sequence[Setting]) -> list[Setting]:
+    """Settings, what is noisy uncoded, and each codec once more, as it codes what is noisy."""
+    coded = [
+        replace(each, label=f"{each.label}+noise", is_noisy=True)
+        for each in settings
+        if not each.is_yardstick
+    ]
+    return [*settings, Setting(NOISY, PCM, None, None, is_noisy=True), *coded]
 
 
 def short_labels(labels: Sequence[str], width: int) -> dict[str, str]:
