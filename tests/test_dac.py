@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 from agreement import assert_official_codes, dac_distances
-from checkpoints import dac_model, save_dac
+from checkpoints import SMALL, dac_model, lively, save_dac
 
 import acomp
 from acomp.backends.base import Codec
+from acomp.backends.dac.shape import DacShape
+from acomp.backends.shared.loading import load_autoencoder
+from acomp.backends.shared.quantisers import DirectionDequantiser, DirectionQuantiser
 from acomp.codecs import SPECS
 from acomp.torchaudio import ensure_torchaudio
 
@@ -100,11 +103,31 @@ def test_codebooks_and_their_projection(pair: Any) -> None:
     np.testing.assert_allclose(latent[0, 5], expected.numpy(), atol=1e-5)
 
 
-def test_without_the_extra_the_error_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+def test_without_the_extra_the_module_alone_is_missing(
+    pair: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    model, _ = pair
+    path = save_dac(model, tmp_path / "weights.pth")
     for module in [name for name in sys.modules if name.split(".")[0] == "dac"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "dac", None)
+    codec = acomp.load("dac", weights=path, engine="torch")
+    assert_same(model, codec, noise(codec, 5000), 9)
     with pytest.raises(acomp.CodecError, match=r"pip install \"acomp\[dac\]\""):
-        acomp.load("dac", weights=tmp_path / "any.pth")
+        _ = codec.module
+
+
+@pytest.mark.parametrize("name", ["dac", "dac of odd strides"])
+@torch.inference_mode()
+def test_the_network_is_the_official_one_to_the_last_bit(name: str, tmp_path: Path) -> None:
+    shape = SMALL[name]
+    assert isinstance(shape, DacShape)
+    model = lively(shape)
+    network = load_autoencoder(shape, save_dac(model, tmp_path / "weights.pth"), name).folded
+    x = model.preprocess(0.3 * torch.randn(2, 1, shape.sample_rate), shape.sample_rate)
+    _, codes, *_ = model.encode(x)
+    found = DirectionQuantiser(network.books)(network.encoder_layers(x))
+    torch.testing.assert_close(torch.stack(found, 1), codes, rtol=0, atol=0)
+    samples = network.decoder_layers(DirectionDequantiser(network.books)(*found))
+    expected = model.decode(model.quantizer.from_codes(codes)[0])
+    torch.testing.assert_close(samples, expected, rtol=0, atol=0)

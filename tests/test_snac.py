@@ -27,8 +27,10 @@ import acomp
 from acomp.backends.families import published_shape
 from acomp.backends.shared.blocks import LATENT_BLOCK, SAMPLE_BLOCK
 from acomp.backends.shared.levels import fold, unfold
+from acomp.backends.shared.loading import load_autoencoder
+from acomp.backends.shared.quantisers import DirectionDequantiser, DirectionQuantiser
 from acomp.backends.snac.codec import Snac, load
-from acomp.backends.snac.network import noise as drawn_noise
+from acomp.backends.snac.network import NoiseBlock, noise as drawn_noise
 from acomp.backends.streaming import Decoder, Encoder
 from acomp.codecs import SPECS
 from acomp.codes import Block, split
@@ -129,6 +131,31 @@ def streamed(codec: Snac, audio: acomp.Audio, data: NDArray[np.uint16]) -> NDArr
 def test_codes_are_the_official_ones(pair: Any, frames: float) -> None:
     model, codec = pair
     assert_official(codec, model, sound(codec, frames))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.inference_mode()
+def test_the_network_is_the_official_one_to_the_last_bit(name: str, tmp_path: Path) -> None:
+    """But for its noise, which a test of its own is for; of one window."""
+    shape, model = SMALL[name], lively(SMALL[name])
+    torch.save(model.state_dict(), tmp_path / "weights.bin")
+    network = load_autoencoder(shape, tmp_path / "weights.bin", name).folded
+    x = 0.3 * torch.randn(2, 1, 16 * shape.latent_hop)
+    codes = model.encode(x)
+    found = DirectionQuantiser(network.books)(network.encoder_layers(x))
+    latents = model.quantizer.from_codes(codes)
+    assert all(map(torch.equal, found, codes))
+    assert torch.equal(DirectionDequantiser(network.books)(*found), latents)
+    for ours, theirs in zip(network.decoder_layers, model.decoder.model, strict=True):
+        blocks = zip(
+            getattr(ours, "block", [ours]), getattr(theirs, "block", [theirs]), strict=True
+        )
+        for layer, official in blocks:
+            if isinstance(layer, NoiseBlock):
+                latents = official(latents)
+                continue
+            assert torch.equal(layer(latents), official(latents))
+            latents = official(latents)
 
 
 def test_samples_are_the_official_ones_with_the_same_noise(pair: Any) -> None:
@@ -360,14 +387,17 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         acomp.load("snac-24khz", weights=tmp_path / "weights.bin", engine="torch")
 
 
-def test_without_the_extra_the_error_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_without_the_extra_the_module_alone_is_missing(
+    full: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model, path = full
     for module in [name for name in sys.modules if name.split(".")[0] == "snac"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "snac", None)
+    codec: Any = acomp.load("snac-24khz", weights=path, engine="torch")
+    assert_official(codec, model, sound(codec, 3))
     with pytest.raises(acomp.CodecError, match=r"pip install \"acomp\[snac\]\""):
-        acomp.load("snac-24khz", weights=tmp_path / "any.bin")
+        _ = codec.module
 
 
 # Files

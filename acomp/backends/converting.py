@@ -18,7 +18,7 @@ from acomp.backends.mimi.shape import FIXED, MimiShape, read_shape
 from acomp.backends.shared.shape import Shape
 from acomp.backends.snac.shape import SnacShape
 from acomp.backends.weights.checkpoint import Checkpoint, load_checkpoint, save_weights
-from acomp.backends.weights.layouts import dac, encodec
+from acomp.backends.weights.layouts import dac, encodec, norm
 from acomp.backends.weights.layouts.files import config_of
 from acomp.codecs import PUBLISHED
 from acomp.errors import WeightsError
@@ -95,19 +95,19 @@ def _shape_of(source: Path, checkpoint: Checkpoint) -> Any:
     if family == "mimi":
         config = config_of(source)
         return MimiShape() if config is None else read_shape(config)
-    found = {name: list(tensor.shape) for name, tensor in checkpoint.state.items()}
+    found = norm.whole_shapes(checkpoint.state)
     for name, codec in PUBLISHED.items():
-        if codec.family == family and _names_of(published_shape(name)) == found:
+        if codec.family == family and _shapes_of(published_shape(name)) == found:
             return published_shape(name)
     raise WeightsError(f"{source} does not say what codec it is of, and is in no published shape")
 
 
-def _names_of(shape: Any) -> dict[str, list[int]]:
+def _shapes_of(shape: Any) -> dict[str, list[int]]:
     """Shapes of the tensors of a network, for which no memory is taken."""
     import torch
 
     with torch.device("meta"):
-        return {name: list(each.shape) for name, each in shape.build().state_dict().items()}
+        return norm.whole_shapes(shape.network().state_dict())
 
 
 def _to_acomp(weights: _Weights, target: Path, *, replace: bool) -> None:

@@ -64,8 +64,8 @@ def parse_case(text: str) -> Case:
     """The case that `CODEC:SECONDS` names.
 
     Raises:
-        CodecError: it is no such thing, acomp has no such codec, or the codec's official package
-            is not installed, or its weights are not here and cannot be drawn at random.
+        CodecError: it is no such thing, acomp has no such codec, or its weights are not here and
+            cannot be drawn at random.
         WeightsError: the codec's weights in acomp's cache are damaged.
     """
     name, _, seconds = text.rpartition(":")
@@ -76,12 +76,6 @@ def parse_case(text: str) -> Case:
     codec = resolve(name)
     if codec not in PUBLISHED:
         raise CodecError(f"{codec} is not one of the codecs that acomp has: only those are timed")
-    official = family_of(codec).official
-    if official is not None and not official.package.is_installed:
-        raise CodecError(
-            f"{codec} cannot be timed without its official package: "
-            f"pip install {official.package.distribution}"
-        )
     # Damaged or missing weights are better known before the long cases than after.
     if find(codec) is None and family_of(codec).random_weights is None:
         raise CodecError(f"{codec} is timed with its published weights: acomp models fetch {codec}")

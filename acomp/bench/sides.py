@@ -43,9 +43,9 @@ class Ours:
 
 
 def official_side(codec: str, weights: Path) -> MakeSide | None:
-    """What makes the official package's side; None where no package in Python has the codec."""
+    """What makes the official package's side; None where no package that is here has the codec."""
     official = family_of(codec).official
-    if official is None:
+    if official is None or not official.package.is_installed:
         return None
     model = official.load(published_shape(codec), weights, codec)
     # Else torch's counter of operations fails on a network that runs in inference mode (SNAC).
@@ -61,8 +61,12 @@ def official_repeats(codec: str) -> bool:
 
 def reason_alone(case: Case) -> str | None:
     """Why acomp is timed alone, as one line for the user; None where there is nothing to say."""
-    if family_of(case.codec).official is not None:
-        return _memory_problem(case)
+    official = family_of(case.codec).official
+    if official is not None:
+        if official.package.is_installed:
+            return _memory_problem(case)
+        name = official.package.distribution
+        return f"{case}: acomp alone, as {name} is not installed: pip install {name}"
     if shipped(case.codec) is not None:
         return None
     return f"{case}: acomp alone, as there is no official package for Python"

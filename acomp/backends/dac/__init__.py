@@ -11,8 +11,7 @@ FAMILY = Family(
     own_shape=DacShape,
     recognise=DacShape.recognise,
     load=later("acomp.backends.dac.codec:load"),
-    package=PACKAGE,
-    random_weights=later("acomp.backends.shared.official:random_weights"),
+    random_weights=later("acomp.backends.shared.loading:random_weights"),
     official=Official(
         package=PACKAGE,
         load=later("acomp.backends.shared.official:load"),
@@ -21,5 +20,5 @@ FAMILY = Family(
     ),
     trainee="acomp.training.families.dac:DacTrainee",
     penalties=("commitment", "codebook"),
-    checks=(Check("DAC architecture", PACKAGE.found, PACKAGE.advice),),
+    checks=(Check("DAC as a torch module", PACKAGE.found, PACKAGE.advice),),
 )

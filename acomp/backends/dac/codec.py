@@ -1,8 +1,9 @@
-"""DAC, the Descript Audio Codec (https://arxiv.org/abs/2306.06546), on `descript-audio-codec`.
+"""DAC, the Descript Audio Codec (https://arxiv.org/abs/2306.06546).
 
-The network is one channel wide; stereo is coded as two streams. Its convolutions see a finite
-stretch on both sides, so it is run in blocks with that much context, and the codes are those of
-`DAC.encode` on the whole file. The layers next to the samples see little of that stretch and are
+The network is acomp's own (`network`, `shared.layers`); `descript-audio-codec` is needed for
+`Dac.module` alone. It is one channel wide; stereo is coded as two streams. Its convolutions see a
+finite stretch on both sides, so it is run in blocks with that much context, and the codes are those
+of `DAC.encode` on the whole file. The layers next to the samples see little of that stretch and are
 most of the work, those next to the latents see the rest; so each half is run in two parts with
 blocks and context of their own. The audio is coded at the level it has.
 
@@ -16,23 +17,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from acomp.backends.base import Codec
 from acomp.backends.dac.chunks import ChunkDecoder
-from acomp.backends.dac.network import (
-    Dequantiser,
-    Quantiser,
-    Unpadded,
-    decoder_stages,
-    encoder_stages,
-)
+from acomp.backends.dac.network import Unpadded, decoder_stages, encoder_stages
 from acomp.backends.dac.shape import DacShape
 from acomp.backends.shared import blocks
 from acomp.backends.shared.blocks import BlockDecoder, BlockEncoder, Cut, Stage
-from acomp.backends.shared.loading import Network, load_network
+from acomp.backends.shared.layers import Autoencoder
+from acomp.backends.shared.loading import Network, load_autoencoder
+from acomp.backends.shared.quantisers import DirectionDequantiser, DirectionQuantiser
 from acomp.backends.shared.snake import with_fast_snakes
 from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.codecs import CodecSpec
@@ -50,9 +46,8 @@ def load(spec: CodecSpec, shape: DacShape, weights: Path, engine: Engine) -> Cod
 
     Raises:
         WeightsError: the file cannot be read or holds other weights than this codec's.
-        CodecError: the extra is not installed.
     """
-    return Dac(spec, shape, load_network(shape, weights, spec.name), engine)
+    return Dac(spec, shape, load_autoencoder(shape, weights, spec.name), engine)
 
 
 class Dac(Codec):
@@ -64,8 +59,8 @@ class Dac(Codec):
         super().__init__(spec, network.fingerprint, engine)
         self.shape = shape
         self._module = network.module
-        folded = with_fast_snakes(without_transposed(network.folded), engine)
-        self._quantiser = folded.quantizer
+        folded: Autoencoder = with_fast_snakes(without_transposed(network.folded), engine)
+        self._books = folded.books
         key = f"{shape} {network.fingerprint}"
         self.encoder = encoder_stages(folded, shape, engine, key)
         self.decoder = decoder_stages(folded, shape, engine, key)
@@ -74,28 +69,31 @@ class Dac(Codec):
         # The quantiser is a small part of the work, and bf16 would spoil it.
         self._precisely = partial(in_torch, engine, precise=True)
         self.quantiser = once(self._prepare_quantiser)
-        self.dequantiser = self._precisely(Dequantiser(self._quantiser))
-        self.unpadded = once(lambda: Unpadded(folded.decoder))
+        self.dequantiser = self._precisely(DirectionDequantiser(self._books))
+        self.unpadded = once(lambda: Unpadded(folded.decoder_layers))
         self.chunk_stage = once(self._prepare_chunk_stage)
 
     @property
     def module(self) -> nn.Module:
-        """A `dac.DAC` with the weights; not the one that runs, which is folded."""
+        """A `dac.DAC` with the weights; not what runs here.
+
+        Raises:
+            CodecError: the extra is not installed.
+        """
         return self._module()
 
     def codebooks(self) -> NDArray[np.float32]:
-        layers = self._quantiser.quantizers
-        return np.stack([layer.codebook.weight.detach().cpu().numpy() for layer in layers])
+        return np.stack([book.codebook.weight.numpy() for book in self._books])
 
     @apart()
     def latent_codebooks(self) -> NDArray[np.float32]:
-        layers = self._quantiser.quantizers
-        projected = [layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]
-        return torch.stack(projected).cpu().numpy()
+        return np.stack([book.latent_entries().numpy() for book in self._books])
 
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
         quantiser = self.quantiser(info.codebooks)
-        return BlockEncoder(info, self.encoder, lambda z: quantiser(z)[0], info.hop_length)
+        return BlockEncoder(
+            info, self.encoder, lambda z: np.stack(quantiser(z), axis=1), info.hop_length
+        )
 
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         if info.chunk is not None:
@@ -104,11 +102,11 @@ class Dac(Codec):
 
     def dequantise(self, codes: NDArray[np.uint16]) -> Array:
         """Codes `[streams, codebooks, frames]` to latents `[streams, latent, frames]`."""
-        (latents,) = self.dequantiser(codes.astype(np.int64))
+        (latents,) = self.dequantiser(*codes.astype(np.int64).swapaxes(0, 1))
         return latents
 
     def _prepare_quantiser(self, codebooks: int) -> Runner:
-        return self._precisely(Quantiser(self._quantiser, codebooks))
+        return self._precisely(DirectionQuantiser(self._books[:codebooks]))
 
     def _prepare_chunk_stage(self) -> Stage:
         # Twice the context, so that even a last piece of one frame is long enough for the layers.

@@ -1,4 +1,4 @@
-"""DAC's networks: the stages that they are run in, the quantiser, and the decoder for chunks."""
+"""DAC's network, the stages that it is run in, and its decoder for chunks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,42 @@ from torch import Tensor, nn
 from acomp.backends.dac.shape import DacShape
 from acomp.backends.shared import blocks
 from acomp.backends.shared.blocks import Cut, Stage, prepare_stage
+from acomp.backends.shared.layers import Autoencoder, downsampling, residual_units, upsampling
+from acomp.backends.shared.quantisers import DirectionBook
+from acomp.backends.shared.snake import Snake
 from acomp.engines import Engine
 from acomp.engines.rewriting import TransposedConv
 
 
-def encoder_stages(network: Any, shape: DacShape, engine: Engine, key: str) -> list[Stage]:
+def build(shape: DacShape) -> Autoencoder:
+    """The network of a shape, with weights drawn at random."""
+    narrow, widest = shape.encoder_width, shape.encoder_width << len(shape.strides)
+    wide, narrowest = shape.decoder_width, shape.decoder_width >> len(shape.strides)
+    latents = shape.latent_dimension or widest
+    encoder = [
+        nn.Conv1d(1, narrow, 7, padding=3),
+        *(downsampling(narrow << level, stride) for level, stride in enumerate(shape.strides)),
+        *(Snake(widest), nn.Conv1d(widest, latents, 3, padding=1)),
+    ]
+    decoder = [
+        nn.Conv1d(latents, wide, 7, padding=3),
+        *(_upsampling(wide >> level, stride) for level, stride in enumerate(shape.strides[::-1])),
+        *(Snake(narrowest), nn.Conv1d(narrowest, 1, 7, padding=3), nn.Tanh()),
+    ]
+    books = [
+        DirectionBook(latents, shape.codebook_dimension, shape.codebook_size)
+        for _ in range(shape.codebooks)
+    ]
+    return Autoencoder(encoder, books, decoder)
+
+
+def _upsampling(width: int, stride: int) -> nn.Module:
+    return upsampling(width, stride, *residual_units(width // 2))
+
+
+def encoder_stages(network: Autoencoder, shape: DacShape, engine: Engine, key: str) -> list[Stage]:
     """The encoder, cut before its last downsampling: samples to latents."""
-    layers, last, between = network.encoder.block, len(shape.strides), shape.strides[-1]
+    layers, last, between = network.encoder_layers, len(shape.strides), shape.strides[-1]
     contexts = shape.encoder_contexts
     near = Cut(shape.hop_length, between, contexts.samples, blocks.SAMPLE_BLOCK)
     far = Cut(between, 1, contexts.latents, blocks.LATENT_BLOCK)
@@ -26,9 +55,9 @@ def encoder_stages(network: Any, shape: DacShape, engine: Engine, key: str) -> l
     ]
 
 
-def decoder_stages(network: Any, shape: DacShape, engine: Engine, key: str) -> list[Stage]:
+def decoder_stages(network: Autoencoder, shape: DacShape, engine: Engine, key: str) -> list[Stage]:
     """The decoder, cut after its first upsampling: latents to samples."""
-    layers, between = network.decoder.model, shape.strides[-1]
+    layers, between = network.decoder_layers, shape.strides[-1]
     contexts = shape.decoder_contexts
     far = Cut(1, between, contexts.latents, blocks.LATENT_BLOCK)
     near = Cut(between, shape.hop_length, contexts.samples, blocks.SAMPLE_BLOCK)
@@ -36,33 +65,6 @@ def decoder_stages(network: Any, shape: DacShape, engine: Engine, key: str) -> l
         prepare_stage(layers[:2], far, engine, f"{key} decoder far"),
         prepare_stage(layers[2:], near, engine, f"{key} decoder near"),
     ]
-
-
-class Quantiser(nn.Module):
-    """Latents `[batch, latent, frames]` to codes `[batch, codebooks, frames]` of the first
-    codebooks.
-    """
-
-    def __init__(self, quantiser: Any, codebooks: int) -> None:
-        super().__init__()
-        self._quantiser = quantiser
-        self._codebooks = codebooks
-
-    def forward(self, latents: Tensor) -> Tensor:
-        codes: Tensor = self._quantiser(latents, self._codebooks)[1]
-        return codes
-
-
-class Dequantiser(nn.Module):
-    """Codes `[batch, codebooks, frames]` to latents `[batch, latent, frames]`."""
-
-    def __init__(self, quantiser: Any) -> None:
-        super().__init__()
-        self._quantiser = quantiser
-
-    def forward(self, codes: Tensor) -> Tensor:
-        latents: Tensor = self._quantiser.from_codes(codes)[0]
-        return latents
 
 
 class Unpadded(nn.Module):

@@ -21,6 +21,7 @@ from acomp.errors import CodecError
 if TYPE_CHECKING:
     from torch import nn
 
+    from acomp.backends.shared.layers import Autoencoder
     from acomp.backends.weights.checkpoint import Checkpoint
 
 
@@ -107,6 +108,11 @@ class DacShape(Shape):
 
     def build(self) -> nn.Module:
         from acomp.backends.dac.official import build
+
+        return build(self)
+
+    def network(self) -> Autoencoder:
+        from acomp.backends.dac.network import build
 
         return build(self)
 

@@ -20,17 +20,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acomp.backends.base import Codec
-from acomp.backends.mimi.network import (
-    SplitBooks,
-    SplitDequantiser,
-    SplitQuantiser,
-    decoder_stack,
-    downsampler,
-    encoder_stack,
-)
+from acomp.backends.mimi.network import Networks, SplitDequantiser, SplitQuantiser
 from acomp.backends.mimi.shape import SPEC, STRIDE, MimiShape, read_shape
 from acomp.backends.mimi.streams import Half, MimiDecoder, MimiEncoder
-from acomp.backends.mimi.transformer import PreparedTransformer, Transformer
+from acomp.backends.mimi.transformer import PreparedTransformer
 from acomp.backends.shared.seanet import AsProducts
 from acomp.backends.shared.stacks import PreparedStack
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
@@ -71,25 +64,16 @@ class Mimi(Codec):
         self.shape = shape
         self._weights = weights
         self._in_torch = partial(in_torch, engine)
-        self._build(
-            Tensors(state, f"{weights} does not hold weights of mimi in the shape expected"), engine
-        )
+        problem = f"{weights} does not hold weights of mimi in the shape expected:"
+        self._prepare(Networks.of(Tensors(state, problem), shape), engine)
         self.quantiser = once(self._prepare_quantiser)
         seen = shape.num_hidden_layers * (shape.sliding_window - 1) + DECODER_CONTEXT
         self.preroll = seen / (STRIDE * spec.frame_rate)
 
-    def _build(self, tensors: Tensors, engine: Engine) -> None:
-        """Make the networks; WeightsError if the tensors are not those of this shape."""
-        shape = self.shape
-        self._books = SplitBooks(tensors, shape)
-        stacks = encoder_stack(tensors, shape), decoder_stack(tensors, shape)
-        downsample = AsProducts(downsampler(tensors, shape))
-        taps = tensors.take("upsample.conv.weight", shape.hidden_size, 1, 2 * STRIDE)
-        transformers = [
-            Transformer(tensors, f"{half}_transformer", shape) for half in ("encoder", "decoder")
-        ]
-        tensors.finish()
-        key = f"{shape} {self.fingerprint}"
+    def _prepare(self, networks: Networks, engine: Engine) -> None:
+        """Make the networks ready to run."""
+        self._books = networks.books
+        key = f"{self.shape} {self.fingerprint}"
         self.encoder, self.decoder = (
             Half(
                 PreparedStack(stack, hop, engine, f"{key} {name}"),
@@ -97,11 +81,15 @@ class Mimi(Codec):
                 PreparedTransformer(transformer, engine),
             )
             for stack, hop, transformer, name in zip(
-                stacks, (SPEC.hop_length, STRIDE), transformers, ("encoder", "decoder"), strict=True
+                (networks.encoder, networks.decoder),
+                (SPEC.hop_length, STRIDE),
+                networks.transformers,
+                ("encoder", "decoder"),
+                strict=True,
             )
         )
-        self.downsample = self._in_torch(downsample)
-        self.upsample: Array = taps[:, 0].T.numpy()
+        self.downsample = self._in_torch(AsProducts(networks.downsample))
+        self.upsample: Array = networks.upsample[:, 0].T.numpy()
         """What each channel is multiplied by: `[taps, hidden]`."""
         self.dequantiser = self._in_torch(SplitDequantiser(self._books), precise=True)
 

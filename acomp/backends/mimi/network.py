@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from acomp.backends.mimi.shape import END_KERNEL, KERNEL, RESIDUAL_KERNEL, SPEC, STRIDE, MimiShape
+from acomp.backends.mimi.transformer import Transformer
 from acomp.backends.shared.quantisers import Quantiser
 from acomp.backends.shared.seanet import Conv, Residual, Stack, Upsampler
 from acomp.backends.weights.tensors import Tensors
@@ -174,3 +177,45 @@ class SplitDequantiser(nn.Module):
         if codes.shape[1] > 1:
             latents = latents + self._books.acoustic.decode(codes[:, 1:])
         return latents
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All that a checkpoint's tensors make.
+
+    Attributes:
+        books: the quantisers.
+        encoder: samples to positions.
+        decoder: positions to samples.
+        downsample: positions to latents.
+        upsample: what each channel of a latent is multiplied by: `[hidden, 1, taps]`.
+        transformers: the encoder's and the decoder's.
+    """
+
+    books: SplitBooks
+    encoder: Stack
+    decoder: Stack
+    downsample: Stack
+    upsample: Tensor
+    transformers: tuple[Transformer, Transformer]
+
+    @classmethod
+    def of(cls, tensors: Tensors, shape: MimiShape) -> Networks:
+        """Those of a shape, of just these tensors.
+
+        Raises:
+            WeightsError: the tensors are others.
+        """
+        networks = cls(
+            books=SplitBooks(tensors, shape),
+            encoder=encoder_stack(tensors, shape),
+            decoder=decoder_stack(tensors, shape),
+            downsample=downsampler(tensors, shape),
+            upsample=tensors.take("upsample.conv.weight", shape.hidden_size, 1, 2 * STRIDE),
+            transformers=(
+                Transformer(tensors, "encoder_transformer", shape),
+                Transformer(tensors, "decoder_transformer", shape),
+            ),
+        )
+        tensors.finish()
+        return networks

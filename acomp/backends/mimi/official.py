@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -47,43 +45,6 @@ def official_model(shape: MimiShape, state: Mapping[str, Tensor]) -> nn.Module:
 def load(shape: MimiShape, weights: Path, name: str) -> nn.Module:  # noqa: ARG001
     """As `official_model`, with the weights of a `model.safetensors`."""
     return official_model(shape, load_checkpoint(weights).state)
-
-
-@torch.no_grad()
-def random_weights(shape: MimiShape, samples: Samples) -> dict[str, Tensor]:
-    """Weights drawn at random, by the names of the published file.
-
-    The codebooks lie where the latents of `samples`, `[1, time]`, do, so that each frame of real
-    audio has codes of its own.
-    """
-    transformers = _import_transformers()
-    with _quiet(transformers.utils.logging), TemporaryDirectory(prefix="acomp-") as folder:
-        model = transformers.MimiModel(_config(transformers, shape)).eval()
-        _scatter_codebooks(model, samples)
-        model.save_pretrained(folder)  # gives the tensors the names of the published file
-        return load_checkpoint(Path(folder) / "model.safetensors").state
-
-
-def _scatter_codebooks(model: Any, samples: Samples) -> None:
-    """Fill the codebooks with entries around the latents of some samples, finer level by level."""
-    quantiser = model.quantizer
-    for part in (
-        quantiser.semantic_residual_vector_quantizer,
-        quantiser.acoustic_residual_vector_quantizer,
-    ):
-        projected: list[Tensor] = []
-        hook = part.input_proj.register_forward_hook(partial(_keep_output, projected))
-        model.encode(torch.from_numpy(samples)[None])
-        hook.remove()
-        centre, spread = projected[0].mean(dim=-1), projected[0].std(dim=-1)
-        for layer in part.layers:
-            layer.codebook.cluster_usage.fill_(1)
-            layer.codebook.embed_sum.normal_().mul_(spread).add_(centre)
-            spread, centre = 0.97 * spread, torch.zeros_like(centre)
-
-
-def _keep_output(kept: list[Tensor], _module: nn.Module, _inputs: object, output: Tensor) -> None:
-    kept.append(output[0])
 
 
 def _config(transformers: Any, shape: MimiShape) -> Any:

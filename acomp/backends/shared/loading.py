@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from acomp.audio.samples import Samples
 from acomp.backends.custom import named_shape
-from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.shared.layers import Autoencoder
+from acomp.backends.weights.checkpoint import Checkpoint, fingerprint, load_checkpoint
+from acomp.backends.weights.layouts import norm, recognised
+from acomp.backends.weights.tensors import Tensors
 from acomp.engines.apart import apart_to_load
 from acomp.engines.once import once
 from acomp.engines.rewriting import fold_weight_norm
@@ -23,9 +27,15 @@ _Shapes = dict[str, tuple[int, ...]]
 
 
 class Buildable(Protocol):
-    """A shape that networks are built in."""
+    """A shape that a package's modules are built in."""
 
     def build(self) -> nn.Module: ...
+
+
+class Shaped(Buildable, Protocol):
+    """A shape that acomp's own networks are built in too."""
+
+    def network(self) -> Autoencoder: ...
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,55 @@ class Network:
     fingerprint: str
 
 
+@apart_to_load()
+def load_autoencoder(shape: Shaped, path: Path, name: str) -> Network:
+    """The network of a shape, acomp's own, with the weights of a file, those of the codec `name`.
+
+    Memory is taken for each tensor once it is known to be of the right name and shape.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds other weights than this codec's.
+    """
+    with torch.device("meta"):
+        network = shape.network().eval().requires_grad_(False)
+    checkpoint = _checkpoint(shape, path, name)
+    tensors = Tensors(norm.in_old_naming(checkpoint.state), _problem(checkpoint, path, name))
+    state = {
+        key: _whole(tensors, key, expected.shape) for key, expected in network.state_dict().items()
+    }
+    tensors.finish()
+    network.load_state_dict(state, assign=True)
+    mark = fingerprint(checkpoint.state)
+    return Network(network, once(partial(_load_again, shape, path, name)), mark)
+
+
+def _whole(tensors: Tensors, name: str, shape: Sequence[int]) -> Tensor:
+    """A tensor of acomp's own network, apart from the file that it came from."""
+    if not norm.is_convolution(name, len(shape)):
+        return tensors.take(name, *shape).clone()
+    lengths = tensors.take(f"{name}_g", shape[0], 1, 1)
+    return norm.whole(lengths, tensors.take(f"{name}_v", *shape))
+
+
+@torch.no_grad()
+def random_weights(shape: Shaped, samples: Samples) -> dict[str, Tensor]:
+    """Weights drawn at random, by the names of the published file.
+
+    Latents are looked up by their direction from where those of `samples`, `[channels, time]`, lie
+    on average, so that each frame of real audio has codes of its own.
+    """
+    network = shape.network().float().eval()
+    latents = network.encoder_layers(torch.from_numpy(samples[:1])[None])
+    latents = latents[..., : latents.shape[-1] // network.books[0].stride * network.books[0].stride]
+    for book in network.books:
+        book.codebook.weight.normal_()
+        book.in_proj.bias -= book.in_proj(latents).mean((0, 2))
+        latents = latents - book(latents)[1]
+    return recognised(dict(network.state_dict()))[1]
+
+
 def load_network(shape: Buildable, path: Path, name: str) -> Network:
-    """The network of a shape with the weights of a file; as `load_module`."""
+    """The package's network of a shape with the weights of a file; as `load_module`."""
     module, mark = load_module(shape, path, name)
     load = once(partial(_load_again, shape, path, name))
     return Network(fold_weight_norm(module), load, mark)
@@ -69,20 +126,29 @@ def load_module(shape: Buildable, path: Path, name: str) -> tuple[nn.Module, str
     """
     with torch.device("meta"):
         module = shape.build().float()  # whatever type new tensors have here
+    checkpoint = _checkpoint(shape, path, name)
+    other = _difference(_shapes(module.state_dict()), _shapes(checkpoint.state))
+    if other is not None:
+        raise WeightsError(f"{_problem(checkpoint, path, name)} {other}")
+    module.to_empty(device="cpu").load_state_dict(checkpoint.state)
+    return module, fingerprint(checkpoint.state)
+
+
+def _checkpoint(shape: Buildable, path: Path, name: str) -> Checkpoint:
+    """The contents of a file, which does not name another shape as its own."""
     checkpoint = load_checkpoint(path)
     if named_shape(path, checkpoint) not in (None, shape):
         raise WeightsError(
             f"{path} does not hold weights of {name} but those of a codec of its own shape: "
             "take -b custom"
         )
-    other = _difference(_shapes(module.state_dict()), _shapes(checkpoint.state))
-    if other is not None:
-        looks = (
-            "" if checkpoint.layout is None else f"it looks like {checkpoint.layout.title}, and "
-        )
-        raise WeightsError(f"{path} does not hold weights of {name}: {looks}{other}")
-    module.to_empty(device="cpu").load_state_dict(checkpoint.state)
-    return module, fingerprint(checkpoint.state)
+    return checkpoint
+
+
+def _problem(checkpoint: Checkpoint, path: Path, name: str) -> str:
+    """What is said of a file before what is wrong with it."""
+    looks = "" if checkpoint.layout is None else f" it looks like {checkpoint.layout.title}, and"
+    return f"{path} does not hold weights of {name}:{looks}"
 
 
 def _shapes(state: Mapping[str, Tensor]) -> _Shapes:

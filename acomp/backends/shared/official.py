@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
-from acomp.audio.samples import Samples
 from acomp.backends.shared.loading import Buildable
 from acomp.backends.weights.checkpoint import load_weights
 
@@ -21,8 +20,3 @@ def load(shape: Buildable, weights: Path, name: str) -> nn.Module:
     model = shape.build()
     load_weights(model, weights, name)
     return model
-
-
-def random_weights(shape: Buildable, samples: Samples) -> dict[str, Tensor]:  # noqa: ARG001
-    """The weights that the package draws; `samples` are for packages that leave codebooks empty."""
-    return dict(shape.build().state_dict())

@@ -6,7 +6,11 @@ entry e the first term is the same for all, and left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
 from acomp.engines.torch import steady_linear
@@ -68,3 +72,96 @@ class Search(nn.Module):
             before = codes.gather(1, path[..., None].expand(-1, -1, codes.shape[-1]))
             codes = torch.cat([before, chosen[..., None]], dim=-1)
         return codes[:, 0].view(*latents.shape[:2], -1).transpose(1, 2)
+
+
+class DirectionBook(nn.Module):
+    """A codebook of DAC's and SNAC's: latents are projected into few dimensions, and get the code
+    of the entry whose direction is nearest (https://arxiv.org/abs/2110.04627, section 3.2).
+
+    Args:
+        width: channels of the latents.
+        dimension: of the space that codes are looked up in.
+        size: entries of the codebook.
+        stride: latents that a code stands for; it is of their mean.
+    """
+
+    # Parts are named as in the official files.
+
+    def __init__(self, width: int, dimension: int, size: int, stride: int = 1) -> None:
+        super().__init__()
+        self.in_proj = nn.Conv1d(width, dimension, 1)
+        self.out_proj = nn.Conv1d(dimension, width, 1)
+        # Nothing is drawn: on the device `meta` that would import torch's compiler, for seconds.
+        self.codebook = nn.Embedding(size, dimension, _weight=torch.zeros(size, dimension))
+        self.stride = stride
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents `[batch, width, time]` to codes `[batch, time / stride]`, and to what these say
+        of the latents.
+        """
+        if self.stride > 1:
+            latents = F.avg_pool1d(latents, self.stride, self.stride)
+        projected = self.in_proj(latents)
+        codes = self._nearest(projected)
+        # The entries, but for their last bits: the packages' way, which passes gradients on.
+        entries = projected + (self._entries(codes) - projected)
+        return codes, self._expanded(entries)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes `[batch, time / stride]` to what they say of the latents `[batch, width, time]`."""
+        return self._expanded(self._entries(codes))
+
+    def latent_entries(self) -> Tensor:
+        """The entries as they are added up, `[size, width]`."""
+        entries: Tensor = self.out_proj(self.codebook.weight.T[None])[0].T
+        return entries
+
+    def _nearest(self, projected: Tensor) -> Tensor:
+        """Codes `[batch, time]` of `[batch, dimension, time]`."""
+        rows = F.normalize(projected.transpose(1, 2).reshape(-1, projected.shape[1]))
+        book = F.normalize(self.codebook.weight)
+        distances = (
+            rows.square().sum(1, keepdim=True)
+            - 2 * rows @ book.T
+            + book.square().sum(1, keepdim=True).T
+        )
+        return distances.argmin(1).reshape(len(projected), -1)
+
+    def _entries(self, codes: Tensor) -> Tensor:
+        entries: Tensor = self.codebook(codes)
+        return entries.transpose(1, 2)
+
+    def _expanded(self, entries: Tensor) -> Tensor:
+        latents: Tensor = self.out_proj(entries)
+        return latents if self.stride == 1 else latents.repeat_interleave(self.stride, dim=-1)
+
+
+class DirectionQuantiser(nn.Module):
+    """Latents `[batch, width, time]` to the codes of each of some codebooks."""
+
+    def __init__(self, books: Iterable[DirectionBook]) -> None:
+        super().__init__()
+        self._books = nn.ModuleList(books)
+
+    def forward(self, latents: Tensor) -> list[Tensor]:
+        found = []
+        for book in self._books:
+            codes, coded = book(latents)
+            latents = latents - coded
+            found.append(codes)
+        return found
+
+
+class DirectionDequantiser(nn.Module):
+    """The codes of the first codebooks, or of all, to latents `[batch, width, time]`."""
+
+    def __init__(self, books: Iterable[DirectionBook]) -> None:
+        super().__init__()
+        self._books = nn.ModuleList(books)
+
+    def forward(self, *codes: Tensor) -> Tensor:
+        books: Iterable[DirectionBook] = self._books  # type: ignore[assignment]
+        # One after the other, as the packages add them.
+        return reduce(
+            torch.add, (book.decode(level) for book, level in zip(books, codes, strict=False))
+        )

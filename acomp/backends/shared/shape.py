@@ -130,6 +130,12 @@ class Shape(ABC):
             CodecError: the package is not installed.
         """
 
+    def network(self) -> nn.Module:
+        """The network that acomp runs, weights as in `build`: the package's, where the family has
+        none of its own.
+        """
+        return self.build()
+
     @abstractmethod
     def spec(
         self, name: str = "custom", bandwidths: Mapping[float, int] | None = None

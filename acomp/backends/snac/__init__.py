@@ -9,8 +9,7 @@ FAMILY = Family(
     name="snac",
     shape_of=SnacShape.of,
     load=later("acomp.backends.snac.codec:load"),
-    package=PACKAGE,
-    random_weights=later("acomp.backends.shared.official:random_weights"),
+    random_weights=later("acomp.backends.shared.loading:random_weights"),
     official=Official(
         package=PACKAGE,
         load=later("acomp.backends.shared.official:load"),
@@ -18,5 +17,5 @@ FAMILY = Family(
         open=later("acomp.backends.snac.official:opened"),
         repeats=False,
     ),
-    checks=(Check("SNAC architecture", PACKAGE.found, PACKAGE.advice),),
+    checks=(Check("SNAC as a torch module", PACKAGE.found, PACKAGE.advice),),
 )

@@ -1,11 +1,12 @@
-"""SNAC (https://arxiv.org/abs/2410.14411) on the package `snac`.
+"""SNAC (https://arxiv.org/abs/2410.14411).
 
 Each level of its quantiser runs at twice the rate of the one before; `shared.levels` tells how its
 codes stand in frames. Fewer levels than all decode to what they say of the latents: the sum over
 the levels that are there.
 
-The network is a relative of DAC's and is run like it, in stages, in blocks (`shared.blocks`); what
-is its own, attention and noise, is in `network`. As in `SNAC.preprocess` the end is padded to whole
+The network is acomp's own; the package `snac` is needed for `Snac.module` alone. It is a relative
+of DAC's and is run like it, in stages, in blocks (`shared.blocks`); what is its own, attention and
+noise, is in `network`. As in `SNAC.preprocess` the end is padded to whole
 windows of attention, so that codes can be some frames longer than the audio.
 """
 
@@ -23,10 +24,12 @@ from torch import Tensor, nn
 
 from acomp.backends.base import Codec
 from acomp.backends.shared.blocks import BlockDecoder, BlockEncoder
+from acomp.backends.shared.layers import Autoencoder
 from acomp.backends.shared.levels import fold, unfold
-from acomp.backends.shared.loading import Network, load_network
+from acomp.backends.shared.loading import Network, load_autoencoder
+from acomp.backends.shared.quantisers import DirectionDequantiser, DirectionQuantiser
 from acomp.backends.shared.snake import with_fast_snakes
-from acomp.backends.snac.network import Dequantiser, Quantiser, decoder_stages, encoder_stages
+from acomp.backends.snac.network import decoder_stages, encoder_stages
 from acomp.backends.snac.shape import SnacShape
 from acomp.backends.streams import StreamDecoder, StreamEncoder
 from acomp.backends.weights.layouts.configs import agree
@@ -46,12 +49,11 @@ def load(spec: CodecSpec, shape: SnacShape, weights: Path, engine: Engine) -> Sn
 
     Raises:
         WeightsError: the weights cannot be read or are other than this codec's.
-        CodecError: the extra is not installed.
     """
     config = config_of(weights)
     if config is not None:
         agree(read_config(config), shape.config, f"{weights} does not hold weights of {spec.name}")
-    return Snac(spec, shape, load_network(shape, weights, spec.name), engine)
+    return Snac(spec, shape, load_autoencoder(shape, weights, spec.name), engine)
 
 
 class Snac(Codec):
@@ -63,35 +65,35 @@ class Snac(Codec):
         self._module = network.module
         seen = sum(shape.reach[2:]) + (2 * shape.window if shape.window else 0)
         self.preroll = max(Codec.preroll, seen * shape.latent_hop / spec.sample_rate)
-        folded = with_fast_snakes(without_transposed(network.folded), engine)
-        self._quantiser = folded.quantizer
+        folded: Autoencoder = with_fast_snakes(without_transposed(network.folded), engine)
+        self._books = folded.books
         key = f"{shape} {network.fingerprint}"
         self.encoder = encoder_stages(folded, shape, engine, key)
         self.decoder = decoder_stages(folded, shape, engine, key)
         # The quantiser is a small part of the work, and bf16 would spoil it.
         self._precisely = partial(in_torch, engine, precise=True)
         self.quantiser = once(self._prepare_quantiser)
-        self.dequantiser = once(self._prepare_dequantiser)
+        self.dequantiser = self._precisely(DirectionDequantiser(self._books))
 
     @property
     def module(self) -> nn.Module:
-        """A `snac.SNAC` with the weights; not the one that runs, which is folded."""
+        """A `snac.SNAC` with the weights; not what runs here.
+
+        Raises:
+            CodecError: the extra is not installed.
+        """
         return self._module()
 
     def codebooks(self) -> NDArray[np.float32]:
         """Each level's codebook once for each of its slots: `[codebooks, size, dimension]`."""
-        layers = self._quantiser.quantizers
-        return self._by_slot([layer.codebook.weight for layer in layers])
+        return self._by_slot([book.codebook.weight for book in self._books])
 
     @apart()
     def latent_codebooks(self) -> NDArray[np.float32]:
-        layers = self._quantiser.quantizers
-        return self._by_slot(
-            [layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]
-        )
+        return self._by_slot([book.latent_entries() for book in self._books])
 
     def _by_slot(self, books: Sequence[Tensor]) -> NDArray[np.float32]:
-        stacked = np.stack([book.detach().cpu().numpy() for book in books])
+        stacked = np.stack([book.numpy() for book in books])
         return np.repeat(stacked, self.spec.levels, axis=0)
 
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
@@ -101,10 +103,9 @@ class Snac(Codec):
 
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         levels = self.levels(info.codebooks)
-        dequantiser = self.dequantiser(len(levels))
 
         def dequantise(codes: NDArray[np.uint16]) -> Array:
-            (latents,) = dequantiser(*unfold(codes, levels))
+            (latents,) = self.dequantiser(*unfold(codes, levels))
             return latents
 
         return BlockDecoder(info, self.decoder, dequantise)
@@ -129,7 +130,4 @@ class Snac(Codec):
         return self.spec.levels[: list(accumulate(self.spec.levels)).index(codebooks) + 1]
 
     def _prepare_quantiser(self, levels: int) -> Runner:
-        return self._precisely(Quantiser(self._quantiser, levels))
-
-    def _prepare_dequantiser(self, levels: int) -> Runner:
-        return self._precisely(Dequantiser(self._quantiser, levels))
+        return self._precisely(DirectionQuantiser(self._books[:levels]))

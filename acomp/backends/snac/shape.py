@@ -13,6 +13,8 @@ from acomp.codecs import Published
 if TYPE_CHECKING:
     from torch import nn
 
+    from acomp.backends.shared.layers import Autoencoder
+
 EDGE = 3
 """Latents that a convolution of kernel 7 sees on either side."""
 
@@ -117,5 +119,11 @@ class SnacShape:
             CodecError: the package is not installed.
         """
         from acomp.backends.snac.official import build
+
+        return build(self)
+
+    def network(self) -> Autoencoder:
+        """The network that acomp runs, with weights drawn at random."""
+        from acomp.backends.snac.network import build
 
         return build(self)

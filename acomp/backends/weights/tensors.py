@@ -15,7 +15,7 @@ class Tensors:
 
     Args:
         state: tensors by name.
-        problem: what is said where they are not those that are taken.
+        problem: what is said before what is wrong, where they are not those that are taken.
     """
 
     def __init__(self, state: Mapping[str, Tensor], problem: str) -> None:
@@ -30,13 +30,13 @@ class Tensors:
         """
         tensor = self._state.pop(name, None)
         if tensor is None:
-            raise WeightsError(f"{self._problem}: it lacks {name}")
+            raise WeightsError(f"{self._problem} it lacks {name}")
         if tensor.shape != shape or not tensor.is_floating_point():
             found = f"{list(tensor.shape)} of {tensor.dtype}".replace("torch.", "")
-            raise WeightsError(f"{self._problem}: {name} is {found}, not {list(shape)}")
+            raise WeightsError(f"{self._problem} {name} is {found}, not {list(shape)}")
         return tensor.float()
 
     def finish(self) -> None:
         """Raise WeightsError if any was not taken."""
         for name in self._state:
-            raise WeightsError(f"{self._problem}: it has {brief(name)} beside them")
+            raise WeightsError(f"{self._problem} it has {brief(name)} beside them")

@@ -43,7 +43,7 @@ def split(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        if not _is_convolution(name, tensor):
+        if not (is_convolution(name, tensor.ndim) and tensor.is_floating_point()):
             result[name] = tensor
             continue
         lengths = _lengths(tensor)
@@ -55,20 +55,35 @@ def split(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, in the old naming, with the weight of each convolution as a whole."""
-    import torch
-
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.endswith(".weight_v"):
             stem = name.removesuffix("_v")
-            result[stem] = torch._weight_norm(tensor, state[f"{stem}_g"], 0)
+            result[stem] = whole(state[f"{stem}_g"], tensor)
         elif not name.endswith(".weight_g"):
             result[name] = tensor
     return result
 
 
-def _is_convolution(name: str, tensor: Tensor) -> bool:
-    return name.endswith(".weight") and tensor.ndim == 3 and tensor.is_floating_point()
+def whole_shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
+    """The shapes of the tensors, with the weight of each convolution as a whole."""
+    return {
+        name.removesuffix("_v") if name.endswith(".weight_v") else name: list(tensor.shape)
+        for name, tensor in in_old_naming(state).items()
+        if not name.endswith(".weight_g")
+    }
+
+
+def whole(lengths: Tensor, directions: Tensor) -> Tensor:
+    """The weight of a convolution, as torch's weight norm computes it, to the last bit."""
+    import torch
+
+    return torch._weight_norm(directions, lengths, 0)
+
+
+def is_convolution(name: str, axes: int) -> bool:
+    """Whether a tensor of a name and so many axes is the weight of a convolution."""
+    return name.endswith(".weight") and axes == 3
 
 
 def _lengths(tensor: Tensor) -> Tensor:
