@@ -14,6 +14,10 @@ TRAINING = ("lightning_fabric", "matplotlib", "pydantic", "yaml")
 """What `acomp train` needs of the extra `train`."""
 
 
+APART = {"resemblyzer"}
+"""What no extra can bring: it asks for a package that no longer installs (`typing`)."""
+
+
 def require_packages(what: str, *modules: str, extra: str = "eval") -> None:
     """See that what only an extra brings is there.
 
@@ -22,4 +26,7 @@ def require_packages(what: str, *modules: str, extra: str = "eval") -> None:
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise AcompError(f'{what} needs {", ".join(missing)}: pip install "acomp[{extra}]"')
+        apart = " ".join(sorted(APART.intersection(missing)))
+        ways = [f'pip install "acomp[{extra}]"'] if set(missing) - APART else []
+        ways += [f"pip install --no-deps {apart}"] if apart else []
+        raise AcompError(f"{what} needs {', '.join(missing)}: {' && '.join(ways)}")

@@ -112,10 +112,17 @@ def of_training(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
+def of_evaluation(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    del folder, patch
+    pytest.importorskip("rapidfuzz")
+    return {"speech": sound(0.3), "decoded": sound(0.3)}
+
+
 PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
     "audio.md": lambda *_: {},
     "datasets.md": of_datasets,
     "editing.md": of_editing,
+    "evaluation.md": of_evaluation,
     "streaming.md": of_streaming,
     "tokens.md": of_tokens,
     "training.md": of_training,

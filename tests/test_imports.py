@@ -113,7 +113,7 @@ ROOMS = {
     },
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
-        *{"metrics", "analysis", "batch", "quiet", "tables"},
+        *{"metrics", "analysis", "batch", "quiet", "tables", "torchaudio"},
     },
     "pages": {
         *{"errors", "files", "packages", "audio", "analysis"},

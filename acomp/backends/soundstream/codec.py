@@ -17,18 +17,14 @@ from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
-from acomp.backends.soundstream.network import (
-    Network,
-    open_model,
-    read_codebooks,
-    without_notice,
-)
+from acomp.backends.soundstream.network import Network, open_model, read_codebooks
 from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.codecs import CodecSpec
 from acomp.codes import Block, CodesInfo, empty_block
 from acomp.engines import Engine
 from acomp.errors import CodecError, WeightsError
 from acomp.files import reason_of
+from acomp.quiet import without_notice
 
 
 def load(spec: CodecSpec, _shape: None, weights: Path, engine: Engine) -> Codec:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -55,31 +49,3 @@ def read_codebooks(quantiser: bytes, spec: CodecSpec) -> NDArray[np.float32]:
         books[level, entry] = decode(encoding_indices=codes)["output_0"][0, 0]
         codes[level] = UNUSED
     return books
-
-
-_stderr = Lock()
-
-
-@contextmanager
-def without_notice() -> Iterator[None]:
-    """Keep LiteRT's notice about its delegate from the terminal.
-
-    The compiled part writes it to the file descriptor of stderr, once in a process, when the first
-    interpreter opens; it has no setting for that. What else is meant for stderr meanwhile, a
-    few hundredths of a second, is lost. One thread at a time: a second one would keep the first
-    one's nowhere for stderr.
-    """
-    with _stderr:
-        sys.stderr.flush()
-        try:
-            kept = os.dup(2)
-        except OSError:  # closed: nothing can be written there
-            yield
-            return
-        try:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -12,7 +12,7 @@ from math import isfinite
 
 from acomp.audio import Audio
 from acomp.errors import AcompError, did_you_mean
-from acomp.evaluation.metrics import spectra, speech, waveform
+from acomp.evaluation.metrics import ears, recognition, spectra, speech, waveform
 from acomp.evaluation.metrics.record import NOT_INSTALLED, DoesNotApply, Method, Metric
 
 __all__ = [
@@ -27,7 +27,8 @@ __all__ = [
     "packages",
 ]
 
-METRICS = {metric.name: metric for metric in (*waveform.METRICS, *speech.METRICS, *spectra.METRICS)}
+_KINDS = (waveform, speech, ears, recognition, spectra)
+METRICS = {metric.name: metric for kind in _KINDS for metric in kind.METRICS}
 """All metrics by their names, in the order in which they are shown."""
 
 
