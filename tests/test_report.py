@@ -260,6 +260,35 @@ def test_the_table_says_what_failed_and_what_was_left_out(results: Results, tmp_
     assert "Left out: 1 file that not every setting has." in text
 
 
+def test_the_table_marks_the_best_and_what_chance_may_have_made(
+    results: Results, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    rows = [
+        replace(row, file=f"{at}.wav", metrics={**row.metrics, "log_mel": 1.0 + at / 100})
+        for row in results.rows
+        for at in range(5)
+        if row.file == FILES[0]
+    ]
+    made = Results(tmp_path, rows)
+    for row in rows:
+        for source, target in (
+            (results.reference(FILES[0]), made.reference(row.file)),
+            (results.decoded(row.setting, FILES[0]), made.decoded(row.setting, row.file)),
+            (results.coded(row.setting, FILES[0]), made.coded(row.setting, row.file)),
+        ):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    write_report(made, page, files=["0.wav"])
+    text = page.read_text()
+    assert "<td><b>3.60</b><small>3.60 to 3.60</small></td>" not in text
+    assert "<td><b>2.90</b><small>2.90 to 2.90</small></td>" in text  # PESQ of opus@12
+    assert text.count("1.020 ≈<small>") == 2
+    assert "In bold: the best setting but pcm" in text
+    write_report(results, page)
+    assert "In bold" not in page.read_text() and "≈" not in page.read_text()
+
+
 def test_the_page_holds_no_address_of_a_network(page: Path) -> None:
     text = page.read_text()
     addresses = set(re.findall(r"https?://[^\"' ]*", text))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from acomp import __version__
 from acomp.analysis.usage import code_counts, perplexity, utilisation
 from acomp.errors import AcompError
+from acomp.evaluation.confidence import interval
 from acomp.evaluation.metrics import METRICS, Metric
 from acomp.evaluation.results import Results
 from acomp.evaluation.rows import Row
@@ -28,11 +29,14 @@ class Figure:
     Attributes:
         mean: over the files.
         deviation: standard deviation over the files; None for a single one.
+        interval: ends of the mean's 95 % interval, by a bootstrap over the files; None for fewer
+            than five.
         files: how many they are.
     """
 
     mean: float
     deviation: float | None
+    interval: tuple[float, float] | None
     files: int
 
 
@@ -174,7 +178,9 @@ def _figures(rows: list[Row], metrics: Sequence[Metric]) -> dict[str, Figure]:
         values = [row.metrics[metric.name] for row in rows if metric.name in row.metrics]
         if values:
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            found[metric.name] = Figure(float(np.mean(values)), deviation, len(values))
+            found[metric.name] = Figure(
+                float(np.mean(values)), deviation, interval(values), len(values)
+            )
     return found
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from acomp.evaluation.confidence import LEAST_FILES, may_be_chance
 from acomp.evaluation.metrics import Metric
 from acomp.evaluation.results import Results
 from acomp.evaluation.rows import Row
 from acomp.evaluation.settings import PCM
-from acomp.evaluation.summary import Counts, Figure, Summary
+from acomp.evaluation.summary import Counts, Summary
 from acomp.pages import charts
 from acomp.pages.charts import Point
 
@@ -81,27 +82,96 @@ def chart(results: Results, metric: Metric, families: Sequence[str]) -> dict[str
     return {"title": metric.label + unit, "better": better, "over": over, "svg": drawn}
 
 
-def cells(summary: Summary, metrics: Sequence[Metric], files: int) -> list[str]:
-    """The cells of a setting's row in the table, the setting's name first."""
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table.
+
+    Attributes:
+        text: what stands in it.
+        below: in small letters below that: the interval of a mean.
+        is_best: whether it is the best of its column.
+    """
+
+    text: str
+    below: str = ""
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The best setting by a metric, over the files that all settings have, `pcm` left out.
+
+    Attributes:
+        best: its name; empty where there are too few files to tell, or nothing to compare.
+        level: those whose difference from it chance may have made.
+    """
+
+    best: str = ""
+    level: frozenset[str] = frozenset()
+
+
+def standing(results: Results, metric: Metric) -> Standing:
+    """Which setting is the best by a metric, and which are level with it."""
+    found = means(results, metric)
+    if len(found.files) < LEAST_FILES or len(found.points) < 2:
+        return Standing()
+    best_of = max if metric.higher_is_better else min
+    best = best_of(found.points, key=lambda point: point.value).setting
+    figures = {
+        point.setting: _by_file(results, metric, point.setting, found.files)
+        for point in found.points
+    }
+    level = {
+        setting
+        for setting, each in figures.items()
+        if setting != best and may_be_chance(figures[best], each)
+    }
+    return Standing(best, frozenset(level))
+
+
+def _by_file(results: Results, metric: Metric, setting: str, files: Sequence[str]) -> list[float]:
+    rows = [results.row(setting, file) for file in files]
+    return [row.metrics[metric.name] for row in rows if row is not None]
+
+
+def cells(
+    summary: Summary, metrics: Sequence[Metric], standings: Mapping[str, Standing], files: int
+) -> list[Cell]:
+    """The cells of a setting's row in the table, the setting's name first.
+
+    Args:
+        summary: of the setting.
+        metrics: those that have a column.
+        standings: by the names of the metrics.
+        files: how many there are.
+    """
     use = summary.use
-    return [
+    before = [
         summary.setting,
         str(files) if summary.files == files else f"{summary.files} of {files}",
         f"{summary.kbps:.4g}",
         "-" if summary.tokens_per_second is None else f"{summary.tokens_per_second:.0f}",
         f"{summary.encode_speed:.0f}",
         f"{summary.decode_speed:.0f}",
-        *(_mean(summary.metrics.get(each.name), each, summary.files) for each in metrics),
+    ]
+    after = [
         "-" if use is None else f"{use.utilisation:.0%}",
         "-" if use is None else f"{use.perplexity:.0f}",
     ]
+    figures = [_mean(summary, metric, standings[metric.name]) for metric in metrics]
+    return [*map(Cell, before), *figures, *map(Cell, after)]
 
 
-def _mean(figure: Figure | None, metric: Metric, files: int) -> str:
-    """A mean, and how many files it is over unless that is all."""
+def _mean(summary: Summary, metric: Metric, standing: Standing) -> Cell:
+    """A mean, its interval, and how many files it is over unless that is all."""
+    figure = summary.metrics.get(metric.name)
     if figure is None:
-        return "-"
-    return metric.shown(figure.mean) + ("" if figure.files == files else f" ({figure.files})")
+        return Cell("-")
+    text = metric.shown(figure.mean)
+    text += "" if figure.files == summary.files else f" ({figure.files})"
+    text += " ≈" if summary.setting in standing.level else ""
+    below = "" if figure.interval is None else " to ".join(map(metric.shown, figure.interval))
+    return Cell(text, below, summary.setting == standing.best)
 
 
 def failed(results: Results) -> Iterator[str]:

@@ -22,6 +22,7 @@ from acomp.pages.figures import (
     counted,
     failed,
     family,
+    standing,
     unmeasured,
     usage_charts,
 )
@@ -64,6 +65,7 @@ def write_report(
     families = [name for name in dict.fromkeys(map(family, results.settings)) if name != PCM]
     metrics, usage = results.metrics, count_usage(results)
     summaries = summarise(results, usage)
+    standings = {metric.name: standing(results, metric) for metric in metrics}
     content = render(
         FOLDER / "report.html",
         [STYLE, FOLDER / "report.css"],
@@ -79,7 +81,8 @@ def write_report(
         charts=[found for metric in metrics if (found := chart(results, metric, families))],
         has_pcm=PCM in results.settings,
         metrics=metrics,
-        rows=[cells(each, metrics, len(results.files)) for each in summaries],
+        rows=[cells(each, metrics, standings, len(results.files)) for each in summaries],
+        has_intervals=any(found.best for found in standings.values()),
         notes=[*failed(results), *left_out(summaries), *unmeasured(results)],
         usage=list(usage_charts(usage)),
         usage_colours=charts.data_url(charts.usage_colours()),
