@@ -19,6 +19,7 @@ from codes_samples import encodec_24khz
 from commands import ROOT, make, sound
 
 import acomp
+from acomp import layouts
 from acomp.backends.base import Codec
 from acomp.torchaudio import ensure_torchaudio
 
@@ -78,6 +79,7 @@ def of_tokens(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     dac = SimpleNamespace(audio_codes=torch.tensor(tokens)[None])
     return {
         "tokens": tokens,
+        "spoken": layouts.orpheus(np.zeros((7, 5), np.int64)),
         "model": SimpleNamespace(generate=lambda *_, **__: (None, np.stack([tokens, tokens]))),
         "texts": ["a song"],
         "encodec_model": SimpleNamespace(encode=lambda _: encoded),

@@ -83,6 +83,7 @@ ROOMS = {
     "codes": {"errors", "plain", "values", "scalars", "codecs", "grid"},
     "lengths": {"codecs", "codes"},
     "audio": {"errors", "scalars", "values", "files"},
+    "layouts": {"errors", "scalars", "values"},
     "bare": {"errors", "codecs", "codes", "lengths"},
     "tensors": {"plain", "quiet"},
     "signals": set(),

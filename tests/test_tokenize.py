@@ -203,7 +203,7 @@ def test_a_torch_loader_reads_it_in_processes(
 ) -> None:
     from torch.utils.data import DataLoader
 
-    dataset = acomp.Dataset(put(whole, tmp_path / "a.codes"))
+    dataset: Any = acomp.Dataset(put(whole, tmp_path / "a.codes"))
     assert dataset[5].id == dataset.ids[5]  # a file is open in this process
     loader: Any = DataLoader(
         dataset,
