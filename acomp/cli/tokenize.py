@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 def tokenize(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Audio files, folders, or @LIST of them."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Audio files, tars, Parquet, manifests; folders of them; addresses; or @LIST.",
+        ),
     ],
     output: Annotated[
         Path,
@@ -79,6 +82,32 @@ def tokenize(
             rich_help_panel=CODEC,
         ),
     ] = "auto",
+    segment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vad|SECONDS",
+            help="Cut recordings: where somebody speaks, or every so many seconds.",
+            rich_help_panel=CODEC,
+        ),
+    ] = None,
+    min_duration: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="Leave out what is shorter.",
+            rich_help_panel=CODEC,
+        ),
+    ] = None,
+    max_duration: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="S",
+            help="Cut what is longer.",
+            rich_help_panel=CODEC,
+        ),
+    ] = None,
     weights: Weights = None,
     workers: Annotated[
         int,
@@ -120,13 +149,19 @@ def tokenize(
         acomp info clips.codes
     """
     from acomp.batch.inputs import expand
+    from acomp.datasets.cutting import Cutting
     from acomp.datasets.making import Order, tokenize
 
     share = _share(shard)
     coding = Coding(bandwidth, codebooks, channels)
     check_coding(backend, weights, coding)
     order = Order(
-        output, tuple(expand(sources)), backend, Running(weights, engine, precision, device), coding
+        output,
+        tuple(expand(sources)),
+        backend,
+        Running(weights, engine, precision, device),
+        coding,
+        Cutting(_segment(segment), min_duration, max_duration),
     )
     if weights is None:
         fetched(order.codec_name)
@@ -134,6 +169,17 @@ def tokenize(
     with _telling(as_json) as tell:
         found = tokenize(order, share, workers=workers, retry=retry, tell=tell)
     _summary(order.folder, found, perf_counter() - began, as_json)
+
+
+def _segment(segment: str | None) -> float | str | None:
+    if segment is None or segment == "vad":
+        return segment
+    try:
+        return float(segment)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{segment} is neither vad nor a number of seconds", param_hint="--segment"
+        ) from None
 
 
 def _share(shard: str | None) -> Share:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 
-from acomp.audio import Audio, AudioReader, open_audio
-from acomp.backends.base import BLOCK_SECONDS, Codec, info_for
+from acomp.audio import Audio
+from acomp.audio.samples import Samples
+from acomp.backends.base import Codec, info_for
 from acomp.backends.streaming import Encoder
 from acomp.batch.processes import as_error
 from acomp.codes import Codes
+from acomp.datasets.columns import values_for
+from acomp.datasets.cutting import Cutting
 from acomp.datasets.entries import Entry
 from acomp.datasets.parts import Failure, Outcome
 from acomp.datasets.records import Record
+from acomp.datasets.sounds import Sounds, Stretch
 from acomp.errors import AcompError, AcompWarning, AudioError
 from acomp.settings import Coding
 
@@ -28,96 +30,145 @@ BATCH_SECONDS = 120.0
 LONGEST_CLIP = 60.0
 """Seconds of the longest recording that is read whole; longer ones pass block by block."""
 
+Clip = tuple[float, Audio]
+"""Where a clip begins in its file, in seconds, and its samples."""
+
 
 @dataclass(frozen=True)
 class _Read:
-    """An entry with its audio, or with its codes where it was too long to be read whole."""
+    """An entry with its audio, or with the codes of what was too long to be read whole."""
 
     entry: Entry
     sha256: str
-    sound: Audio | Codes
+    sound: Audio | Sequence[tuple[float, Codes]]
 
 
-def outcomes(entries: Iterable[Entry], codec: Codec, coding: Coding) -> Iterator[Outcome]:
-    """What becomes of each entry, in order."""
-    waiting: list[_Read | Failure] = []
-    seconds = 0.0
-    for entry in entries:
-        read = _attempt(entry, codec, coding)
-        waiting.append(read)
-        if isinstance(read, _Read) and isinstance(read.sound, Audio):
-            seconds += read.sound.duration
-        if len(waiting) == BATCH_CLIPS or seconds > BATCH_SECONDS:
-            yield from _coded(waiting, codec, coding)
-            waiting, seconds = [], 0.0
-    yield from _coded(waiting, codec, coding)
+class Coder:
+    """Codes entries.
 
+    Args:
+        codec: the codec.
+        coding: what is coded.
+        cutting: how recordings are cut.
+        columns: those that sources fill, with their types.
+    """
 
-def _coded(waiting: list[_Read | Failure], codec: Codec, coding: Coding) -> Iterator[Outcome]:
-    clips = [
-        read.sound for read in waiting if isinstance(read, _Read) and isinstance(read.sound, Audio)
-    ]
-    found = iter(
-        codec.encode_batch(
+    def __init__(
+        self, codec: Codec, coding: Coding, cutting: Cutting, columns: Mapping[str, str]
+    ) -> None:
+        self._codec = codec
+        self._coding = coding
+        self._cutting = cutting
+        self._columns = columns
+
+    def outcomes(self, entries: Iterable[Entry]) -> Iterator[Outcome]:
+        """What becomes of each entry, in order."""
+        waiting: list[_Read | Failure] = []
+        seconds = 0.0
+        with Sounds() as sounds:
+            for entry in entries:
+                read = self._attempt(entry, sounds)
+                waiting.append(read)
+                if isinstance(read, _Read) and isinstance(read.sound, Audio):
+                    seconds += read.sound.duration
+                if len(waiting) == BATCH_CLIPS or seconds > BATCH_SECONDS:
+                    yield from self._coded(waiting)
+                    waiting, seconds = [], 0.0
+        yield from self._coded(waiting)
+
+    def _coded(self, waiting: list[_Read | Failure]) -> Iterator[Outcome]:
+        found = iter(self._encode([clip for read in waiting if (clip := _clip(read)) is not None]))
+        for read in waiting:
+            if isinstance(read, Failure):
+                yield read
+            elif not isinstance(read.sound, Audio):
+                yield self._records(read, read.sound)
+            elif isinstance(codes := next(found), AcompError):
+                yield _failure(read.entry, codes)
+            else:
+                yield self._records(read, [(read.entry.start, codes)])
+
+    def _encode(self, clips: Sequence[Audio]) -> list[Codes | AcompError]:
+        coding = self._coding
+        return self._codec.encode_batch(
             clips,
             bandwidth=coding.bandwidth,
             codebooks=coding.codebooks,
             channels=coding.channels,
             errors="collect",
         )
-    )
-    for read in waiting:
-        if isinstance(read, Failure):
-            yield read
-            continue
-        codes = next(found) if isinstance(read.sound, Audio) else read.sound
-        if isinstance(codes, AcompError):
-            yield _failure(read.entry, codes)
-            continue
-        entry = read.entry
-        record = Record(entry.id, entry.source, entry.start, codes, read.sha256, entry.columns)
-        yield [record]
+
+    def _records(self, read: _Read, pieces: Sequence[tuple[float, Codes]]) -> list[Record]:
+        entry, values = read.entry, values_for(read.entry.said, self._columns)
+        ids = [f"{entry.id}#{number}" for number in range(len(pieces))]
+        if not self._cutting.cuts:
+            ids = [entry.id]
+        return [
+            Record(_text(name), _text(entry.source), start, codes, read.sha256, values)
+            for name, (start, codes) in zip(ids, pieces, strict=True)
+        ]
+
+    def _attempt(self, entry: Entry, sounds: Sounds) -> _Read | Failure:
+        try:
+            if entry.problem is not None:
+                raise AudioError(entry.problem)
+            with warnings.catch_warnings():  # a million files would fill the terminal with remarks
+                warnings.simplefilter("ignore", AcompWarning)
+                return self._read(entry, sounds.of(entry))
+        except Exception as error:  # hostile files fail in ways of their own
+            sounds.close()
+            return _failure(entry, as_error(error))
+
+    def _read(self, entry: Entry, stretch: Stretch) -> _Read:
+        rate = stretch.sample_rate
+        first = next(stretch.blocks, None)
+        if first is None:
+            raise AudioError(f"{entry.source} holds no samples: there is nothing to encode")
+        blocks = chain([first], stretch.blocks)
+        if self._cutting.cuts:
+            pieces = self._cutting.pieces(blocks, rate)
+            placed = ((entry.start + begin / rate, piece) for begin, piece in pieces)
+            return _Read(entry, stretch.sha256, list(self._pieces(placed)))
+        if stretch.length is not None and stretch.length <= LONGEST_CLIP * rate:
+            audio = Audio(np.concatenate(list(blocks), axis=1), rate)
+            is_taken = self._cutting.takes(audio.duration)
+            return _Read(entry, stretch.sha256, audio if is_taken else [])
+        return _Read(entry, stretch.sha256, [(entry.start, self._long(stretch, blocks))])
+
+    def _pieces(self, clips: Iterable[Clip]) -> Iterator[tuple[float, Codes]]:
+        """The codes of pieces, of which only so many are in memory as are coded together."""
+        waiting: list[Clip] = []
+        for clip in clips:
+            waiting.append(clip)
+            if sum(audio.duration for _, audio in waiting) > BATCH_SECONDS:
+                yield from self._placed(waiting)
+                waiting = []
+        yield from self._placed(waiting)
+
+    def _placed(self, clips: Sequence[Clip]) -> Iterator[tuple[float, Codes]]:
+        for (start, _), codes in zip(clips, self._encode([clip for _, clip in clips]), strict=True):
+            if isinstance(codes, AcompError):
+                raise codes
+            yield start, codes
+
+    def _long(self, stretch: Stretch, blocks: Iterator[Samples]) -> Codes:
+        info = info_for(self._codec, stretch, self._coding)
+        encoder = Encoder(self._codec, info)
+        parts = [encoder.push(block) for block in blocks]
+        parts.append(encoder.finish())
+        return Codes.from_blocks(info, parts, encoder.length)
 
 
-def _attempt(entry: Entry, codec: Codec, coding: Coding) -> _Read | Failure:
-    try:
-        if entry.problem is not None:
-            raise AudioError(entry.problem)
-        with warnings.catch_warnings():  # a million files would fill the terminal with remarks
-            warnings.simplefilter("ignore", AcompWarning)
-            return _read(entry, codec, coding)
-    except Exception as error:  # hostile files fail in ways of their own
-        return _failure(entry, as_error(error))
+def _clip(read: _Read | Failure) -> Audio | None:
+    """The samples that are still to be coded."""
+    return read.sound if isinstance(read, _Read) and isinstance(read.sound, Audio) else None
 
 
 def _failure(entry: Entry, error: AcompError) -> Failure:
-    return Failure(entry.id, entry.source, " ".join(str(error).split()))
+    said = " ".join(str(error).replace("the stream", entry.source).split())
+    return Failure(_text(entry.id), _text(entry.source), _text(said))
 
 
-def _read(entry: Entry, codec: Codec, coding: Coding) -> _Read:
-    audio = entry.audio
-    with open_audio(audio if isinstance(audio, Path) else BytesIO(audio)) as reader:
-        if reader.length == 0:
-            raise AudioError(f"{entry.source} holds no samples: there is nothing to encode")
-        sound = _sound(reader, codec, coding)
-    return _Read(entry, _sha256(audio), sound)
-
-
-def _sound(reader: AudioReader, codec: Codec, coding: Coding) -> Audio | Codes:
-    rate = reader.sample_rate
-    blocks = reader.blocks(BLOCK_SECONDS * rate)
-    if reader.length is not None and reader.length <= LONGEST_CLIP * rate:
-        nothing = np.zeros((reader.channels, 0), np.float32)
-        return Audio(np.concatenate([nothing, *blocks], axis=1), rate)
-    info = info_for(codec, reader, coding)
-    encoder = Encoder(codec, info)
-    parts = [encoder.push(block) for block in blocks]
-    parts.append(encoder.finish())
-    return Codes.from_blocks(info, parts, encoder.length)
-
-
-def _sha256(audio: Path | bytes) -> str:
-    if isinstance(audio, bytes):
-        return hashlib.sha256(audio).hexdigest()
-    with audio.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _text(name: str) -> str:
+    """Text that can be written: half characters, which JSON may hold, are written out."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -45,6 +45,9 @@ class Made:
         sources: as they were named.
         plan: SHA-256 of what the sources were found to hold.
         parts: number of parts.
+        segment: how long recordings were cut: `vad` or seconds; None where they were not.
+        least_duration: seconds of the shortest recording or piece that is coded.
+        most_duration: seconds of the longest, to which longer ones were cut.
         columns: those that the sources fill, with their types.
     """
 
@@ -64,6 +67,9 @@ class Made:
     sources: tuple[str, ...]
     plan: str
     parts: int
+    segment: str | None = None
+    least_duration: float | None = None
+    most_duration: float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def info(self, channels: int, streams: int, source_rate: int) -> CodesInfo:
@@ -122,6 +128,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **{"bandwidth": (int, float), "segments": (bool,), "sources": (list,), "columns": (dict,)},
     **dict.fromkeys(("rows", "frames", "failures"), (int,)),
     "seconds": (int, float),
+    "segment": (str, type(None)),
+    **dict.fromkeys(("least_duration", "most_duration"), (int, float, type(None))),
 }
 
 
@@ -162,6 +170,8 @@ def read_description(folder: Path) -> Description:
             "a later acomp reads it"
         )
     made = Made(**{each.name: _value(path, found, each.name) for each in fields(Made)})
+    if not set(made.columns.values()) <= {"text", "whole", "number", "truth"}:
+        raise FormatError(f"{path}: columns has types that no column can have")
     made = replace(made, sources=tuple(map(str, made.sources)))
     for name in ("parts", "codebooks"):
         whole_number(getattr(made, name), name, FormatError)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 Value = str | int | float | bool | None
 """What a column that a source fills can hold."""
@@ -25,31 +24,39 @@ class Entry:
     Attributes:
         id: of the row, unique in its part.
         source: name of the recording, as the column `source` and messages have it.
-        audio: the file, or its bytes.
+        audio: name or address of the file, or its bytes.
         start: where the recording begins in the audio, in seconds.
         duration: in seconds; None is all that follows.
-        columns: what the source says of it.
+        channels: those of the audio's channels that are meant, from 0; None is all.
+        said: what the source says of it: any value of JSON by its name.
         problem: why it cannot be used; None if nothing is known to be wrong.
     """
 
     id: str
     source: str
-    audio: Path | bytes
+    audio: str | bytes = b""
     start: float = 0.0
     duration: float | None = None
-    columns: Mapping[str, Value] = field(default_factory=dict)
+    channels: tuple[int, ...] | None = None
+    said: Mapping[str, object] = field(default_factory=dict)
     problem: str | None = None
 
 
 class Unit(ABC):
-    """A stretch of a source; can be pickled, and gives the same entries each time."""
+    """A stretch of a source; can be pickled, and gives the same entries each time.
+
+    Attributes:
+        name: of the file that it is a stretch of; empty where entries are files.
+    """
+
+    name: str
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
         """Its entries, in order.
 
         Raises:
-            AcompError: the source is not what it was when the unit was cut.
+            AcompError: the source cannot be read, or is not what it was when the unit was cut.
         """
 
 
@@ -77,5 +84,6 @@ def part_name(number: int) -> str:
 
 
 def entries_per_part(count: int) -> int:
-    """How many of a source's `count` recordings go into a part."""
-    return min(MOST, max(FEWEST, -(-count // PARTS)))
+    """How many of a source's `count` recordings go into a part: a multiple of `FEWEST`."""
+    wanted = -(-count // PARTS)
+    return min(MOST, max(1, -(-wanted // FEWEST)) * FEWEST)

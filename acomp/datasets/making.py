@@ -20,7 +20,9 @@ from acomp.backends import load, resolve
 from acomp.backends.base import Codec
 from acomp.batch.processes import DiedError, each
 from acomp.codecs import CHANNEL_COUNTS
-from acomp.datasets.coding import outcomes
+from acomp.datasets.coding import Coder
+from acomp.datasets.columns import columns_of
+from acomp.datasets.cutting import Cutting
 from acomp.datasets.description import (
     NAME,
     Description,
@@ -31,9 +33,9 @@ from acomp.datasets.description import (
     write_description,
 )
 from acomp.datasets.entries import Entry, Part, Unit
-from acomp.datasets.files import units_of_files
 from acomp.datasets.parts import Failure, Outcome, Tally, open_part, tally_of, write_part
 from acomp.datasets.records import Record, records_of
+from acomp.datasets.sources.cutting import units_of
 from acomp.datasets.summary import count, tally_if_there
 from acomp.errors import AcompError
 from acomp.files import atomic_write, make_folder
@@ -68,10 +70,11 @@ class Order:
 
     Attributes:
         folder: of the dataset.
-        sources: audio files and folders.
+        sources: audio files, tars, Parquet and manifests, and folders of them.
         backend: name of the codec; `encodec` is that for 24 kHz, or with two channels for 48 kHz.
         running: how it is run; published weights are named here too, once they are fetched.
         coding: what is coded.
+        cutting: how recordings are cut.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Order:
     backend: str
     running: Running = field(default=Running(engine="torch"))
     coding: Coding = field(default=Coding())
+    cutting: Cutting = field(default=Cutting())
 
     @property
     def codec_name(self) -> str:
@@ -158,7 +162,7 @@ def tokenize(
             another one. What was done stays, and the same call goes on.
     """
     require_packages("a dataset", "pyarrow", extra="datasets")
-    units = units_of_files(order.sources)
+    units = units_of(order.sources)
     if not units:
         raise AcompError("there is no source: name audio files or folders of them")
     parts = [Part(number, unit) for number, unit in enumerate(units)]
@@ -187,7 +191,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _made(order: Order, codec: Codec, units: Sequence[Unit]) -> Made:
-    spec, coding = codec.spec, order.coding
+    spec, coding, cutting = codec.spec, order.coding, order.cutting
     codebooks = spec.codebooks_for(coding.bandwidth, coding.codebooks)
     bits = (spec.codebook_size - 1).bit_length()
     engine = codec.engine
@@ -208,6 +212,10 @@ def _made(order: Order, codec: Codec, units: Sequence[Unit]) -> Made:
         sources=order.sources,
         plan=_digest(units),
         parts=len(units),
+        segment=None if cutting.segment is None else str(cutting.segment),
+        least_duration=cutting.least,
+        most_duration=cutting.most,
+        columns=columns_of(units),
     )
 
 
@@ -278,6 +286,7 @@ def _work(
 def _maker(order: Order, made: Made, codec: Codec | None) -> Callable[[Part], Tally]:
     """A function that makes a part, on one thread."""
     ours = codec or order.load()
+    coder = Coder(ours, order.coding, order.cutting, made.columns)
 
     def make(part: Part) -> Tally:
         if ours.fingerprint != made.fingerprint:
@@ -285,35 +294,30 @@ def _maker(order: Order, made: Made, codec: Codec | None) -> Callable[[Part], Ta
                 f"the weights of {made.codec} have changed since the dataset was begun"
             )
         path = order.folder / part.name
-        return write_part(path, _outcomes(part, path, made, ours, order.coding), made)
+        return write_part(path, _outcomes(part, path, made, coder), made)
 
     return make
 
 
-def _outcomes(
-    part: Part, path: Path, made: Made, codec: Codec, coding: Coding
-) -> Iterator[Outcome]:
+def _outcomes(part: Part, path: Path, made: Made, coder: Coder) -> Iterator[Outcome]:
     """What becomes of the entries of a part; of one that is there, only failures are tried again.
 
     Raises:
         FormatError: the part that is there is damaged.
     """
     if not path.exists():
-        return outcomes(part.unit.entries(), codec, coding)
+        return coder.outcomes(part.unit.entries())
     with open_part(path, made) as file:
         tally = tally_of(file, path)
         rows = records_of(file.read(use_threads=False), made)
-    return _merged(part.unit.entries(), tally, rows, partial(outcomes, codec=codec, coding=coding))
+    return _merged(part.unit.entries(), tally, rows, coder)
 
 
 def _merged(
-    entries: Iterator[Entry],
-    tally: Tally,
-    rows: Sequence[Record],
-    code: Callable[[Iterator[Entry]], Iterator[Outcome]],
+    entries: Iterator[Entry], tally: Tally, rows: Sequence[Record], coder: Coder
 ) -> Iterator[Outcome]:
     failed = (entry for number, entry in enumerate(entries) if number in tally.failures)
-    again, begin = code(failed), 0
+    again, begin = coder.outcomes(failed), 0
     for number, size in enumerate(tally.rows):
         if number in tally.failures:
             yield next(again)

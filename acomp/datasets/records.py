@@ -10,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.codes import Codes, Segments
+from acomp.datasets.columns import OWN
 from acomp.datasets.description import Made
 from acomp.datasets.entries import Value
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-OWN = (
-    *("id", "source", "start", "duration", "sample_rate", "channels", "frames", "codes"),
-    *("segment_frames", "scales", "sha256"),
-)
-"""The names of acomp's own columns."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,100 @@
+"""Files that sources name: on this machine, or wherever fsspec reaches (`s3://`, `https://`)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from acomp.errors import AcompError
+from acomp.files import reason_of
+from acomp.packages import require_packages
+
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]{1,15}://")
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is an address that fsspec opens."""
+    return _REMOTE.match(name) is not None
+
+
+@contextmanager
+def open_place(name: str) -> Iterator[BinaryIO]:
+    """A file, to be read from any position.
+
+    Raises:
+        AcompError: it cannot be read, in the body too.
+    """
+    with reading(name):
+        if not is_remote(name):
+            with Path(name).open("rb") as file:
+                yield file
+            return
+        require_packages(name, "fsspec", extra="datasets")
+        import fsspec
+
+        with fsspec.open(name, "rb") as remote:
+            yield cast(BinaryIO, remote)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Make whatever fails while a file is read an error of one line.
+
+    Raises:
+        AcompError: in the place of another error.
+    """
+    try:
+        yield
+    except AcompError:
+        raise
+    except OSError as error:
+        raise AcompError(f"cannot read {name}: {reason_of(error)}") from error
+    except Exception as error:  # each kind of storage has errors of its own
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise AcompError(f"cannot read {name}: {said}") from error
+
+
+def size_of(name: str) -> int:
+    """Bytes of a file.
+
+    Raises:
+        AcompError: there is no such file, or it cannot be asked for.
+    """
+    with open_place(name) as file:
+        return file.seek(0, os.SEEK_END)
+
+
+def list_remote(name: str) -> list[str]:
+    """The files below an address, sorted; of the address of a file, that alone.
+
+    Raises:
+        AcompError: it cannot be listed, or there is nothing.
+    """
+    require_packages(name, "fsspec", extra="datasets")
+    import fsspec
+
+    with reading(name):
+        system, path = fsspec.core.url_to_fs(name)
+        if system.isfile(path):
+            return [name]
+        found = [str(system.unstrip_protocol(each)) for each in system.find(path)]
+    if not found:
+        raise AcompError(f"cannot read {name}: there is no such file")
+    return sorted(found)
+
+
+def beside(name: str, other: str) -> str:
+    """The file `other` as the file `name` means it: relative to the folder that it is in, or for
+    one that is not there to the current one.
+    """
+    if is_remote(other) or os.path.isabs(other):  # noqa: PTH117 - of text, not of a path
+        return other
+    if is_remote(name):
+        return posixpath.join(posixpath.dirname(name), other)
+    there = Path(name).parent / other
+    return str(there) if there.exists() or not Path(other).exists() else other

@@ -1,0 +1,369 @@
+"""What datasets are made of: tars, Parquet, manifests, recordings that are cut, other places."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import Cli, assert_done, assert_refused, files_in, make, sound
+
+import acomp
+from acomp.audio import Audio, write_audio
+from acomp.codes import Codes
+from acomp.datasets.cutting import Cutting
+from acomp.datasets.entries import Entry, Unit
+from acomp.datasets.making import Order, tokenize
+from acomp.datasets.sources import tars
+from acomp.datasets.sources.cutting import units_of
+from acomp.datasets.sources.manifests import units_of_manifest
+from acomp.settings import Coding
+
+
+def rows_of(folder: Path, *sources: object, cutting: Cutting | None = None) -> list[acomp.Row]:
+    """The rows of a dataset of these sources."""
+    order = Order(
+        folder / "a.codes",
+        tuple(map(str, sources)),
+        "nano",
+        coding=Coding(1.5),
+        cutting=cutting or Cutting(),
+    )
+    tokenize(order)
+    return list(acomp.Dataset(folder / "a.codes"))
+
+
+def failures_of(folder: Path) -> dict[str, str]:
+    path = folder / "a.codes/failures.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {failure["id"]: failure["reason"] for failure in map(json.loads, lines)}
+
+
+def entries(units: list[Unit]) -> list[Entry]:
+    return [entry for unit in units for entry in unit.entries()]
+
+
+@pytest.fixture(scope="module")
+def nano() -> acomp.Codec:
+    import torch
+
+    torch.set_num_threads(1)
+    return acomp.load("nano", engine="torch")
+
+
+def codes_of(nano: acomp.Codec, audio: Audio) -> Codes:
+    return nano.encode(audio, bandwidth=1.5)
+
+
+def make_tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def wav(folder: Path, seconds: float = 0.2) -> bytes:
+    return make(folder / "some.wav", seconds).read_bytes()
+
+
+def test_a_webdataset_gives_its_sidecars_as_columns(tmp_path: Path, nano: acomp.Codec) -> None:
+    clip = wav(tmp_path)
+    path = make_tar(
+        tmp_path / "a.tar",
+        {
+            "x/one.wav": clip,
+            "x/one.json": b'{"speaker": "ada", "frames": 7, "tags": ["a", "b"]}',
+            "x/one.txt": b"hello\n",
+            "x/two.flac": b"no audio",
+            "x/two.cls": b"3",
+            "x/three.txt": b"nothing to hear",
+            "x/four.wav": clip,
+            "x/four.json": b"[",
+        },
+    )
+    (row,) = rows_of(tmp_path, path)
+    assert row.id == "x/one"
+    assert row.source == f"{path}/x/one.wav"
+    assert row.codes == codes_of(nano, acomp.read_audio(tmp_path / "some.wav"))
+    assert {k: v for k, v in row.columns.items() if v is not None} == {
+        **{"speaker": "ada", "frames_": 7, "tags": '["a", "b"]', "text": "hello"},
+    }
+    failures = failures_of(tmp_path)
+    assert set(failures) == {"x/two", "x/three", "x/four"}
+    assert "has no file of audio" in failures["x/three"]
+    assert "is not JSON" in failures["x/four"]
+
+
+def test_a_tar_that_is_cut_short_gives_what_is_whole(tmp_path: Path) -> None:
+    clip = wav(tmp_path)
+    path = make_tar(tmp_path / "a.tar", {f"{n}.wav": clip for n in range(3)})
+    path.write_bytes(path.read_bytes()[: 2 * len(clip) + 2000])
+    assert [row.id for row in rows_of(tmp_path, path)] == ["0", "1"]
+    assert "cut short" in failures_of(tmp_path)["2"]
+
+
+def test_a_large_tar_is_cut_into_parts_with_each_sample_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = wav(tmp_path)
+    files = {
+        f"{n:02}.{kind}": clip if kind == "wav" else b"x"
+        for n in range(9)
+        for kind in ("txt", "wav")
+    }
+    path = make_tar(tmp_path / "a.tar", files)
+    whole = [entry.id for entry in entries(units_of([str(path)]))]
+    for piece in (512, 10_000, 25_000):
+        monkeypatch.setattr(tars, "PIECE", piece)
+        units = units_of([str(path)])
+        assert len(units) > 3
+        assert [entry.id for entry in entries(units)] == whole == [f"{n:02}" for n in range(9)]
+
+
+def test_parquet_with_audio_is_read_as_hugging_face_writes_it(tmp_path: Path) -> None:
+    clip = wav(tmp_path)
+    make(tmp_path / "beside.wav", 0.3)
+    rows = [
+        {"audio": {"bytes": clip, "path": "a.wav"}, "text": "hello", "score": 0.5, "n": None},
+        {"audio": {"bytes": None, "path": "beside.wav"}, "text": None, "score": 1.0, "n": 2},
+        {"audio": None, "text": "nothing", "score": None, "n": None},
+        {"audio": {"bytes": None, "path": None}, "text": "no", "score": None, "n": None},
+        {"audio": {"bytes": clip, "path": "a.wav"}, "text": "again", "score": 2.0, "n": None},
+    ]
+    audio = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema(
+        [("audio", audio), ("text", pa.string()), ("score", pa.float32()), ("n", pa.int64())]
+    )
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=2)
+    found = rows_of(tmp_path, path)
+    assert [row.id for row in found] == ["a.wav", "beside.wav", "a.wav~2"]
+    assert [row.columns["text"] for row in found] == ["hello", None, "again"]
+    assert [row.columns["n"] for row in found] == [None, 2, None]
+    assert set(failures_of(tmp_path)) == {"train/2", "train/3"}
+
+
+def test_parquet_without_audio_is_refused(cli: Cli, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    run = cli("tokenize", "a.parquet", "-o", "x", "-b", "nano")
+    assert_refused(run, "no column of audio")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
+    assert_refused(cli("tokenize", "a.parquet", "-o", "x", "-b", "nano"), "cannot read a.parquet")
+
+
+def test_a_manifest_of_nemo_names_stretches(tmp_path: Path, nano: acomp.Codec) -> None:
+    audio = sound(2.0)
+    write_audio(tmp_path / "long.wav", audio)
+    audio = acomp.read_audio(tmp_path / "long.wav")
+    lines = [
+        {"audio_filepath": "long.wav", "offset": 0.25, "duration": 0.5, "text": "a", "lang": "en"},
+        {"audio_filepath": "long.wav", "offset": 0.5, "duration": 0.25, "text": "b"},
+        {"audio_filepath": "long.wav", "offset": 1.5, "duration": 9, "new": {"x": 1}},
+        {"audio_filepath": "long.wav", "offset": 2.5, "duration": 1},
+        {"audio_filepath": "gone.wav", "duration": 1},
+        {"audio_filepath": "long.wav", "offset": -1},
+        {"text": "no file"},
+    ]
+    text = "\n".join(map(json.dumps, lines)) + "\n{\n\n"
+    (tmp_path / "m.jsonl").write_text(text)
+    found = rows_of(tmp_path, tmp_path / "m.jsonl")
+    rate = audio.sample_rate
+    for row, (begin, end) in zip(found, [(0.25, 0.75), (0.5, 0.75), (1.5, 2.0)], strict=True):
+        samples = audio.samples[:, round(begin * rate) : round(end * rate)]
+        assert row.codes == codes_of(nano, Audio(samples, rate))
+        assert row.start == begin
+    assert [row.id for row in found] == ["long.wav@0.25", "long.wav@0.5", "long.wav@1.5"]
+    assert found[0].columns["lang"] == "en"
+    assert found[2].columns["new"] == '{"x": 1}'
+    reasons = " ".join(failures_of(tmp_path).values())
+    for word in ("ends before 2.5 s", "gone.wav", "offset is -1", "audio_filepath", "not JSON"):
+        assert word in reasons
+
+
+def test_cuts_and_recordings_of_lhotse_are_read(tmp_path: Path, nano: acomp.Codec) -> None:
+    write_audio(tmp_path / "two.wav", sound(1.0, channels=2))
+    audio = acomp.read_audio(tmp_path / "two.wav")
+    recording = {
+        "id": "rec",
+        "sources": [{"type": "file", "channels": [0, 1], "source": str(tmp_path / "two.wav")}],
+        "sampling_rate": 24_000,
+        "num_samples": 24_000,
+        "duration": 1.0,
+    }
+    supervision = {"id": "s", "text": "hello", "speaker": "ada", "language": "en"}
+    cut = {
+        "id": "cut",
+        "start": 0.5,
+        "duration": 0.25,
+        "channel": 1,
+        "supervisions": [supervision],
+        "recording": recording,
+        "custom": {"snr": 12.5},
+        "type": "MonoCut",
+    }
+    command = {**recording, "sources": [{"type": "command", "source": "touch x", "channels": [0]}]}
+    lines = [cut, recording, {**cut, "tracks": []}, {**cut, "id": "bad", "recording": command}]
+    with gzip.open(tmp_path / "cuts.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    found = rows_of(tmp_path, tmp_path / "cuts.jsonl.gz")
+    assert [row.id for row in found] == ["cut", "rec"]
+    assert found[0].codes == codes_of(nano, Audio(audio.samples[1:, 12_000:18_000], 24_000))
+    said = {k: v for k, v in found[0].columns.items() if v is not None}
+    assert said == {"text": "hello", "speaker": "ada", "language": "en", "snr": 12.5}
+    assert found[1].codes == codes_of(nano, audio)
+    reasons = " ".join(failures_of(tmp_path).values())
+    assert "mixes others" in reasons and "only files are read" in reasons
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_a_manifest_is_cut_without_being_kept(tmp_path: Path, suffix: str) -> None:
+    import tracemalloc
+
+    path = tmp_path / f"m.{suffix}"
+    opened: Any = (
+        gzip.open(path, "wt", compresslevel=1)  # noqa: SIM115
+        if suffix.endswith("gz")
+        else path.open("w")
+    )
+    with opened as file:
+        file.writelines(f'{{"audio_filepath": "{n:07}.wav"}}\n' for n in range(100_000))
+    tracemalloc.start()
+    units = units_of_manifest(str(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6
+    assert [entry.id for entry in units[-1].entries()][-1] == "0099999.wav"
+    some = [*units[3].entries(), *units[4].entries()]
+    size = len(some) // 2
+    assert [entry.id for entry in some] == [f"{n:07}.wav" for n in range(3 * size, 5 * size)]
+
+
+def test_recordings_are_cut_by_seconds(tmp_path: Path, nano: acomp.Codec) -> None:
+    make(tmp_path / "long.wav", 2.2)
+    make(tmp_path / "short.wav", 0.2)
+    audio = acomp.read_audio(tmp_path / "long.wav")
+    sources = tmp_path / "long.wav", tmp_path / "short.wav"
+    found = rows_of(tmp_path, *sources, cutting=Cutting(1.0, least=0.3))
+    assert [row.id for row in found] == ["long.wav#0", "long.wav#1"]
+    assert [row.start for row in found] == [0.0, 1.0]
+    assert found[1].codes == codes_of(nano, Audio(audio.samples[:, 24_000:48_000], 24_000))
+    assert not failures_of(tmp_path)
+
+
+def test_recordings_are_cut_where_somebody_speaks(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("silero_vad")
+    speech = acomp.read_audio(Path(acomp.__file__).parent / "samples/speech.flac")
+    silence = np.zeros((1, 3 * speech.sample_rate), np.float32)
+    parts = [silence, speech.samples, silence, silence, speech.samples, silence]
+    write_audio(tmp_path / "talk.wav", Audio(np.concatenate(parts, axis=1), speech.sample_rate))
+    run = cli(
+        *("tokenize", "talk.wav", "-o", "x", "-b", "nano", "--segment", "vad"),
+        *("--max-duration", 5),
+    )
+    assert_done(run)
+    found = list(acomp.Dataset(tmp_path / "x"))
+    assert len(found) == 2
+    for row, begin in zip(found, (3.0, 3 + speech.duration + 6), strict=True):
+        assert begin - 0.1 < row.start < begin + 1
+        assert row.start + row.codes.duration < begin + speech.duration + 0.2
+
+
+def test_folders_of_tars_and_several_kinds_of_sources_go_together(tmp_path: Path) -> None:
+    clip = wav(tmp_path)
+    (tmp_path / "shards").mkdir()
+    make_tar(tmp_path / "shards/0.tar", {"a.wav": clip, "a.cls": b"1"})
+    make_tar(tmp_path / "shards/1.tar", {"b.wav": clip, "b.cls": b"x"})
+    found = rows_of(tmp_path, tmp_path / "shards", tmp_path / "some.wav")
+    assert [row.id for row in found] == ["some.wav", "a", "b"]
+    assert [row.columns["cls"] for row in found] == [None, "1", "x"]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a server of S3 on this machine, with an empty bucket."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_sources_are_read_from_s3(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": bucket,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import fsspec
+
+    system = fsspec.filesystem("s3")
+    system.mkdir("corpus")
+    clip = wav(tmp_path)
+    make_tar(tmp_path / "a.tar", {"a.wav": clip, "a.txt": b"hello"})
+    system.pipe("corpus/clips/one.wav", clip)
+    system.pipe("corpus/tars/a.tar", (tmp_path / "a.tar").read_bytes())
+    lines = [{"audio_filepath": "clips/one.wav", "duration": 0.1}, {"audio_filepath": "gone.wav"}]
+    system.pipe("corpus/m.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    names = ("clips/", "tars/", "m.jsonl")
+    found = rows_of(tmp_path, *(f"s3://corpus/{name}" for name in names))
+    assert [row.id for row in found] == ["one.wav", "a", "clips/one.wav"]
+    assert [round(row.codes.duration, 3) for row in found] == [0.2, 0.2, 0.1]
+    assert found[0].sha256 == found[2].sha256
+    assert "gone.wav" in failures_of(tmp_path)["gone.wav"]
+    with pytest.raises(acomp.AcompError, match=r"cannot read s3://corpus/none\.tar"):
+        units_of(["s3://corpus/none.tar"])
+
+
+def test_addresses_are_read_by_fsspec(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/clips/one.wav", wav(tmp_path))
+    (row,) = rows_of(tmp_path, "memory://clips/")
+    assert row.id == "one.wav"
+    assert row.codes.duration == 0.2
+
+
+def test_a_source_that_vanishes_costs_nothing_that_was_done(cli: Cli, tmp_path: Path) -> None:
+    clip = wav(tmp_path)
+    for number in range(2):
+        make_tar(tmp_path / f"{number}.tar", {f"{n}.wav": clip for n in range(3)})
+    order = ("tokenize", "0.tar", "1.tar", "-b", "nano", "-o")
+    assert_done(cli(*order, "whole"))
+    assert_done(cli(*order, "x", "--shard", "1/2"))
+    (tmp_path / "1.tar").rename(tmp_path / "away.tar")
+    assert_refused(cli(*order, "x"), "1.tar", "no such file")
+    (tmp_path / "away.tar").rename(tmp_path / "1.tar")
+    assert_done(cli(*order, "x"))
+    assert files_in(tmp_path / "x") == files_in(tmp_path / "whole")
