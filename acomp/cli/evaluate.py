@@ -40,7 +40,7 @@ def evaluate(
             "--codec",
             "-c",
             metavar="CODEC[@KBPS][:WEIGHTS]",
-            help="What to measure, as in nano@6; also opus@KBPS and pcm. Can be repeated.",
+            help="What to measure, as nano@6, or a yardstick, as opus@12. Can be repeated.",
         ),
     ],
     output: Annotated[

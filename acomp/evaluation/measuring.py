@@ -14,13 +14,14 @@ from acomp.backends import load
 from acomp.batch.processes import as_error
 from acomp.errors import AcompError
 from acomp.evaluation.alignment import find_delay, moved, same_channels
-from acomp.evaluation.coding import Coder, NeuralCoder, yardstick
+from acomp.evaluation.coding import NeuralCoder
 from acomp.evaluation.content import content_of
 from acomp.evaluation.metrics import METRICS, measure
 from acomp.evaluation.plan import Task
 from acomp.evaluation.results import Results
 from acomp.evaluation.rows import Row
 from acomp.evaluation.settings import Setting
+from acomp.evaluation.yardsticks import YARDSTICKS, Coder
 from acomp.files import make_folder
 from acomp.formats import read_codes
 from acomp.settings import Running
@@ -134,7 +135,7 @@ def _coder(
     """The coder of a setting, or why there is none, which is then so for all its files."""
     try:
         if setting.is_yardstick:
-            return yardstick(setting)
+            return YARDSTICKS[setting.codec].coder(setting.bandwidth or 0)
         loaded = load(
             codec,
             weights=weights,

@@ -15,8 +15,8 @@ from acomp.backends import resolve
 from acomp.backends.weights.checkpoint import weights_size
 from acomp.batch.inputs import Kind, gather
 from acomp.errors import AcompError, AudioError
-from acomp.evaluation.coding import opus_version
-from acomp.evaluation.settings import OPUS, Setting, in_text
+from acomp.evaluation.settings import Setting, in_text
+from acomp.evaluation.yardsticks import YARDSTICKS
 from acomp.files import reason_of
 from acomp.settings import Content, Running
 
@@ -137,15 +137,15 @@ def plan(
         AcompError: a file cannot be read, or something that a setting needs is missing.
     """
     versions = {name: _version_of(path) for name, path in files.items()}
-    channels, opus = cache(_channels), cache(opus_version)
+    channels, of_program = cache(_channels), cache(lambda name: YARDSTICKS[name].version())
     published, hash_of = cache(weights_of), cache(_hash_of)
     tasks = []
     for setting in settings:
         for name, path in files.items():
             codec, weights, version = setting.codec, setting.weights, ""
-            if setting.codec == OPUS:
-                version = opus()
-            elif not setting.is_yardstick:
+            if setting.is_yardstick:
+                version = of_program(codec)
+            else:
                 codec = resolve(codec, channels(path))
                 weights = weights or published(codec)
                 version = hash_of(weights) if weights else ""

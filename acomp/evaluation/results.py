@@ -3,7 +3,7 @@
     results.csv                      a row for each setting and file
     summary.json                     the figures of each setting over its files
     reference/FILE.flac              the audio that was coded
-    coded/SETTING/FILE.nac           what it became: .nac, .opus or .wav
+    coded/SETTING/FILE.nac           what it became: .nac, or a yardstick's own form
     decoded/SETTING/FILE.flac        what came back, at the reference's rate and length
 
 The FLACs have 24 bits, for listening; figures are of the samples before that rounding. FILE is the
@@ -25,7 +25,8 @@ from typing import Any
 from acomp.errors import AcompError
 from acomp.evaluation.metrics import METRICS, Metric, fast
 from acomp.evaluation.rows import Row, read_rows
-from acomp.evaluation.settings import NOISY, OPUS, PCM
+from acomp.evaluation.settings import NOISY, PCM
+from acomp.evaluation.yardsticks import YARDSTICKS
 from acomp.files import atomic_write
 
 TABLE = "results.csv"
@@ -82,8 +83,9 @@ class Results:
         return _inside(self.folder / "decoded" / folder_name(setting), f"{file}.flac")
 
     def coded(self, setting: str, file: str) -> Path:
-        """What it became: .opus or .wav for the yardsticks of those names, .nac for codecs."""
-        suffix = {OPUS: ".opus", PCM: ".wav", NOISY: ".wav"}.get(setting.partition("@")[0], ".nac")
+        """What it became: .nac, or for a yardstick a file of its own form."""
+        name = PCM if setting == NOISY else setting.partition("@")[0]
+        suffix = YARDSTICKS[name].suffix if name in YARDSTICKS else ".nac"
         return _inside(self.folder / "coded" / folder_name(setting), f"{file}{suffix}")
 
     @property

@@ -27,7 +27,7 @@ class Row:
     Attributes:
         setting: as the user wrote it.
         file: its name in the results.
-        codec: the codec's name, `opus` or `pcm`.
+        codec: the codec's name, or the yardstick's.
         content: speech, or other, which some metrics do not apply to.
         seconds: length of the file.
         sample_rate: of the file, in Hz.

@@ -1,4 +1,4 @@
-"""What to measure: `CODEC@KBPS:WEIGHTS`, and the yardsticks `opus@KBPS` and `pcm`."""
+"""What to measure: `CODEC@KBPS:WEIGHTS`, and yardsticks such as `opus@KBPS` and `pcm`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from acomp.backends import resolve
 from acomp.errors import AcompError
+from acomp.evaluation.yardsticks import YARDSTICKS
 
-OPUS = "opus"
 PCM = "pcm"
 NOISY = "noisy"
 """Label of noisy recordings as they are, in 16-bit PCM."""
@@ -26,9 +26,9 @@ class Setting:
 
     Attributes:
         label: what the user wrote.
-        codec: a name that `acomp.load` takes, or `opus`, or `pcm`.
-        bandwidth: in kbps, of each stream for a codec of acomp, of all channels for Opus; None is
-            the codec's default.
+        codec: a name that `acomp.load` takes, or that of a yardstick.
+        bandwidth: in kbps, of each stream for a codec of acomp, of all channels for a yardstick;
+            None is the codec's default.
         weights: file of weights; None for the published ones.
         is_noisy: whether what it codes is the noisy version of a recording, which is compared with
             the clean one.
@@ -42,8 +42,8 @@ class Setting:
 
     @property
     def is_yardstick(self) -> bool:
-        """Whether it is Opus or PCM, which are no codecs of acomp's."""
-        return self.codec in (OPUS, PCM)
+        """Whether what codes it is no codec of acomp's."""
+        return self.codec in YARDSTICKS
 
 
 def parse_setting(label: str) -> Setting:
@@ -62,10 +62,8 @@ def parse_setting(label: str) -> Setting:
         resolve(codec)
     elif weights:
         raise AcompError(f"{label}: {codec} has no weights")
-    if codec == OPUS and not 6 <= (setting.bandwidth or 0) <= 510:
-        raise AcompError(f"{label}: give Opus 6 to 510 kbps, as in opus@12")
-    if codec == PCM and setting.bandwidth is not None:
-        raise AcompError(f"{label}: 16-bit PCM has no choice of bit rate; write pcm")
+    else:
+        YARDSTICKS[codec].check(label, setting.bandwidth)
     return setting
 
 

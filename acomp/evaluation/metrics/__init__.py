@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _KINDS = (waveform, speech, ears, recognition, spectra)
-METRICS = {metric.name: metric for kind in _KINDS for metric in kind.METRICS}
+METRICS: dict[str, Metric] = {metric.name: metric for kind in _KINDS for metric in kind.METRICS}
 """All metrics by their names, in the order in which they are shown."""
 
 
