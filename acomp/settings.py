@@ -23,6 +23,10 @@ DeviceKind = Literal["auto", "cpu", "cuda"]
 GPUs can be named too, as in `cuda:1`."""
 Content = Literal["auto", "speech", "other"]
 """What recordings that are measured hold: what each sounds like, or one of the two for all."""
+TokenLayout = Literal["flat", "coarse-first", "orpheus", "delayed", "parallel"]
+"""The orders of codes in a stream of tokens."""
+PackForm = Literal["flat", "megatron"]
+"""The file forms of streams of tokens."""
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 """How the samples of a lossless audio file are stored."""
 

@@ -57,6 +57,8 @@ def test_the_watch_sees_torch(tmp_path: Path) -> None:
         "info a.nac",
         "info --json a.nac",
         "tokenize --help",
+        "pack --help",
+        "pack a.nac -o packed",
         "convert a.nac b.txt",
         "convert a.nac b.npz",
         "-q cut a.nac --start 1",
@@ -110,7 +112,7 @@ ROOMS = {
     },
     "datasets": {
         *{"errors", "files", "plain", "packages", "scalars", "codecs", "codes", "audio"},
-        *{"backends", "batch"},
+        *{"backends", "batch", "formats", "layouts"},
     },
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
