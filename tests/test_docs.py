@@ -54,11 +54,13 @@ def of_streaming(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def of_datasets(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     from acomp.datasets.making import Order, tokenize
+    from acomp.datasets.packing import Numbering, pack, recordings
 
     del patch
     pytest.importorskip("pyarrow")
     make(folder / "one.wav", 0.3)
     tokenize(Order(folder / "clips.codes", (str(folder / "one.wav"),), "nano"))
+    pack(recordings([folder / "clips.codes"]), folder / "train", Numbering())
     return {}
 
 
