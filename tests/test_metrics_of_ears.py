@@ -14,7 +14,7 @@ from commands import Cli, assert_done, assert_refused, make
 from hypothesis import given, settings, strategies as st
 
 from acomp.audio import Audio, read_audio, resample
-from acomp.evaluation.metrics import METRICS, DoesNotApply, measure
+from acomp.evaluation.metrics import METRICS, DoesNotApply, measure, recognition
 from acomp.evaluation.metrics.recognition import (
     error_rate,
     heard_phones,
@@ -22,6 +22,7 @@ from acomp.evaluation.metrics.recognition import (
     phone_error,
     word_error,
 )
+from acomp.evaluation.results import open_results
 
 SLOW = [metric for metric in METRICS.values() if metric.method.extra == "eval-full"]
 SAMPLES = Path(str(files("acomp") / "samples"))
@@ -150,6 +151,7 @@ def test_what_is_heard_does_not_depend_on_what_was_heard_before(
     clean, noisy = resample(speech, 16_000), resample(decoded, 16_000)
     for listen in (heard_words, heard_phones):
         first = listen(clean)
+        recognition._known.clear()
         assert len(first.split()) > 3 and listen(noisy) and listen(clean) == first
         assert error_rate(first, first) == 0
     assert "SIL" not in first and "+" not in first
@@ -168,6 +170,48 @@ def test_any_function_can_be_the_recogniser(speech: Audio) -> None:
     loud = Audio(stereo.samples * 3, 48_000)
     assert measure(stereo, loud, "speech", metrics)[0] == {"word_error": 50, "phone_error": 50}
     assert rates == {(16_000, 1)}
+
+
+def test_words_are_held_against_transcripts(cli: Cli, tmp_path: Path) -> None:
+    """One file has words, one has none; with others they are measured anew."""
+    needs("word_error")
+    for name in ("a.wav", "b.wav"):
+        make(tmp_path / name)
+    words = tmp_path / "words.txt"
+    command = [
+        *("eval", "a.wav", "b.wav", "-c", "pcm", "-o", "results", "--content", "speech"),
+        *("--metrics", "word_error", "--transcripts", "words.txt"),
+    ]
+    words.write_text("a.wav\tnobody says that\n\nother.wav\tor this\n")
+    assert_done(cli(*command))
+    first, second = open_results(tmp_path / "results").rows
+    assert first.metrics["word_error"] >= 100 * 2 / 3
+    assert second.left_out == {"word_error": "no transcript"}
+    words.write_text("a.wav\tnobody says that\nb.wav\tat all\n")
+    assert_done(cli(*command))
+    assert [*open_results(tmp_path / "results").rows[1].metrics] == ["word_error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a.wav one two", "line 1: 'a.wav one two' is no name, tab and words"),
+        ("\n\tone", "line 2"),
+        ("a\tone\na\ttwo", "is there twice"),
+        (b"\xff\xfe", "is not text in UTF-8"),
+        (None, "cannot read"),
+    ],
+)
+def test_transcripts_that_are_none(
+    cli: Cli, tmp_path: Path, text: str | bytes | None, problem: str
+) -> None:
+    make(tmp_path / "a.wav")
+    if text is not None:
+        data = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / "words.txt").write_bytes(data)
+    command = ("eval", "a.wav", "-c", "pcm", "-o", "results", "--transcripts", "words.txt")
+    assert_refused(cli(*command), problem)
+    assert not (tmp_path / "results").exists()
 
 
 @settings(max_examples=50, deadline=None)

@@ -68,6 +68,13 @@ def evaluate(
             help="The same files with noise: coded too, and compared with the clean ones.",
         ),
     ] = None,
+    transcripts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What is said, for word_error: lines of a file's name, a tab and its words.",
+        ),
+    ] = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
     device: Device = "auto",
@@ -89,10 +96,12 @@ def evaluate(
     from acomp.evaluation.run import check_folder, run, sole_use
     from acomp.evaluation.settings import parse_setting, with_noisy
     from acomp.evaluation.summary import as_dict, count_usage, summarise
+    from acomp.evaluation.transcripts import read_transcripts
 
     asked = [parse_setting(label) for label in dict.fromkeys(settings)]
     if noisy is not None:
         asked = with_noisy(asked)
+    words = None if transcripts is None else read_transcripts(transcripts)
     check_folder(output)
     failures: list[AcompError] = []
 
@@ -105,7 +114,7 @@ def evaluate(
     with sole_use(output):
         names = tuple(metric.name for metric in measured)
         conditions = Conditions(names, content, Running(None, engine, precision, device), noisy)
-        tasks = plan(files, asked, output, conditions, fetched)
+        tasks = plan(files, asked, output, conditions, fetched, words)
         with _progress(len(tasks), failures) as done:
             results = run(tasks, output, jobs, done)
         summaries = summarise(results, count_usage(results))

@@ -16,7 +16,8 @@ from acomp.errors import AcompError
 from acomp.evaluation.alignment import find_delay, moved, same_channels
 from acomp.evaluation.coding import NeuralCoder
 from acomp.evaluation.content import content_of
-from acomp.evaluation.metrics import METRICS, measure
+from acomp.evaluation.metrics import METRICS, Metric, measure
+from acomp.evaluation.metrics.recognition import WORD_ERROR, word_error
 from acomp.evaluation.plan import Task
 from acomp.evaluation.results import Results
 from acomp.evaluation.rows import Row
@@ -74,7 +75,7 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
     _save(results.reference(task.file), audio)
     asked = task.conditions.content
     content = content_of(audio) if asked == "auto" else asked
-    metrics = [METRICS[name] for name in task.conditions.metrics]
+    metrics = [_metric(name, task) for name in task.conditions.metrics]
     figures, left_out = measure(coded.reference, coded.decoded, content, metrics)
     codes = None if task.setting.is_yardstick else read_codes(path)
     counts = np.zeros((0, 1), np.int64) if codes is None else code_counts(codes)
@@ -99,6 +100,12 @@ def _evaluate(task: Task, coder: Coder, results: Results) -> Row:
         left_out=left_out,
         key=task.key,
     )
+
+
+def _metric(name: str, task: Task) -> Metric:
+    if name == WORD_ERROR and task.transcript is not None:
+        return word_error(transcript=task.transcript)
+    return METRICS[name]
 
 
 def _heard(task: Task, audio: Audio) -> Audio:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -63,6 +63,8 @@ class Task:
         folder: of the results.
         conditions: what holds for all tasks.
         key: hash of all that the figures depend on.
+        transcript: the words that it holds, empty where they are not known; None where recognition
+            is held against what is heard in the original.
     """
 
     setting: Setting
@@ -74,6 +76,7 @@ class Task:
     folder: Path
     conditions: Conditions
     key: str
+    transcript: str | None = None
 
 
 def find_files(
@@ -123,6 +126,7 @@ def plan(
     folder: Path,
     conditions: Conditions,
     weights_of: Callable[[str], Path | None],
+    transcripts: Mapping[str, str] | None = None,
 ) -> list[Task]:
     """Every file in every setting, setting after setting, so that a codec is loaded once.
 
@@ -132,6 +136,7 @@ def plan(
         folder: where the results go.
         conditions: what holds for all of them.
         weights_of: gives the file of a codec's published weights, None where it has none.
+        transcripts: the words of the files, by their names in the results.
 
     Raises:
         AcompError: a file cannot be read, or something that a setting needs is missing.
@@ -150,6 +155,7 @@ def plan(
                 weights = weights or published(codec)
                 version = hash_of(weights) if weights else ""
             heard = path if not setting.is_noisy else _noisy_version(name, conditions)
+            words = None if transcripts is None else transcripts.get(name, "")
             facts = (
                 *(versions[name], _version_of(heard) if heard != path else None),
                 setting.label,
@@ -157,9 +163,11 @@ def plan(
                 version,
                 conditions.of_figures,
                 __version__,
+                *(() if words is None else (words,)),
             )
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-            tasks.append(Task(setting, codec, weights, name, path, heard, folder, conditions, key))
+            where = (name, path, heard, folder)
+            tasks.append(Task(setting, codec, weights, *where, conditions, key, words))
     return tasks
 
 
