@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
 from acomp.backends.nano.shape import MEMORY, SCALE, NanoShape
+from acomp.backends.shared.hollow import fill, hollow
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
 from acomp.engines.apart import apart_to_load
 from acomp.engines.torch import SteadyLinear, steady_linear
@@ -210,14 +211,13 @@ def load_network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
     Raises:
         WeightsError: the file cannot be read or holds other weights than this nano's.
     """
-    with torch.device("meta"):  # so that no weights are drawn, which takes random numbers
+    with hollow():  # so that no weights are drawn, which takes random numbers
         network = Network(shape).float()
-    network.to_empty(device="cpu")
     for constant, value in constants(shape.hop, shape.bands).items():
         network.register_buffer(constant, value, persistent=False)
     state = load_checkpoint(weights).state
     try:
-        network.load_state_dict(scaled(state))
+        fill(network, scaled(state))
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{weights} does not hold weights of {shape.spec.name}") from error
     return network.eval(), fingerprint(state)

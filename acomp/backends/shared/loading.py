@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from acomp.audio.samples import Samples
 from acomp.backends.custom import named_shape
+from acomp.backends.shared.hollow import fill, hollow
 from acomp.backends.shared.layers import Autoencoder
 from acomp.backends.weights.checkpoint import Checkpoint, fingerprint, load_checkpoint
 from acomp.backends.weights.layouts import norm, recognised
@@ -124,13 +125,13 @@ def load_module(shape: Buildable, path: Path, name: str) -> tuple[nn.Module, str
         WeightsError: the file cannot be read, or holds other weights than this codec's.
         CodecError: a package is missing.
     """
-    with torch.device("meta"):
+    with hollow():
         module = shape.build().float()  # whatever type new tensors have here
     checkpoint = _checkpoint(shape, path, name)
     other = _difference(_shapes(module.state_dict()), _shapes(checkpoint.state))
     if other is not None:
         raise WeightsError(f"{_problem(checkpoint, path, name)} {other}")
-    module.to_empty(device="cpu").load_state_dict(checkpoint.state)
+    fill(module, checkpoint.state)
     return module, fingerprint(checkpoint.state)
 
 
