@@ -278,7 +278,7 @@ def other_config(snapshot: Path) -> None:
     [
         (bad_sum, "its SHA-256 begins"),
         (half, "as after a download that broke off"),
-        (other_config, "codec of its own shape"),
+        (other_config, "its shape is another one (sample_rate is 32000, not 16000)"),
     ],
 )
 @pytest.mark.usefixtures("small")

@@ -288,6 +288,35 @@ def test_a_config_of_another_codec_is_refused(models: dict[str, Any], tmp_path: 
         custom(tmp_path)
 
 
+def test_a_config_of_another_family_is_named(models: dict[str, Any], tmp_path: Path) -> None:
+    hugging_face("dac", models["dac"].state_dict(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "encodec"}))
+    words = "looks like Hugging Face's layout of DAC, but its config.json is of EnCodec"
+    for name in ("dac-16khz", "custom"):
+        with pytest.raises(acomp.WeightsError, match=words):
+            acomp.load(name, weights=tmp_path)
+
+
+def test_a_config_of_another_shape_is_named(models: dict[str, Any], tmp_path: Path) -> None:
+    hugging_face("causal", models["causal"].state_dict(), tmp_path)
+    words = (
+        "does not hold weights of encodec-24khz: it looks like Hugging Face's layout of EnCodec, "
+        r"and its shape is another one \(sample_rate is 16000, not 24000\): take -b custom"
+    )
+    with pytest.raises(acomp.WeightsError, match=words):
+        acomp.load("encodec-24khz", weights=tmp_path)
+
+
+def test_a_folder_without_weights_and_a_link_to_nothing_are_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "encodec"}')
+    with pytest.raises(acomp.WeightsError, match="looks like a folder of Hugging Face but holds"):
+        custom(tmp_path)
+    (tmp_path / "model.safetensors").symlink_to("../../blobs/gone")
+    with pytest.raises(acomp.WeightsError, match=r"lacks what its model\.safetensors links to"):
+        custom(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -334,6 +334,31 @@ def by_path(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], ob
     return from_bytes
 
 
+def by_folder(
+    read: Callable[[Path], object], name: str, others: dict[str, bytes]
+) -> Callable[[bytes], object]:
+    """A reader of bytes by way of a folder, where they are a file of a name among others."""
+    folder = Path(tempfile.mkdtemp(prefix="acomp-fuzz-"))
+    for other, contents in others.items():
+        (folder / other).write_bytes(contents)
+
+    def from_bytes(data: bytes) -> object:
+        (folder / name).write_bytes(data)
+        return read(folder)
+
+    return from_bytes
+
+
+def changed_index(rng: random.Random, text: bytes) -> bytes:
+    """The index of shards with an entry changed, or the index itself."""
+    values = json.loads(text)
+    if rng.random() < 0.3:
+        return changed_json(rng, text)
+    key = rng.choice([*values["weight_map"], "more"])
+    values["weight_map"][key] = rng.choice([*HOSTILE, "../up", "/dev/zero", "config.json"])
+    return json.dumps(values).encode()
+
+
 def read_results(path: Path) -> None:
     from acomp.evaluation.results import Results
     from acomp.evaluation.rows import read_rows
@@ -442,6 +467,38 @@ def checkpoints(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield "safetensors", (folder / "safe").read_bytes()
 
 
+def folders() -> dict[str, Target]:
+    """What stands beside weights in folders of Hugging Face."""
+    import torch
+    from safetensors.torch import save
+
+    from acomp.backends.custom import shape_of
+    from acomp.backends.weights.checkpoint import load_checkpoint
+
+    weights = save({"a.weight": torch.ones(2, 3), "b": torch.zeros(4)})
+    index = {"weight_map": {"a.weight": "shard-1.safetensors", "b": "shard-1.safetensors"}}
+    configs = [
+        {"model_type": "encodec", "sampling_rate": 24_000, "upsampling_ratios": [8, 5, 4, 2]},
+        {"model_type": "dac", "downsampling_ratios": [2, 4], "n_codebooks": 2, "hidden_size": 64},
+    ]
+    return {
+        "weights index": Target(
+            by_folder(
+                load_checkpoint,
+                "model.safetensors.index.json",
+                {"shard-1.safetensors": weights, "config.json": b"{}"},
+            ),
+            [json.dumps(index).encode()],
+            changed_index,
+        ),
+        "weights config": Target(
+            by_folder(shape_of, "config.json", {"model.safetensors": weights}),
+            [json.dumps(config).encode() for config in configs],
+            changed_json,
+        ),
+    }
+
+
 def sounds(folder: Path) -> list[tuple[str, str, bytes]]:
     import soundfile
 
@@ -540,6 +597,7 @@ def targets(folder: Path) -> dict[str, Target]:
     for name, data in checkpoints(folder):
         craft = {"safetensors": crafted_safetensors, "old": None}.get(name, crafted_zip)
         found[f"weights {name}"] = Target(by_path(load_checkpoint, ".pth"), [data], craft)
+    found |= folders()
     for name, suffix, data in sounds(folder):
         found[f"sound {name}"] = Target(by_path(read_sound, suffix), [data])
     return found

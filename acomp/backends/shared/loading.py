@@ -138,12 +138,22 @@ def load_module(shape: Buildable, path: Path, name: str) -> tuple[nn.Module, str
 def _checkpoint(shape: Buildable, path: Path, name: str) -> Checkpoint:
     """The contents of a file, which does not name another shape as its own."""
     checkpoint = load_checkpoint(path)
-    if named_shape(path, checkpoint) not in (None, shape):
+    named = named_shape(path, checkpoint)
+    if named not in (None, shape):
         raise WeightsError(
-            f"{path} does not hold weights of {name} but those of a codec of its own shape: "
-            "take -b custom"
+            f"{_problem(checkpoint, path, name)} its shape is another one"
+            f"{_first_difference(shape, named)}: take -b custom"
         )
     return checkpoint
+
+
+def _first_difference(expected: object, found: object) -> str:
+    """The first field in which shapes of one family differ, in brackets."""
+    if type(expected) is not type(found):
+        return ""
+    before, after = vars(expected), vars(found)
+    name = next(name for name in before if before[name] != after[name])
+    return f" ({name} is {after[name]}, not {before[name]})"
 
 
 def _problem(checkpoint: Checkpoint, path: Path, name: str) -> str:

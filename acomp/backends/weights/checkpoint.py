@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acomp.backends.weights.layouts import recognised
-from acomp.backends.weights.layouts.configs import shape_values
+from acomp.backends.weights.layouts.configs import FAMILIES, shape_values
 from acomp.backends.weights.layouts.files import Found, find, read_config
 from acomp.backends.weights.layouts.layout import Layout
 from acomp.errors import WeightsError
@@ -80,6 +80,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if found.config is None:
         return checkpoint
     config = read_config(found.config)
+    kind = config.get("model_type")
+    if layout is not None and kind in FAMILIES and kind != layout.family:
+        raise WeightsError(
+            f"{path} looks like {layout.title}, but its config.json is of {FAMILIES[kind]}: name "
+            "the file alone, or put back its own config.json"
+        )
     codebooks = sum(name.endswith("._codebook.embed") for name in state)
     shape = shape_values(config, codebooks, f"{path} is of a codec that acomp does not have")
     return dataclasses.replace(checkpoint, shape=checkpoint.shape or shape)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from acomp.errors import WeightsError
 from acomp.plain import brief
 
+FAMILIES: Mapping[object, str] = {"encodec": "EnCodec", "dac": "DAC", "mimi": "Mimi"}
+"""Codecs by what a `config.json` calls their family, as acomp does."""
 _ENCODEC_FIXED: dict[str, object] = {
     "kernel_size": 7,
     "last_kernel_size": 7,
