@@ -119,6 +119,15 @@ def tokenize(
             rich_help_panel=RUNNING,
         ),
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Work on a Ray cluster; auto is the one that runs here, or a new one.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -167,7 +176,7 @@ def tokenize(
         fetched(order.codec_name)
     began = perf_counter()
     with _telling(as_json) as tell:
-        found = tokenize(order, share, workers=workers, retry=retry, tell=tell)
+        found = tokenize(order, share, workers=workers, retry=retry, ray=ray, tell=tell)
     _summary(order.folder, found, perf_counter() - began, as_json)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from acomp.backends import load, resolve
 from acomp.backends.base import Codec
 from acomp.batch.processes import DiedError, each
 from acomp.codecs import CHANNEL_COUNTS
+from acomp.datasets.clusters import on_ray
 from acomp.datasets.coding import Coder
 from acomp.datasets.columns import columns_of
 from acomp.datasets.cutting import Cutting
@@ -146,6 +147,7 @@ def tokenize(
     *,
     workers: int = 1,
     retry: bool = False,
+    ray: str | None = None,
     tell: Callable[[Step], None] = lambda _: None,
 ) -> Outcomes:
     """Make a dataset, or go on making it.
@@ -155,6 +157,8 @@ def tokenize(
         share: the parts that are made now; all by default.
         workers: processes that work side by side, on one thread each.
         retry: whether recordings that failed are tried again.
+        ray: address of the Ray cluster that makes the parts, in place of processes of this
+            machine; `auto` is the one that runs here, or a new one.
         tell: told of each part.
 
     Raises:
@@ -171,7 +175,7 @@ def tokenize(
         made = _made(order, codec, units)
         _begin(order.folder, made)
         mine = [part for part in parts if (share or Share()).takes(part)]
-        _work(order, made, codec, mine, workers, retry, tell)
+        _work(order, made, mine, _Crew(codec, workers, ray), retry, tell)
     return _finish(order.folder, made)
 
 
@@ -245,12 +249,33 @@ def _begin(folder: Path, made: Made) -> None:
         write_description(folder, Description(made))
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """Who makes the parts: this process with its codec, several, or a Ray cluster."""
+
+    codec: Codec
+    workers: int
+    ray: str | None
+
+    def each(
+        self, order: Order, made: Made, parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Tally | AcompError]]:
+        """Make the parts, and yield each with what it holds or its error."""
+        if self.ray is not None:
+            start = partial(_maker, order, made)
+            key = repr((order, made))
+            yield from on_ray(parts, start, key, self.ray, gpu=made.device == "cuda")
+            return
+        alone = self.workers == 1 or len(parts) < 2
+        start = partial(_maker, order, made, self.codec if alone else None)
+        yield from each(parts, start, self.workers, threads=1)
+
+
 def _work(
     order: Order,
     made: Made,
-    codec: Codec,
     parts: Sequence[Part],
-    workers: int,
+    crew: _Crew,
     retry: bool,
     tell: Callable[[Step], None],
 ) -> None:
@@ -270,20 +295,22 @@ def _work(
             missing.append(part)
         else:
             show(part, there, is_new=False)
-    start = partial(_maker, order, made, codec if workers == 1 or len(missing) < 2 else None)
     for tries in range(TRIES):
         died: list[Part] = []
-        for part, tally in each(missing, start, workers, threads=1):
-            if isinstance(tally, DiedError) and tries < TRIES - 1:
-                died.append(part)
-            elif isinstance(tally, AcompError):
-                raise tally
-            else:
-                show(part, tally, is_new=True)
+        with closing(crew.each(order, made, missing)) as found:
+            for part, tally in found:
+                if isinstance(tally, DiedError) and tries < TRIES - 1:
+                    died.append(part)
+                elif isinstance(tally, AcompError):
+                    raise tally
+                else:
+                    show(part, tally, is_new=True)
+        if not died:
+            return
         missing = died
 
 
-def _maker(order: Order, made: Made, codec: Codec | None) -> Callable[[Part], Tally]:
+def _maker(order: Order, made: Made, codec: Codec | None = None) -> Callable[[Part], Tally]:
     """A function that makes a part, on one thread."""
     ours = codec or order.load()
     coder = Coder(ours, order.coding, order.cutting, made.columns)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from acomp.errors import AcompError
 from acomp.files import reason_of
@@ -38,7 +39,7 @@ def open_place(name: str) -> Iterator[BinaryIO]:
         import fsspec
 
         with fsspec.open(name, "rb") as remote:
-            yield cast(BinaryIO, remote)
+            yield io.BufferedReader(remote)  # whose lines can be read up to a length
 
 
 @contextmanager
