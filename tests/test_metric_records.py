@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -269,6 +270,34 @@ def test_what_is_not_installed_is_left_out_until_it_is(cli: Cli, tmp_path: Path)
     (row,) = table(tmp_path / "results")
     assert float(row["peak"]) == pytest.approx(1, abs=1e-4)
     assert "not installed" not in row["left_out"]
+
+
+@pytest.mark.parametrize(("width", "tables"), [(80, 2), (300, 1)])
+def test_many_metrics_fit_a_terminal(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    width: int,
+    tables: int,
+) -> None:
+    """The slow ones have a table of their own where one of all would be too wide."""
+    import rich.console
+
+    from acomp.cli.evaluate import _show
+
+    monkeypatch.setattr(
+        "rich.console.Console",
+        partial(rich.console.Console, width=width, force_terminal=True, no_color=True),
+    )
+    results = make_results(tmp_path)
+    _show(summarise(results, count_usage(results)), results)
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    drawn = [line for line in lines if line.startswith(("┃", "│", "┏"))]
+    assert all(len(line) <= width for line in drawn)
+    heads = [line.replace("┃", " ").split() for line in drawn if line.startswith("┃")]
+    assert len(heads) == tables
+    assert {metric.short for metric in METRICS.values()} <= {*heads[0], *heads[-1]}
+    assert len([line for line in drawn if "nano@6" in line]) == tables
 
 
 # Tables of other versions

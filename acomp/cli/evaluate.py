@@ -174,18 +174,29 @@ def _show(summaries: Sequence[Summary], results: Results) -> None:
     names = dict(zip(labels, labels, strict=True))
     anything = console.options.update(max_width=PIPE_WIDTH)
     metrics = results.metrics
-    needed = console.measure(_table(summaries, metrics, names), options=anything).maximum
-    excess = needed - console.width
-    if excess > 0:
-        names = short_labels(labels, max(map(len, labels)) - excess)
-    console.print(_table(summaries, metrics, names))
+
+    def excess(shown: Sequence[Metric], *, facts: bool = True) -> int:
+        table = _table(summaries, shown, names, facts=facts)
+        return console.measure(table, options=anything).maximum - console.width
+
+    fast = [metric for metric in metrics if metric.method.cost == "fast"]
+    slow = [metric for metric in metrics if metric.method.cost != "fast"]
+    if slow and excess(metrics) > 0:
+        most = max(excess(fast), excess(slow, facts=False))
+    else:
+        fast, slow, most = metrics, [], excess(metrics)
+    if most > 0:
+        names = short_labels(labels, max(map(len, labels)) - most)
+    console.print(_table(summaries, fast, names))
+    if slow:
+        console.print(_table(summaries, slow, names, facts=False))
     lines = [
         *(f"{short}: {label}" for label, short in names.items() if short != label),
         "kbps: of the coded files, all told   tok/s: codes a second   enc, dec: times real time",
         "   ".join(_better(metrics)),
         "use: share of the codebooks' entries used   perpl: their perplexity; means over codebooks",
         *left_out(summaries),
-        f"Each file's figures: {results.table}",
+        f"Each file's figures: {results.table}   intervals of the means: {results.summary}",
     ]
     console.print(*map(one_line, lines), sep="\n", soft_wrap=True, highlight=False, markup=False)
 
@@ -198,32 +209,46 @@ def _better(metrics: Sequence[Metric]) -> Iterator[str]:
 
 
 def _table(
-    summaries: Sequence[Summary], metrics: Sequence[Metric], shown: Mapping[str, str]
+    summaries: Sequence[Summary],
+    metrics: Sequence[Metric],
+    shown: Mapping[str, str],
+    *,
+    facts: bool = True,
 ) -> Table:
+    """A row for each setting: metrics, and with `facts` bit rate, speed and use of codebooks."""
     from rich.table import Table
     from rich.text import Text
 
-    columns = ("setting", "files", "kbps", "tok/s", "enc", "dec")
+    before = ("files", "kbps", "tok/s", "enc", "dec") if facts else ()
+    after = ("use", "perpl") if facts else ()
     names = [metric.short for metric in metrics]
-    table = Table(*columns, *names, "use", "perpl", padding=(0, 0), pad_edge=False)
+    table = Table("setting", *before, *names, *after, padding=(0, 0), pad_edge=False)
     for column in table.columns:
         column.no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for each in summaries:
-        use = each.use
-        table.add_row(
-            Text(one_line(shown[each.setting])),
-            f"{each.files}",
-            f"{each.kbps:.4g}",
-            "-" if each.tokens_per_second is None else f"{each.tokens_per_second:.0f}",
-            f"{each.encode_speed:.0f}x",
-            f"{each.decode_speed:.0f}x",
-            *(_figure(each, metric) for metric in metrics),
-            "-" if use is None else f"{use.utilisation:.0%}",
-            "-" if use is None else f"{use.perplexity:.0f}",
-        )
+        figures = [_figure(each, metric) for metric in metrics]
+        if facts:
+            figures = [*_speeds(each), *figures, *_use(each)]
+        table.add_row(Text(one_line(shown[each.setting])), *figures)
     return table
+
+
+def _speeds(summary: Summary) -> list[str]:
+    tokens = summary.tokens_per_second
+    return [
+        f"{summary.files}",
+        f"{summary.kbps:.4g}",
+        "-" if tokens is None else f"{tokens:.0f}",
+        f"{summary.encode_speed:.0f}x",
+        f"{summary.decode_speed:.0f}x",
+    ]
+
+
+def _use(summary: Summary) -> list[str]:
+    use = summary.use
+    return ["-", "-"] if use is None else [f"{use.utilisation:.0%}", f"{use.perplexity:.0f}"]
 
 
 def _figure(summary: Summary, metric: Metric) -> str:
