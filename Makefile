@@ -106,10 +106,15 @@ $(VENV)/small: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[fast]"
 	touch $@
 
+# DAC's own package, which the tests compare acomp with, without the old versions that it asks for;
+# [dev] has what it imports.
+DAC := descript-audio-codec descript-audiotools
+
 # One of the packages of [eval], pesq, is built from source: this needs a C compiler. Those of
 # [eval-full] need a C++ compiler too, and their tests are skipped without them.
 $(VENV)/ready: $(VENV)/small
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[all,dev,docs]"
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(DAC)
 	{ $(BIN)/pip install --quiet -c constraints.txt -e ".[eval-full]" && \
 	    $(BIN)/pip install --quiet -c constraints.txt --no-deps resemblyzer; } || \
 	    echo "tests of metrics that [eval-full] brings are skipped" >&2
@@ -122,6 +127,7 @@ torch-versions: $(BIN)/python
 	    $(BIN)/python -m venv build/torch-$$version && \
 	    build/torch-$$version/bin/pip install --quiet torch==$$version && \
 	    build/torch-$$version/bin/pip install --quiet -e ".[all,dev]" && \
+	    build/torch-$$version/bin/pip install --quiet --no-deps $(DAC) && \
 	    build/torch-$$version/bin/python -m pytest || exit 1; \
 	done
 

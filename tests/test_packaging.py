@@ -58,3 +58,12 @@ def test_cleaning_leaves_what_was_trained(tmp_path: Path) -> None:
     make = shutil.which("make") or pytest.skip("make is not installed")
     subprocess.run([make, "-s", "-f", ROOT / "Makefile", "clean"], cwd=tmp_path, check=True)
     assert list(files_in(tmp_path)) == ["build/nano/run/best.safetensors"]
+
+
+def test_the_extra_all_has_all_but_what_does_not_go_with_others() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (every,) = extras["all"]
+    named = set(every.removeprefix("acomp[").removesuffix("]").split(","))
+    assert named == set(extras) - {"all", "dac", "dev", "docs", "eval-full", "ray"}

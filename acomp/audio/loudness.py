@@ -95,7 +95,7 @@ def _k_weighting(rate: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         from pyloudnorm import IIRfilter
     except ImportError as error:
         raise AudioError(
-            f'measuring loudness needs pyloudnorm ({error}): pip install "acomp[dac]"'
+            f"measuring loudness needs pyloudnorm ({error}): pip install pyloudnorm"
         ) from error
     head = IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, rate, "high_shelf")
     ear = IIRfilter(0.0, 0.5, 38.0, rate, "high_pass")
