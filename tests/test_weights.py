@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -690,6 +691,26 @@ def test_altered_file_loads_or_is_refused(
         assert "\n" not in str(error)
     else:
         assert len(fingerprint(state)) == 16
+
+
+def own_memory() -> int:
+    """MiB of this process that are no pages of files."""
+    found = re.search(r"^RssAnon:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) >> 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what memory is of")
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_are_mapped_into_memory_not_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"large{suffix}"
+    state = {f"layer.{number}": torch.ones(1 << 20) for number in range(16)}
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    del state
+    before = own_memory()
+    found = load_checkpoint(path)
+    assert len(fingerprint(found.state)) == 16
+    assert own_memory() - before < 32  # of 64
 
 
 def test_fingerprint_is_the_documented_sum() -> None:

@@ -57,9 +57,13 @@ class TransposedConv(nn.Module):
         self.cut = int(transposed.padding[0])
         step = int(self.stride[0])
         late, early = weight[..., :step], weight[..., step:]
-        taps = torch.stack([early, late], dim=-1)  # [inputs, outputs, stride, 2]
-        kernel = taps.permute(1, 2, 0, 3).reshape(self.outputs * step, inputs, 2)
-        self.weight = nn.Parameter(kernel.contiguous(), requires_grad=False)
+        # In place: it is the largest tensor of DAC's and SNAC's, and a third copy would be the
+        # most memory that loading takes.
+        taps = weight.new_empty(self.outputs, step, inputs, 2)
+        for tap, half in enumerate((early, late)):
+            taps[..., tap] = half.permute(1, 2, 0)
+        kernel = taps.reshape(self.outputs * step, inputs, 2)
+        self.weight = nn.Parameter(kernel, requires_grad=False)
         bias = transposed.bias
         self.bias = (
             None
