@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -259,7 +259,7 @@ class _Crew:
 
     def each(
         self, order: Order, made: Made, parts: Sequence[Part]
-    ) -> Iterator[tuple[Part, Tally | AcompError]]:
+    ) -> Generator[tuple[Part, Tally | AcompError], None, None]:
         """Make the parts, and yield each with what it holds or its error."""
         if self.ray is not None:
             start = partial(_maker, order, made)
