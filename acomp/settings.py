@@ -27,6 +27,8 @@ TokenLayout = Literal["flat", "coarse-first", "orpheus", "delayed", "parallel"]
 """The orders of codes in a stream of tokens."""
 PackForm = Literal["flat", "megatron"]
 """The file forms of streams of tokens."""
+Export = Literal["nac", "webdataset"]
+"""The forms that a dataset of codes is written in beside its own."""
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 """How the samples of a lossless audio file are stored."""
 

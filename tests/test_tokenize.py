@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import signal
+import tarfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -344,6 +346,34 @@ def test_codes_out_of_range_are_refused(whole: dict[str, bytes], tmp_path: Path)
 
 def test_ids_that_are_the_same_get_a_number() -> None:
     assert list(unique(iter(["a", "a", "b", "a~2", "a"]))) == ["a", "a~2", "b", "a~2~2", "a~3"]
+
+
+@pytest.mark.parametrize("form", ["nac", "webdataset"])
+def test_a_dataset_is_written_in_other_forms_too(
+    cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path, form: str
+) -> None:
+    folder = put(whole, tmp_path / "a.codes")
+    assert_done(cli("tokenize", clips, "-o", folder, *NANO, "--to", form))
+    row = acomp.Dataset(folder)[3]
+    files = files_in(folder / form)
+    if form == "nac":
+        assert len(files) == 38
+        name = f"000000003-{row.id.replace('/', '_').replace('.', '_')}.nac"
+        assert acomp.read_codes(folder / form / name) == row.codes
+        return
+    (data,) = files.values()
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert len(tar.getnames()) == 76
+        codes = np.load(io.BytesIO(contents(tar, "000000003.npy")))
+        facts = json.loads(contents(tar, "000000003.json"))
+    assert np.array_equal(codes, row.codes.data.reshape(-1, row.codes.frames))
+    assert (facts["id"], facts["codec"], facts["source"]) == (row.id, "nano", row.source)
+
+
+def contents(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    assert file is not None
+    return file.read()
 
 
 def read_by_datasets(folder: Path) -> Any:

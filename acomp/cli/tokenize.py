@@ -19,7 +19,7 @@ from acomp.cli.options import Backend, Device, Precision, Weights
 from acomp.cli.progress import hours, plain_bar, progress_state
 from acomp.codecs import ENCODEC
 from acomp.errors import AcompError, AcompWarning
-from acomp.settings import Channels, Coding, EngineName, Running
+from acomp.settings import Channels, Coding, EngineName, Export, Running
 
 if TYPE_CHECKING:
     from acomp.datasets.making import Outcomes, Share, Step
@@ -43,6 +43,13 @@ def tokenize(
             rich_help_panel=FILES,
         ),
     ],
+    to: Annotated[
+        Export | None,
+        typer.Option(
+            help="Write the finished dataset in this form too, into a folder in it of that name.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
     retry: Annotated[
         bool,
         typer.Option(
@@ -159,7 +166,9 @@ def tokenize(
     """
     from acomp.batch.inputs import expand
     from acomp.datasets.cutting import Cutting
+    from acomp.datasets.exporting import EXPORTS
     from acomp.datasets.making import Order, tokenize
+    from acomp.datasets.reading import Dataset
 
     share = _share(shard)
     coding = Coding(bandwidth, codebooks, channels)
@@ -178,6 +187,8 @@ def tokenize(
     with _telling(as_json) as tell:
         found = tokenize(order, share, workers=workers, retry=retry, ray=ray, tell=tell)
     _summary(order.folder, found, perf_counter() - began, as_json)
+    if to is not None and found.totals is not None:
+        EXPORTS[to](Dataset(output), output / to)
 
 
 def _segment(segment: str | None) -> float | str | None:

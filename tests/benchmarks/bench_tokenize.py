@@ -122,9 +122,9 @@ def today(name: str, _: Path, folder: Path) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
-    model = MimiModel(MimiConfig()) if name == "mimi" else EncodecModel(EncodecConfig())
+    model: Any = MimiModel(MimiConfig()) if name == "mimi" else EncodecModel(EncodecConfig())
     model.eval()
-    more = {"num_quantizers": 8} if name == "mimi" else {"bandwidth": 6.0}
+    more: Any = {"num_quantizers": 8} if name == "mimi" else {"bandwidth": 6.0}
     model.save_pretrained(folder / "weights")
     paths = make_clips(folder / "clips", lengths_of(CLIPS // 4))
 
