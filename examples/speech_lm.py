@@ -64,8 +64,8 @@ def train(stream: np.ndarray, tokens: int, minutes: float, device: str) -> Model
     torch.manual_seed(0)
     model = Model(tokens).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.1)
-    begun, step = time.monotonic(), 0
-    while (part := (time.monotonic() - begun) / (60 * minutes)) < 1:
+    begun, step, part = time.monotonic(), 0, 0.0
+    while part < 1:
         starts = torch.randint(len(stream) - CONTEXT - 1, (BATCH,))
         rows = np.stack([stream[start : start + CONTEXT + 1] for start in starts.tolist()])
         x = torch.from_numpy(rows.astype(np.int64)).to(device)
@@ -80,17 +80,24 @@ def train(stream: np.ndarray, tokens: int, minutes: float, device: str) -> Model
         if step % 50 == 0:
             print(f"step {step}: {loss.item() / np.log(2):.2f} bits a token", flush=True)
         step += 1
+        part = (time.monotonic() - begun) / (60 * minutes)
+    print(f"after {step} steps: {loss.item() / np.log(2):.2f} bits a token", flush=True)
     return model.eval()
 
 
 @torch.no_grad()
-def speak(model: Model, eos: int, most: int, device: str) -> list[int]:
-    """Tokens from one `eos` to the next, or so many."""
-    spoken = [eos]
-    while len(spoken) <= most and (len(spoken) == 1 or spoken[-1] != eos):
-        x = torch.tensor([spoken[-CONTEXT:]], device=device)
-        likely, tokens = (model(x)[0, -1] / TEMPERATURE).topk(LIKELIEST)
-        spoken.append(int(tokens[torch.multinomial(likely.softmax(0), 1)]))
+def speak(model: Model, vocabulary: layouts.Vocabulary, most: int, device: str) -> list[int]:
+    """Tokens from one `eos` to the next, or so many; none that cannot stand where it would."""
+    size, spoken = vocabulary.size, [vocabulary.eos]
+    while len(spoken) <= most and (len(spoken) == 1 or spoken[-1] != vocabulary.eos):
+        book = (len(spoken) - 1) % vocabulary.codebooks
+        logits = model(torch.tensor([spoken[-CONTEXT:]], device=device))[0, -1] / TEMPERATURE
+        first = vocabulary.first(book)
+        possible = list(range(first, first + size))
+        if book == 0 and len(spoken) > 1:
+            possible.append(vocabulary.eos)
+        likely, chosen = logits[possible].topk(min(LIKELIEST, size))
+        spoken.append(possible[chosen[torch.multinomial(likely.softmax(0), 1)]])
     return spoken[1:]
 
 
@@ -106,11 +113,17 @@ def main() -> None:
     about = json.loads(asked.stream.with_name(f"{asked.stream.name}.json").read_text())
     stream = np.memmap(asked.stream.with_name(f"{asked.stream.name}.bin"), about["dtype"], "r")
     vocabulary = layouts.Vocabulary(**about["vocabulary"])
+    if about["layout"] != "flat" or vocabulary.eos is None:
+        raise SystemExit("pack the codes with --layout flat and an --eos")
+    if len(stream) <= CONTEXT + 1:
+        raise SystemExit(
+            f"{len(stream)} tokens are too few: it takes {CONTEXT + 2}, better 100 000"
+        )
     model = train(stream, max(vocabulary.end, vocabulary.eos + 1), asked.minutes, device)
 
     codec = acomp.load(about["codec"])
     most = round(asked.seconds * codec.spec.frame_rate) * vocabulary.codebooks
-    found = layouts.repair(speak(model, vocabulary.eos, most, device), vocabulary)
+    found = layouts.repair(speak(model, vocabulary, most, device), vocabulary)
     if found.reason:
         print(f"dropped {found.dropped} tokens: {found.reason}")
     audio = codec.decode(codec.codes(found.codes))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from commands import Cli, assert_done, make
 
 import acomp
 
@@ -39,3 +44,40 @@ def test_stream(tmp_path: Path) -> None:
     codec = acomp.load("nano")
     whole = codec.decode(codec.encode(original, bandwidth=6))
     np.testing.assert_allclose(streamed.samples, whole.samples.clip(-1, 1), atol=1e-4)
+
+
+@pytest.fixture
+def walk(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that examples/speech_lm.md runs with python, where those of acomp have run."""
+    pytest.importorskip("pyarrow")
+    (tmp_path / "prompts").mkdir()
+    for name in "ab":
+        shutil.copy(SPEECH, tmp_path / "prompts" / f"{name}.flac")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "examples" / "speech_lm.md").read_text()
+    done = [line for line in re.findall(r"^    (acomp .*)", page, re.M) if "megatron" not in line]
+    for line in done:
+        assert_done(cli(*shlex.split(line)[1:]))
+    assert {line.split()[1] for line in done} == {"tokenize", "pack"}
+    return re.findall(r"^    python (examples/.*)", page, re.M)
+
+
+def test_the_walk_through_a_language_model_ends_in_sound(walk: list[str], tmp_path: Path) -> None:
+    about = json.loads((tmp_path / "train.json").read_text())
+    assert about["documents"] == 2 and about["vocabulary"]["codebooks"] == 2
+    (line,) = walk
+    script, stream, out = shlex.split(line)
+    short = ("--minutes", "0.01", "--seconds", "0.5")
+    said = run(script, tmp_path / stream, tmp_path / out, *short)
+    assert re.search(r"after \d+ steps: \d+\.\d+ bits a token", said)
+    assert 0 < acomp.read_audio(tmp_path / out).duration <= 0.5
+
+
+def test_a_language_model_needs_more_than_a_few_tokens(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "short.wav", 0.2)
+    assert_done(cli("encode", tmp_path / "short.wav", "-b", "nano", "-k", 1.5))
+    assert_done(cli("pack", tmp_path / "short.nac", "-o", tmp_path / "train", "--eos", 2048))
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run("examples/speech_lm.py", tmp_path / "train", tmp_path / "out.wav")
+    assert "33 tokens are too few" in failed.value.stderr
+    assert "Traceback" not in failed.value.stderr
