@@ -15,6 +15,7 @@ from acomp.audio import Audio
 from acomp.audio.samples import Samples
 from acomp.backends.encodec.quantisers import build_quantiser
 from acomp.backends.encodec.shape import EncodecShape
+from acomp.codecs import SPECS
 from acomp.codes import Codes
 from acomp.quiet import quiet
 from acomp.torchaudio import ensure_torchaudio
@@ -101,7 +102,7 @@ def opened(path: Path, name: str) -> nn.Module:
     with quiet():  # torch's old weight_norm is deprecated
         from encodec.model import EncodecModel
 
-        stereo = name == "encodec-48khz"
+        stereo = SPECS[name].channels == 2
         make = EncodecModel.encodec_model_48khz if stereo else EncodecModel.encodec_model_24khz
         model: nn.Module = make(pretrained=False)
     model.load_state_dict(torch.load(path, weights_only=True))
