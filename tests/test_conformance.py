@@ -85,6 +85,7 @@ def tiny(_: Path | None = None) -> Codec:
 
 
 ENCODEC_BLOCKS = {"encodec.causal.BLOCK_FRAMES": 10, "encodec.causal.LSTM_FRAMES": 25}
+BOTH_SIDES = {"encodec.shape.BLOCK_FRAMES": 8}
 CASES = {
     "nano": Case(
         lambda _: acomp.load("nano", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
@@ -109,6 +110,7 @@ CASES = {
     "custom causal": Case(partial(custom, "causal"), 100, ENCODEC_BLOCKS),
     "custom causal stereo": Case(partial(custom, "causal stereo"), 100, ENCODEC_BLOCKS),
     "custom segments": Case(partial(custom, "segments")),
+    "custom both sides": Case(partial(custom, "both sides"), blocks=BOTH_SIDES),
     "custom factorised": Case(partial(custom, "factorised"), 100, ENCODEC_BLOCKS),
     "custom fsq": Case(partial(custom, "fsq"), 100, ENCODEC_BLOCKS),
     # In blocks of the true lengths, for the delay to be the true one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import acomp
-from acomp.backends.custom import load as load_custom
+from acomp.backends.custom import load as load_custom, shape_from
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
-from acomp.backends.weights.layouts import dac, encodec
+from acomp.backends.weights.layouts import audiocraft as audiocraft_layout, dac, encodec
 from acomp.engines import pick_engine
 
-KINDS = ("causal", "segments", "dac")
+KINDS = ("causal", "segments", "both sides", "dac")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,9 @@ def hugging_face(kind: str, state: dict[str, Tensor], folder: Path, **saving: An
                 target_bandwidths=[shape.codebooks * bits * rate / 1000],
                 sampling_rate=shape.sample_rate,
                 audio_channels=shape.channels,
-                normalize=not shape.causal,
+                normalize=shape.segment is not None,
+                use_conv_shortcut=shape.shortcut,
+                pad_mode="constant" if shape.padding == "zero" else "reflect",
                 chunk_length_s=shape.segment,
                 overlap=0.01 if shape.segment else None,
                 hidden_size=shape.dimension,
@@ -91,7 +94,7 @@ def agreement(codec: Any, theirs: Any) -> float:
     return float((ours == np.asarray(theirs).reshape(ours.shape)).mean())
 
 
-@pytest.mark.parametrize("kind", ["causal", "dac"])
+@pytest.mark.parametrize("kind", ["causal", "both sides", "dac"])
 @torch.no_grad()
 def test_folders_of_transformers_give_its_codes(
     models: dict[str, Any], tmp_path: Path, kind: str
@@ -338,11 +341,83 @@ def test_one_tensor_more_or_fewer_is_named(
         acomp.load("encodec-24khz", weights=tmp_path / "x.th")
 
 
-def test_audiocrafts_layout_is_named(models: dict[str, Any], tmp_path: Path) -> None:
-    contents = {"best_state": models["causal"].state_dict(), "xp.cfg": "sample_rate: 32000"}
-    torch.save(contents, tmp_path / "compression_state_dict.bin")
-    with pytest.raises(acomp.WeightsError, match="looks like AudioCraft's layout"):
-        custom(tmp_path)
+AUDIOCRAFT = """
+sample_rate: 16000
+channels: 1
+encodec: {autoencoder: seanet, quantizer: rvq, sample_rate: "${sample_rate}", causal: false,
+  renormalize: false}
+seanet: {dimension: 16, channels: "${channels}", causal: "${encodec.causal}", n_filters: 8,
+  n_residual_layers: 1, ratios: [5, 4, 3], activation: ELU, activation_params: {alpha: 1.0},
+  norm: weight_norm, kernel_size: 7, residual_kernel_size: 3, last_kernel_size: 7, dilation_base: 2,
+  pad_mode: constant, true_skip: true, compress: 2, lstm: 1, disable_norm_outer_blocks: 0}
+rvq: {n_q: 3, bins: 64, q_dropout: false}
+"""
+"""Of a small codec, as its configurations of compression models are laid out."""
+
+
+def audiocraft(state: dict[str, Tensor], path: Path, text: str = AUDIOCRAFT) -> Path:
+    torch.save({"best_state": state, "xp.cfg": text, "version": "1.3.0", "exported": True}, path)
+    return path
+
+
+@torch.no_grad()
+def test_audiocrafts_files_say_their_shape(tmp_path: Path) -> None:
+    """Its codecs are the package's with other settings, and have its names."""
+    shape = replace(SMALL["both sides"], padding="zero")
+    model: Any = lively(shape)
+    codec = custom(audiocraft(model.state_dict(), tmp_path / "compression_state_dict.bin"))
+    assert codec.shape == shape
+    audio = torch.from_numpy(sound(codec).samples)[None]
+    ((found, _),) = model.encode(audio)
+    assert agreement(codec, found) == 1.0
+    assert custom(tmp_path).fingerprint == codec.fingerprint  # its folder
+    training = {"model": model.state_dict()}  # as a checkpoint of training wraps it
+    assert custom(audiocraft(training, tmp_path / "checkpoint.th")).shape == shape
+
+
+def test_musicgens_codec_has_a_shape() -> None:
+    """The settings of its 32 kHz codec, as published: 50 frames/s, 4 codebooks of 2048."""
+    text = AUDIOCRAFT.replace("16000", "32000").replace("dimension: 16", "dimension: 128")
+    text = text.replace("n_filters: 8", "n_filters: 64").replace("[5, 4, 3]", "[8, 5, 4, 4]")
+    text = text.replace("lstm: 1", "lstm: 2").replace("n_q: 3, bins: 64", "n_q: 4, bins: 2048")
+    spec = shape_from(audiocraft_layout.shape_values(text, "it")).spec()
+    assert (spec.frame_rate, spec.codebooks, spec.codebook_size) == (50, 4, 2048)
+    assert max(spec.bandwidths) == 2.2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("activation: ELU", "activation: GELU", "seanet.activation is 'GELU', not 'ELU'"),
+        ("renormalize: false", "renormalize: true", "encodec.renormalize is True"),
+        ("pad_mode: constant", "pad_mode: circular", "padding is 'circular'"),
+        ("bins: 64", "bins: 65", "codebook_size is 65"),
+        ("quantizer: rvq", "quantizer: no_quant", "encodec.quantizer is 'no_quant'"),
+        ("ratios: [5, 4, 3]", "ratios: {a: 1}", "strides are a list"),
+        ("causal: false", "causal: true", "a causal network has a shortcut"),
+        ("seanet: {", "seanet: [", "is not YAML"),
+    ],
+)
+def test_audiocrafts_other_networks_are_told(
+    models: dict[str, Any], tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    path = audiocraft(models["both sides"].state_dict(), tmp_path / "a.th")
+    audiocraft(models["both sides"].state_dict(), path, AUDIOCRAFT.replace(old, new))
+    with pytest.raises(acomp.WeightsError, match=words):
+        custom(path)
+
+
+def test_audiocrafts_damaged_files_are_told(models: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.th"
+    torch.save({"best_state": models["causal"].state_dict(), "xp.cfg": {"a": 1}}, path)
+    with pytest.raises(acomp.WeightsError, match=r"AudioCraft's layout: its xp\.cfg is no text"):
+        custom(path)
+    torch.save({"best_state": None, "xp.cfg": AUDIOCRAFT}, path)
+    with pytest.raises(acomp.WeightsError, match="no weights file"):
+        custom(path)
+    audiocraft(models["causal"].state_dict(), path)
+    with pytest.raises(acomp.WeightsError, match="does not hold weights of custom"):
+        custom(path)
 
 
 def test_headers_that_claim_what_is_not_there(tmp_path: Path) -> None:

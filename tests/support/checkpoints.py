@@ -45,6 +45,17 @@ SMALL: dict[str, Shape] = {
         norm="time_group_norm",
         segment=0.2,
     ),
+    "both sides": EncodecShape(
+        sample_rate=16_000,
+        filters=8,
+        strides=(3, 4, 5),
+        dimension=16,
+        codebooks=3,
+        codebook_size=64,
+        lstm_layers=1,
+        causal=False,
+        shortcut=False,
+    ),
     "dac": DacShape(
         sample_rate=16_000,
         strides=(2, 4, 8),

@@ -3,7 +3,7 @@ and other shapes.
 
 A causal network, as that of 24 kHz, codes a stream (`causal`). One that is not, as that of 48 kHz,
 codes segments of 1 s or so that overlap by 1 %, each scaled to unit level, on their own
-(`segments`).
+(`segments`), or a stream too, as MusicGen's of 32 kHz (`acausal`).
 
 The convolutions, most of the work, run on the engine. The LSTM, limited by how fast its weights
 come out of the memory, runs in torch on every engine, where it is fastest; so do the quantiser, and
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acomp.backends.base import Codec
+from acomp.backends.encodec.acausal import AcausalDecoder, AcausalEncoder, AcausalHalf
 from acomp.backends.encodec.causal import CausalDecoder, CausalEncoder, CausalHalf
 from acomp.backends.encodec.network import Dequantiser, Quantiser
 from acomp.backends.encodec.quantisers import Residual
@@ -56,8 +57,8 @@ def load(spec: CodecSpec, shape: EncodecShape, weights: Path, engine: Engine) ->
 class Encodec(Codec):
     """EnCodec in any shape, causal or in segments."""
 
-    encoder: CausalHalf | SegmentHalf
-    decoder: CausalHalf | SegmentHalf
+    encoder: CausalHalf | SegmentHalf | AcausalHalf
+    decoder: CausalHalf | SegmentHalf | AcausalHalf
 
     def __init__(
         self, spec: CodecSpec, shape: EncodecShape, network: Network, engine: Engine
@@ -79,6 +80,11 @@ class Encodec(Codec):
             self.encoder, self.decoder = (
                 CausalHalf(layers, hop, shape.first_frames, engine, key)
                 for (layers, key), hop in zip(parts, hops, strict=True)
+            )
+        elif shape.segment is None:
+            self.encoder, self.decoder = (
+                AcausalHalf(layers, *cuts, engine)
+                for (layers, _), cuts in zip(parts, shape.cuts, strict=True)
             )
         else:
             without_transposed(folded)
@@ -108,15 +114,27 @@ class Encodec(Codec):
         if isinstance(self.encoder, SegmentHalf):
             self._check_streams(info)
             return SegmentEncoder(self, self.encoder, info)
-        half, one = self.encoder, alone(info)
-        return encoders_side_by_side([CausalEncoder(self, half, one) for _ in range(info.streams)])
+        one = alone(info)
+        return encoders_side_by_side([self._encoder(one) for _ in range(info.streams)])
 
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         if isinstance(self.decoder, SegmentHalf):
             self._check_streams(info)
             return SegmentDecoder(self, self.decoder, info)
-        half, one = self.decoder, alone(info)
-        return decoders_side_by_side([CausalDecoder(self, half, one) for _ in range(info.streams)])
+        one = alone(info)
+        return decoders_side_by_side([self._decoder(one) for _ in range(info.streams)])
+
+    def _encoder(self, info: CodesInfo) -> StreamEncoder:
+        if isinstance(self.encoder, AcausalHalf):
+            return AcausalEncoder(self, self.encoder, info)
+        assert isinstance(self.encoder, CausalHalf)
+        return CausalEncoder(self, self.encoder, info)
+
+    def _decoder(self, info: CodesInfo) -> StreamDecoder:
+        if isinstance(self.decoder, AcausalHalf):
+            return AcausalDecoder(self, self.decoder, info)
+        assert isinstance(self.decoder, CausalHalf)
+        return CausalDecoder(self, self.decoder, info)
 
     def _check_streams(self, info: CodesInfo) -> None:
         if info.streams > 1:

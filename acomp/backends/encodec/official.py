@@ -40,6 +40,8 @@ def build(shape: EncodecShape) -> nn.Module:
             "norm": shape.norm,
             "causal": shape.causal,
             "lstm": shape.lstm_layers,
+            "true_skip": not shape.shortcut,
+            "pad_mode": {"reflect": "reflect", "zero": "constant"}[shape.padding],
         }
         model: nn.Module = EncodecModel(
             SEANetEncoder(**layout),
@@ -48,8 +50,8 @@ def build(shape: EncodecShape) -> nn.Module:
             target_bandwidths=_bandwidths(shape),
             sample_rate=shape.sample_rate,
             channels=shape.channels,
-            normalize=not shape.causal,
-            segment=None if shape.causal else _segment(shape),
+            normalize=shape.segment is not None,
+            segment=None if shape.segment is None else _segment(shape),
         )
         own = build_quantiser(shape)
         if own is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from acomp.backends.shared.blocks import Cut
+from acomp.backends.shared.reach import Layer, reach
 from acomp.backends.shared.shape import MAX_WIDTH, Shape
 from acomp.codecs import CUSTOM_OVERLAP, CodecSpec, Published
 from acomp.errors import CodecError
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_SEGMENT_FRAMES = 4096
+BLOCK_FRAMES = 64
+"""Frames that the layers of a network that sees both sides take at a time."""
 QUANTISERS = ("rvq", "vq", "gumbel", "factorised", "fsq")
 
 
@@ -29,10 +34,15 @@ class EncodecShape(Shape):
             one before.
         lstm_layers: layers of the LSTM.
         dimension: of the latents and of the codebooks' entries.
-        causal: whether it sees the past only and codes a stream; otherwise it codes segments.
+        causal: whether it sees the past only; otherwise it sees both sides.
         norm: what normalises the convolutions, as the package calls it.
         segment: seconds, rounded to samples, of the segments that a network that is not causal
-            codes, each scaled to unit level; they overlap by 1 %. None where it is causal.
+            codes, each scaled to unit level; they overlap by 1 %. None where it codes a stream, as
+            causal networks do, and MusicGen's, which is not causal.
+        shortcut: whether there is a convolution beside residual units; otherwise what goes into
+            them is added as it is. Causal networks have one.
+        padding: what convolutions see beyond the ends: the sound reflected (`reflect`), or silence
+            (`zero`); causal networks see the first.
         quantiser: how latents become codes: `rvq`, EnCodec's residual codebooks; `vq`, one of them;
             `gumbel`, residual codebooks trained by Gumbel-softmax; `factorised`, DAC's; `fsq`,
             finite scalar quantisation.
@@ -59,6 +69,8 @@ class EncodecShape(Shape):
     causal: bool = True
     norm: Literal["weight_norm", "time_group_norm"] = "weight_norm"
     segment: float | None = None
+    shortcut: bool = True
+    padding: Literal["reflect", "zero"] = "reflect"
     quantiser: str = "rvq"
     codebook_dimension: int = 8
 
@@ -78,19 +90,24 @@ class EncodecShape(Shape):
             raise CodecError(f"causal is {brief(self.causal)}, not true or false")
         if self.norm not in ("weight_norm", "time_group_norm"):
             raise CodecError(f"norm is {brief(self.norm)}, not weight_norm or time_group_norm")
-        if not self.causal:
+        if not isinstance(self.shortcut, bool):
+            raise CodecError(f"shortcut is {brief(self.shortcut)}, not true or false")
+        if self.padding not in ("reflect", "zero"):
+            raise CodecError(f"padding is {brief(self.padding)}, not reflect or zero")
+        if self.causal and not (self.shortcut and self.padding == "reflect"):
+            raise CodecError("a causal network has a shortcut and the padding reflect")
+        if self.segment is not None:
+            if self.causal:
+                raise CodecError("segment is for networks that are not causal")
             self._check_segment()
-        elif self.segment is not None:
-            raise CodecError("segment is for networks that are not causal")
         elif self.norm != "weight_norm":
-            raise CodecError("norm: a causal network has weight_norm")
+            raise CodecError("norm: a network that codes no segments has weight_norm")
 
     def _check_segment(self) -> None:
         seconds = self.segment
-        if seconds is None or type(seconds) not in (int, float) or not 0 < seconds <= 60:
+        if type(seconds) not in (int, float) or not 0 < seconds <= 60:
             raise CodecError(
-                f"segment is {brief(seconds)}: a network that is not causal needs the "
-                "seconds that it codes at a time, 60 at most"
+                f"segment is {brief(seconds)}, not the seconds that are coded at a time, 60 at most"
             )
         frames = min(max(1, round(self.segment_length / self.hop_length)), MAX_SEGMENT_FRAMES)
         if self.segment_length != frames * self.hop_length:
@@ -121,7 +138,7 @@ class EncodecShape(Shape):
 
     @property
     def segment_length(self) -> int:
-        """Samples of a segment; 0 where it is causal."""
+        """Samples of a segment; 0 where there are none."""
         return round((self.segment or 0) * self.sample_rate)
 
     @property
@@ -132,6 +149,22 @@ class EncodecShape(Shape):
         """
         frames = max(7, (1 << self.residual_layers) // self.strides[-1] + 1)
         return frames + frames % 2
+
+    @property
+    def cuts(self) -> tuple[tuple[Cut, Cut], tuple[Cut, Cut]]:
+        """How a network that sees both sides is cut into blocks: the encoder and the decoder, each
+        before its LSTM and after it.
+        """
+        units = [Layer(3, dilation=1 << layer) for layer in range(self.residual_layers)]
+        down = chain.from_iterable([*units, Layer(2 * s, s)] for s in self.strides)
+        up = chain.from_iterable(
+            [Layer(2 * s, s, transposed=True), *units] for s in reversed(self.strides)
+        )
+        end, hop = Layer(7), self.hop_length
+        near = Cut(1, 1, reach([end], inputs=1, outputs=1), BLOCK_FRAMES)
+        encoding = Cut(hop, 1, reach([end, *down], inputs=hop, outputs=1), BLOCK_FRAMES)
+        decoding = Cut(1, hop, reach([*up, end], inputs=1, outputs=hop), BLOCK_FRAMES)
+        return (encoding, near), (near, decoding)
 
     @classmethod
     def of(cls, codec: Published) -> EncodecShape:
@@ -157,7 +190,7 @@ class EncodecShape(Shape):
         self, name: str = "custom", bandwidths: Mapping[float, int] | None = None
     ) -> CodecSpec:
         # The LSTM takes two frames at a time.
-        held = self.hop_length if self.causal else self.segment_length
+        held = self.hop_length if self.causal else self.segment_length or self._held
         return CodecSpec(
             name=name,
             sample_rate=self.sample_rate,
@@ -168,6 +201,12 @@ class EncodecShape(Shape):
             codebook_dim=self.codebook_dim,
             bandwidths=bandwidths or self._bandwidths(),
             delay=held / self.sample_rate,
-            segment_frames=None if self.causal else self.segment_length // self.hop_length,
-            segment_overlap=0.0 if self.causal else CUSTOM_OVERLAP,
+            segment_frames=self.segment_length // self.hop_length or None,
+            segment_overlap=CUSTOM_OVERLAP if self.segment else 0.0,
         )
+
+    @property
+    def _held(self) -> int:
+        """Samples that a network that sees both sides waits for, there and back."""
+        frames = sum(2 * cut.block + cut.context for half in self.cuts for cut in half)
+        return frames * self.hop_length

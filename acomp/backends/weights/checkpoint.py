@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from acomp.backends.weights.layouts import recognised
+from acomp.backends.weights.layouts import audiocraft, recognised
 from acomp.backends.weights.layouts.configs import FAMILIES, shape_values
 from acomp.backends.weights.layouts.files import Found, find, read_config
 from acomp.backends.weights.layouts.layout import Layout
@@ -121,11 +121,11 @@ def _load_file(path: Path) -> Checkpoint:
         raise WeightsError(f"cannot read the weights {path}: {reason_of(error)}") from error
     if not isinstance(contents, dict):
         raise WeightsError(f"{path} is no weights file: it holds no tensors by name")
-    if "xp.cfg" in contents:
-        raise WeightsError(
-            f"{path} looks like AudioCraft's layout, which acomp does not take: take "
-            "its weights in the layout of transformers, where Hugging Face has them"
-        )
+    if audiocraft.CONFIG in contents:
+        about = f"{path} looks like AudioCraft's layout"
+        values = audiocraft.shape_values(contents[audiocraft.CONFIG], about)
+        tensors = audiocraft.state_of(contents)
+        return Checkpoint(_check_state(path, tensors, size), shape=values)
     metadata: object = contents.get("metadata", {}) if "state_dict" in contents else {}
     kwargs = metadata.get("kwargs", {}) if isinstance(metadata, dict) else None
     try:

@@ -16,10 +16,12 @@ _ENCODEC_FIXED: dict[str, object] = {
     "dilation_growth_rate": 2,
     "compress": 2,
     "trim_right_ratio": 1.0,
-    "use_conv_shortcut": True,
-    "pad_mode": "reflect",
 }
 """What `EncodecShape` does not leave open, and `transformers` takes where it is not said."""
+
+
+PADDING = {"reflect": "reflect", "constant": "zero"}
+"""The padding of a shape, by what the package and `transformers` call it."""
 
 
 def agree(config: Mapping[str, object], expected: Mapping[str, object], what: str) -> None:
@@ -58,7 +60,8 @@ def shape_values(config: Mapping[str, object], codebooks: int, what: str) -> obj
 def _encodec(config: Mapping[str, object], codebooks: int, what: str) -> object:
     causal = config.get("use_causal_conv", True)
     dimension = config.get("hidden_size", 128)
-    agree(config, {**_ENCODEC_FIXED, "normalize": not causal}, what)
+    segment = None if causal else config.get("chunk_length_s")
+    agree(config, {**_ENCODEC_FIXED, "normalize": segment is not None}, what)
     if config.get("codebook_dim") not in (None, dimension):
         raise WeightsError(f"{what}: in its config.json codebook_dim is not hidden_size")
     strides = config.get("upsampling_ratios", [8, 5, 4, 2])
@@ -75,7 +78,9 @@ def _encodec(config: Mapping[str, object], codebooks: int, what: str) -> object:
         "codebook_size": config.get("codebook_size", 1024),
         "causal": causal,
         "norm": config.get("norm_type", "weight_norm"),
-        "segment": None if causal else config.get("chunk_length_s"),
+        "segment": segment,
+        "shortcut": config.get("use_conv_shortcut", True),
+        "padding": PADDING.get(str(config.get("pad_mode", "reflect")), config.get("pad_mode")),
     }
 
 
