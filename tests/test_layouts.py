@@ -20,6 +20,7 @@ from torch import Tensor
 
 import acomp
 from acomp.backends.custom import load as load_custom, shape_from
+from acomp.backends.encodec.shape import EncodecShape
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.backends.weights.layouts import audiocraft as audiocraft_layout, dac, encodec
 from acomp.engines import pick_engine
@@ -363,7 +364,9 @@ def audiocraft(state: dict[str, Tensor], path: Path, text: str = AUDIOCRAFT) -> 
 @torch.no_grad()
 def test_audiocrafts_files_say_their_shape(tmp_path: Path) -> None:
     """Its codecs are the package's with other settings, and have its names."""
-    shape = replace(SMALL["both sides"], padding="zero")
+    sighted = SMALL["both sides"]
+    assert isinstance(sighted, EncodecShape)
+    shape = replace(sighted, padding="zero")
     model: Any = lively(shape)
     codec = custom(audiocraft(model.state_dict(), tmp_path / "compression_state_dict.bin"))
     assert codec.shape == shape

@@ -11,6 +11,7 @@ worker goes on behind it.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import io
 import json
@@ -516,14 +517,43 @@ def sounds(folder: Path) -> list[tuple[str, str, bytes]]:
 
 
 def table_rows() -> bytes:
+    """A table of results, with some of the metrics."""
     from acomp.evaluation.rows import columns
 
+    named = [
+        "setting",
+        "file",
+        "codec",
+        "content",
+        "seconds",
+        "sample_rate",
+        "channels",
+        "bytes",
+        "kbps",
+        "tokens_per_second",
+        "encode_speed",
+        "decode_speed",
+        "delay_ms",
+        "si_sdr",
+        "pesq",
+        "stoi",
+        "log_mel",
+        "mr_stft",
+        "utilisation",
+        "perplexity",
+        "left_out",
+        "key",
+    ]
     rows = [
         "nano@6,talk.wav,nano,speech,0.6,24000,1,488,6.5,225,101,201,0,7,2.2,0.85,0.15,1,0.9 0.9,"
         "500 500,,0",
         "pcm,a tune.flac,pcm,other,0.6,44100,2,1875,25,,102,202,0,11,,,0.1,0.6,,,pesq: music,0",
     ]
-    return "\n".join([",".join(columns()), *rows, ""]).encode()
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(dict(zip(named, row.split(","), strict=True)) for row in rows)
+    return text.getvalue().encode()
 
 
 def targets(folder: Path) -> dict[str, Target]:

@@ -107,4 +107,5 @@ class AcausalDecoder:
 
     def _samples(self, parts: Iterator[Array]) -> Samples:
         empty = np.zeros((1, self._channels, 0), np.float32)
-        return np.concatenate([*chain([empty], parts)], axis=2)[0]
+        samples: Samples = np.concatenate([*chain([empty], parts)], axis=2)[0]
+        return samples

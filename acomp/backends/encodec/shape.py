@@ -99,12 +99,11 @@ class EncodecShape(Shape):
         if self.segment is not None:
             if self.causal:
                 raise CodecError("segment is for networks that are not causal")
-            self._check_segment()
+            self._check_segment(self.segment)
         elif self.norm != "weight_norm":
             raise CodecError("norm: a network that codes no segments has weight_norm")
 
-    def _check_segment(self) -> None:
-        seconds = self.segment
+    def _check_segment(self, seconds: float) -> None:
         if type(seconds) not in (int, float) or not 0 < seconds <= 60:
             raise CodecError(
                 f"segment is {brief(seconds)}, not the seconds that are coded at a time, 60 at most"
