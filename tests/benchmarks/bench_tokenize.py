@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_tokenize.py workers nano encodec-24khz    # one and two processes
     python tests/benchmarks/bench_tokenize.py around nano encodec-24khz     # time around the codec
     python tests/benchmarks/bench_tokenize.py today encodec-24khz mimi      # beside datasets.map
+    CLIPS=32 python tests/benchmarks/bench_tokenize.py today encodec-24khz  # 8 clips, not 32
     python tests/benchmarks/bench_tokenize.py memory 100000                 # clips of 50 ms
     python tests/benchmarks/bench_tokenize.py manifest 1000000              # lines
 
@@ -15,6 +16,7 @@ those of Parquet beside the bare codes, packed.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -33,8 +35,9 @@ from acomp.datasets.making import Order, Outcomes, Share, tokenize
 from acomp.datasets.sources.manifests import units_of_manifest
 from acomp.datasets.summary import summarise
 from acomp.settings import Coding, Running
+from acomp.torchaudio import ensure_torchaudio
 
-CLIPS = 128
+CLIPS = int(os.environ.get("CLIPS", "128"))
 RATE = 24_000
 SAMPLE = Path(acomp.__file__).parent / "samples" / "speech.flac"
 
@@ -116,6 +119,7 @@ def around(name: str, weights: Path, folder: Path) -> None:
 
 def today(name: str, _: Path, folder: Path) -> None:
     """`datasets.map` with transformers, and acomp, on the same weights."""
+    ensure_torchaudio()  # which transformers imports too
     import datasets
     from transformers import EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
