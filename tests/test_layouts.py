@@ -21,10 +21,13 @@ from torch import Tensor
 import acomp
 from acomp.backends.custom import load as load_custom, shape_from
 from acomp.backends.encodec.shape import EncodecShape
+from acomp.backends.families import published_shape
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, save_weights
 from acomp.backends.weights.layouts import audiocraft as audiocraft_layout, dac, encodec
 from acomp.engines import pick_engine
+from acomp.torchaudio import ensure_torchaudio
 
+ensure_torchaudio()  # which transformers imports
 KINDS = ("causal", "segments", "both sides", "dac")
 
 
@@ -261,6 +264,27 @@ def test_moshis_file_is_the_same_weights_as_hugging_faces(tmp_path: Path) -> Non
     assert fingerprint(found.state) == fingerprint(theirs)
 
 
+def test_mimi_is_carried_back_into_moshis_file(cli: Cli, tmp_path: Path) -> None:
+    from transformers import MimiConfig, MimiModel
+
+    torch.manual_seed(0)
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 4}
+    model = lively_mimi(MimiModel(MimiConfig(**{**SMALL_MIMI, **heads})))
+    model.save_pretrained(tmp_path / "theirs")
+    target = tmp_path / "moshi.safetensors"
+    run = ["models", "convert", tmp_path / "theirs", "--to", "official", "-o"]
+    assert cli(*run, target).code == 0
+    written, due = load_file(target), moshis(load_file(tmp_path / "theirs" / "model.safetensors"))
+    assert written.keys() == due.keys()
+    assert all(torch.equal(written[name], tensor) for name, tensor in due.items())
+    refused = cli(*run, tmp_path / "moshi.th")
+    assert refused.code == 1 and "ends in .safetensors" in refused.err
+    small_mimi().save_pretrained(tmp_path / "other")  # of other heads than moshi has
+    target = tmp_path / "new.safetensors"
+    refused = cli("models", "convert", tmp_path / "other", "--to", "official", "-o", target)
+    assert refused.code == 1 and "heads of attention" in refused.err and not target.exists()
+
+
 def test_mimi_takes_pickles_and_a_repository_in_the_cache(tmp_path: Path) -> None:
     revision = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--kyutai--mimi"
@@ -290,6 +314,38 @@ def test_a_config_of_another_codec_is_refused(models: dict[str, Any], tmp_path: 
     (tmp_path / "config.json").write_text(json.dumps({**config, "sampling_rate": "fast"}))
     with pytest.raises(acomp.WeightsError, match="sample_rate is 'fast'"):
         custom(tmp_path)
+
+
+def test_a_snac_of_44_khz_is_not_taken_for_32(cli: Cli, tmp_path: Path) -> None:
+    """The two have the same tensors: what tells them apart is the config.json."""
+    shape: Any = published_shape("snac-44khz")
+    state, file = shape.build().state_dict(), tmp_path / "pytorch_model.bin"
+    torch.save(state, file)
+    assert acomp.load("snac-32khz", weights=file).spec.name == "snac-32khz"  # at its word
+    run = ["models", "convert", file, "-o", tmp_path / "out", "--to", "official"]
+    refused = cli(*run)
+    assert refused.code == 1 and "may be of snac-32khz or of snac-44khz" in refused.err
+    (tmp_path / "config.json").write_text(json.dumps(shape.config))
+    for path in (tmp_path, file):
+        with pytest.raises(acomp.WeightsError, match=r"in its config\.json sampling_rate is 44100"):
+            acomp.load("snac-32khz", weights=path)
+    assert cli(*run).code == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["sampling_rate"] == 44_100
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "model.safetensors").write_bytes(b"mine")
+    refused = cli("models", "convert", file, "-o", theirs, "--to", "official", "--overwrite")
+    assert refused.code == 1 and "holds other weights, model.safetensors" in refused.err
+    assert [path.name for path in theirs.iterdir()] == ["model.safetensors"]
+
+
+def test_a_dac_of_another_rate_is_refused(tmp_path: Path) -> None:
+    shape: Any = published_shape("dac-16khz")
+    kwargs = {"sample_rate": 24_000, "n_codebooks": 12}
+    contents = {"state_dict": shape.build().state_dict(), "metadata": {"kwargs": kwargs}}
+    torch.save(contents, tmp_path / "weights.pth")
+    with pytest.raises(acomp.WeightsError, match="its metadata says 24000 Hz, not 16000"):
+        acomp.load("dac-16khz", weights=tmp_path / "weights.pth")
 
 
 def test_a_config_of_another_family_is_named(models: dict[str, Any], tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from acomp.backends.mimi.shape import FIXED, MimiShape, read_shape
 from acomp.backends.shared.shape import Shape
 from acomp.backends.snac.shape import SnacShape
 from acomp.backends.weights.checkpoint import Checkpoint, load_checkpoint, save_weights
-from acomp.backends.weights.layouts import dac, encodec, norm
-from acomp.backends.weights.layouts.files import config_of
+from acomp.backends.weights.layouts import dac, encodec, mimi, norm
+from acomp.backends.weights.layouts.files import WEIGHT_FILES, config_of, read_config
 from acomp.codecs import PUBLISHED
-from acomp.errors import WeightsError
+from acomp.errors import ExistsError, WeightsError
 from acomp.files import atomic_write, make_folder
 
 if TYPE_CHECKING:
@@ -75,14 +75,15 @@ def convert(source: Path, target: Path, to: Target, *, replace: bool = False) ->
             state = dac.HUGGING_FACE.from_acomp(weights.state)
             _write_folder(target, state, _dac_config(target, weights.shape), replace=replace)
         case SnacShape():
-            make_folder(target, WeightsError)
+            _make_folder(target, "pytorch_model.bin", replace=replace)
             _write(target / "pytorch_model.bin", _pickled(weights.state), replace=replace)
             _write(target / "config.json", _json(weights.shape.config), replace=replace)
             return "a folder of the package snac"
         case MimiShape() if to == "huggingface":
             _write_folder(target, weights.state, _mimi_config(weights.shape), replace=replace)
         case _:
-            raise WeightsError("Moshi's own layout is not written: take --to huggingface")
+            _to_moshi(weights, target, replace=replace)
+            return "a file of moshi"
     return "a folder of transformers"
 
 
@@ -95,11 +96,25 @@ def _shape_of(source: Path, checkpoint: Checkpoint) -> Any:
     if family == "mimi":
         config = config_of(source)
         return MimiShape() if config is None else read_shape(config)
-    found = norm.whole_shapes(checkpoint.state)
-    for name, codec in PUBLISHED.items():
-        if codec.family == family and _shapes_of(published_shape(name)) == found:
-            return published_shape(name)
-    raise WeightsError(f"{source} does not say what codec it is of, and is in no published shape")
+    found, config = norm.whole_shapes(checkpoint.state), config_of(source)
+    fitting = {
+        name: published_shape(name)
+        for name, codec in PUBLISHED.items()
+        if codec.family == family and _shapes_of(published_shape(name)) == found
+    }
+    if config is not None and family == "snac":
+        said = read_config(config).get("sampling_rate")
+        fitting = {name: shape for name, shape in fitting.items() if shape.sample_rate == said}
+    if not fitting:
+        raise WeightsError(
+            f"{source} does not say what codec it is of, and is in no published shape"
+        )
+    if len(fitting) > 1:
+        raise WeightsError(
+            f"{source} may be of {' or of '.join(fitting)}, which have the same tensors: name the "
+            "folder with its config.json"
+        )
+    return next(iter(fitting.values()))
 
 
 def _shapes_of(shape: Any) -> dict[str, list[int]]:
@@ -116,6 +131,15 @@ def _to_acomp(weights: _Weights, target: Path, *, replace: bool) -> None:
     shape, published = weights.shape, [published_shape(name) for name in PUBLISHED]
     own = shape if isinstance(shape, Shape) and shape not in published else None
     save_weights(target, weights.state, own, replace=replace)
+
+
+def _to_moshi(weights: _Weights, target: Path, *, replace: bool) -> None:
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target}: the name of Moshi's files ends in .safetensors")
+    heads = weights.shape.num_attention_heads
+    if heads != mimi.HEADS:
+        raise WeightsError(f"moshi has {mimi.HEADS} heads of attention, and these weights {heads}")
+    save_weights(target, mimi.MOSHI.from_acomp(weights.state), replace=replace)
 
 
 def _as_dac_saves(weights: _Weights) -> dict[str, Any]:
@@ -198,9 +222,24 @@ def _write_folder(
     folder: Path, state: dict[str, torch.Tensor], config: Mapping[str, Any], *, replace: bool
 ) -> None:
     """A folder of `transformers`, the config last: without it no program takes the folder."""
-    make_folder(folder, WeightsError)
+    _make_folder(folder, "model.safetensors", replace=replace)
     save_weights(folder / "model.safetensors", state, replace=replace)
     _write(folder / "config.json", _json(config), replace=replace)
+
+
+def _make_folder(folder: Path, weights: str, *, replace: bool) -> None:
+    """Make the folder that a file of weights and a config.json are to go to, or find out before
+    anything is written that they cannot: where one of them exists, or where weights of another
+    name lie, which some programs would take instead.
+    """
+    for name in ("config.json", *WEIGHT_FILES):
+        if not (folder / name).exists():
+            continue
+        if name not in ("config.json", weights):
+            raise WeightsError(f"{folder} holds other weights, {name}: name another folder")
+        if not replace:
+            raise ExistsError(f"cannot write {folder / name}: it exists already")
+    make_folder(folder, WeightsError)
 
 
 def _pickled(contents: object) -> bytes:

@@ -144,6 +144,12 @@ def _checkpoint(shape: Buildable, path: Path, name: str) -> Checkpoint:
             f"{_problem(checkpoint, path, name)} its shape is another one"
             f"{_first_difference(shape, named)}: take -b custom"
         )
+    rate, due = checkpoint.kwargs.get("sample_rate"), getattr(shape, "sample_rate", None)
+    if rate not in (None, due):
+        raise WeightsError(
+            f"{_problem(checkpoint, path, name)} its metadata says {brief(rate)} Hz, not {due}: "
+            "take -b custom"
+        )
     return checkpoint
 
 

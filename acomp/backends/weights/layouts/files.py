@@ -13,6 +13,8 @@ from acomp.plain import NotPlainError, brief, check, read_json, read_small, read
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 """Ends the name of a file that tells which tensors are in which shard."""
+WEIGHT_FILES = (*WHOLE, *(f"{name}{INDEX}" for name in WHOLE))
+"""Names under which weights in a folder are found."""
 MAX_INDEX = 1 << 21
 """Most characters of such a file."""
 TRAINED = ("", "dac", "best/dac", "latest/dac")
@@ -45,7 +47,7 @@ def find(path: Path) -> Found:
     if path.name.endswith(INDEX):
         return _sharded(path)
     if not path.is_dir():
-        return Found((path,))
+        return Found((path,), config_of(path))
     folder = snapshot(path)
     for name in WHOLE:
         if (folder / name).is_file():
@@ -80,12 +82,15 @@ def snapshot(folder: Path) -> Path:
 
 
 def config_of(path: Path) -> Path | None:
-    """The `config.json` of the weights at a path; None where it is a file alone.
+    """The `config.json` of the weights at a path: of a folder, or beside a file that is named as
+    Hugging Face names them; None where it is a file alone.
 
     Raises:
         WeightsError: as `snapshot`.
     """
-    return snapshot(path) / "config.json" if path.is_dir() else None
+    if path.is_dir():
+        return snapshot(path) / "config.json"
+    return _config_in(path.parent) if path.name in WHOLE else None
 
 
 def _config_in(folder: Path) -> Path | None:

@@ -34,6 +34,29 @@ _NAMES = (
 """Patterns in Moshi's names, and what stands there in Hugging Face's."""
 
 
+_THEIR_NAMES = (
+    (r"^(encoder|decoder)\.layers\.", r"\1.model."),
+    (r"^(encoder|decoder)_transformer\.", r"\1_transformer.transformer."),
+    (r"^quantizer\.semantic_residual_vector_quantizer\.", "quantizer.rvq_first."),
+    (r"^quantizer\.acoustic_residual_vector_quantizer\.", "quantizer.rvq_rest."),
+    (r"^(quantizer\.rvq_(?:first|rest))\.layers\.", r"\1.vq.layers."),
+    (r"\.codebook\.initialized$", "._codebook._initialized"),
+    (r"\.codebook\.embed_sum$", "._codebook.embedding_sum"),
+    (r"\.codebook\.", "._codebook."),
+    (r"^(encoder\.model|decoder\.model)(.*)\.conv\.(weight|bias)$", r"\1\2.conv.conv.\3"),
+    (r"^downsample\.conv\.", "downsample.conv.conv.conv."),
+    (r"^upsample\.conv\.", "upsample.convtr.convtr.convtr."),
+    (r"\.self_attn\.o_proj\.", ".self_attn.out_proj."),
+    (r"\.mlp\.fc([12])\.", r".linear\1."),
+    (r"\.input_layernorm\.", ".norm1."),
+    (r"\.post_attention_layernorm\.", ".norm2."),
+    (r"\.self_attn_layer_scale\.", ".layer_scale_1."),
+    (r"\.mlp_layer_scale\.", ".layer_scale_2."),
+)
+"""Patterns in Hugging Face's names, and what stands there in Moshi's."""
+_LAYER = re.compile(r"decoder\.layers\.(\d{1,3})\.conv\.")
+
+
 def _our_name(name: str) -> str:
     for pattern, other in _NAMES:
         name = re.sub(pattern, other, name)
@@ -63,6 +86,34 @@ def _halves(rows: Tensor) -> Tensor:
     return rows.view(HEADS, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
+def _side_by_side(rows: Tensor) -> Tensor:
+    """The inverse of `_halves`."""
+    return rows.view(HEADS, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+def _from_acomp(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    layers = [int(found[1]) for name in state if (found := _LAYER.match(name))]
+    last = max(layers, default=0)
+
+    def name_of(name: str) -> str:
+        found = _LAYER.match(name)
+        for pattern, other in _THEIR_NAMES:
+            name = re.sub(pattern, other, name)
+        # Between its first layer and its last, the decoder's convolutions are transposed ones.
+        upsamples = found is not None and 0 < int(found[1]) < last
+        return name.replace(".conv.conv.", ".convtr.convtr.") if upsamples else name
+
+    import torch
+
+    joined = renamed(state, name_of)
+    for name in [name for name in joined if name.endswith(".q_proj.weight")]:
+        stem = name.removesuffix("q_proj.weight")
+        queries, keys, values = (joined.pop(f"{stem}{part}_proj.weight") for part in "qkv")
+        rows = [_side_by_side(queries), _side_by_side(keys), values]
+        joined[f"{stem}in_proj_weight"] = torch.cat(rows)
+    return joined
+
+
 HUGGING_FACE = Layout(
     title="Hugging Face's layout of Mimi",
     family="mimi",
@@ -77,5 +128,5 @@ MOSHI = Layout(
         r"encoder_transformer\.transformer\.layers\.0\.self_attn\.in_proj(_weight|s\.0\.weight)"
     ),
     to_acomp=_to_acomp,
-    from_acomp=lambda state: state,
+    from_acomp=_from_acomp,
 )
