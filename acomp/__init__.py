@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from acomp.backends.base import (
         Codec as Codec,
     )
+    from acomp.backends.latents import (
+        LatentDecoder as LatentDecoder,
+        LatentEncoder as LatentEncoder,
+    )
     from acomp.backends.streaming import (
         Decoder as Decoder,
         Encoder as Encoder,
@@ -98,6 +102,7 @@ _NAMES = {
     "acomp.audio": "Audio AudioReader AudioWriter open_audio read_audio resample write_audio",
     "acomp.backends": "load names",
     "acomp.backends.base": "Codec",
+    "acomp.backends.latents": "LatentDecoder LatentEncoder",
     "acomp.backends.streaming": "Decoder Encoder",
     "acomp.codecs": "CodecSpec",
     "acomp.codes": "Block Codes CodesInfo Segments",

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from acomp.audio import Audio
 from acomp.audio.samples import Samples as Samples, check_audio
+from acomp.backends.latents import decoded, encoded, latents_of, quantised
 from acomp.backends.reloading import Loading, load_again
 from acomp.backends.streaming import Decoder, Encoder
-from acomp.backends.streams import StreamDecoder, StreamEncoder
+from acomp.backends.streams import Dequantise, Quantise, StreamDecoder, StreamEncoder
 from acomp.backends.tokens import codes_of
 from acomp.codecs import CodecSpec
 from acomp.codes import Codes, CodesInfo, check_codes, info_of, split
@@ -108,19 +109,44 @@ class Codec(ABC):
             return self
         return load_again(replace(self.loading, device=str(device)), self.fingerprint)
 
-    @abstractmethod
     def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
         """A new encoder of one stream of audio with `info.channels` channels at `spec.sample_rate`.
 
-        A codec family implements this; `Encoder` is the class to use.
+        A codec family implements this, or the four methods of a codec that lets its latents out;
+        `Encoder` is the class to use.
         """
+        return self.latent_encoder(info, partial(self.quantised, codebooks=info.codebooks))
 
-    @abstractmethod
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         """A new decoder of the codes that `stream_encoder(info)` returns.
 
-        A codec family implements this; `Decoder` is the class to use.
+        A codec family implements this, or the four methods of a codec that lets its latents out;
+        `Decoder` is the class to use.
         """
+        return self.latent_decoder(info, self.dequantised)
+
+    # A codec family that lets its latents out implements the next four methods. They take one
+    # stream; those whose networks take several side by side serve `stream_encoder` and
+    # `stream_decoder` so too.
+
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> StreamEncoder:  # noqa: ARG002
+        """As `stream_encoder`, with latents made codes by `quantise`."""
+        raise self._no_latents()
+
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> StreamDecoder:  # noqa: ARG002
+        """As `stream_decoder`, with codes made latents by `dequantise`."""
+        raise self._no_latents()
+
+    def quantised(self, latents: NDArray[Any], codebooks: int) -> NDArray[np.uint16]:  # noqa: ARG002
+        """Latents `[streams, dimension, steps]` as codes `[streams, codebooks, frames]`."""
+        raise self._no_latents()
+
+    def dequantised(self, codes: NDArray[np.uint16]) -> NDArray[Any]:  # noqa: ARG002
+        """Codes `[streams, codebooks, frames]` as latents `[streams, dimension, steps]`."""
+        raise self._no_latents()
+
+    def _no_latents(self) -> CodecError:
+        return CodecError(f"{self.spec.name} does not let its latents out: take another codec")
 
     @abstractmethod
     def codebooks(self) -> NDArray[np.float32]:
@@ -273,6 +299,102 @@ class Codec(ABC):
             CodecError: the numbers cannot be codes of this codec.
         """
         return codes_of(self, tokens, scales=scales, length=length, sample_rate=sample_rate)
+
+    def latents(self, audio: Audio, *, channels: Channels | int = "auto") -> NDArray[np.float32]:
+        """What the encoder makes of audio, before it is quantised.
+
+            >>> codec = acomp.load("nano")
+            >>> codec.latents(acomp.read_audio("speech.flac")).shape
+            (1, 128, 260)
+
+        Args:
+            audio: the audio; it is resampled to the codec's sample rate.
+            channels: as for `encode`.
+
+        Returns:
+            Latents `[streams, dimension, frames]`; of a codec whose levels run at several rates,
+            such as SNAC, as many for a frame as its finest level has codes.
+
+        Raises:
+            CodecError: the codec does not let its latents out, or does not have the channels.
+            AudioError: the audio has no samples, or more channels than can be coded.
+        """
+        check_audio(audio)
+        fewest = self.spec.codebook_counts[0]
+        return encoded(self, audio, self.info(audio, codebooks=fewest, channels=channels))
+
+    def latents_of(self, codes: Codes) -> NDArray[np.float32]:
+        """What the decoder makes sound of: the sum of the entries that codes stand for.
+
+            >>> codec = acomp.load("nano")
+            >>> codec.latents_of(codec.encode(acomp.read_audio("speech.flac"))).shape
+            (1, 128, 260)
+
+        Args:
+            codes: the codes.
+
+        Returns:
+            Latents, as `latents` returns them.
+
+        Raises:
+            CodecError: the codes are of another codec or were made with other weights, or the codec
+                does not let its latents out.
+        """
+        check_codes(codes, CodecError)
+        self.check(codes.info)
+        return latents_of(self, codes)
+
+    def quantise(
+        self,
+        latents: object,
+        *,
+        bandwidth: float | str | None = None,
+        codebooks: int | None = None,
+        length: int | None = None,
+        sample_rate: int | None = None,
+    ) -> Codes:
+        """Quantise latents; `quantise(latents(audio))` has the codes of `encode(audio)`.
+
+            >>> codec, audio = acomp.load("nano"), acomp.read_audio("speech.flac")
+            >>> codes = codec.quantise(codec.latents(audio), bandwidth=6)
+            >>> np.array_equal(codes.data, codec.encode(audio, bandwidth=6).data)
+            True
+
+        Args:
+            latents: floats `[streams, dimension, frames]`, as an array or a tensor;
+                `[dimension, frames]` is one stream.
+            bandwidth: as for `encode`.
+            codebooks: as for `encode`.
+            length: samples per channel of the audio, at `sample_rate`; by default the duration of
+                all frames.
+            sample_rate: sample rate in Hz that decoding returns to; by default that of the codec.
+
+        Raises:
+            CodecError: these are no latents of this codec, or it does not let its latents out.
+        """
+        count = self.spec.codebooks_for(bandwidth, codebooks)
+        data = quantised(self, latents, count)
+        return self.codes(data, length=length, sample_rate=sample_rate)
+
+    def decode_latents(
+        self, latents: object, *, length: int | None = None, sample_rate: int | None = None
+    ) -> Audio:
+        """Decode latents, quantised or not; `decode_latents(latents_of(codes))` is `decode(codes)`.
+
+            >>> codec, audio = acomp.load("nano"), acomp.read_audio("speech.flac")
+            >>> codec.decode_latents(codec.latents(audio))  # as if nothing were quantised
+            Audio(1 channel, 3.45 s at 24000 Hz)
+
+        Args:
+            latents: as for `quantise`.
+            length: samples per channel of the audio, at `sample_rate`; by default the duration of
+                all frames.
+            sample_rate: sample rate of the result in Hz; by default that of the codec.
+
+        Raises:
+            CodecError: these are no latents of this codec, or it does not let its latents out.
+        """
+        return decoded(self, latents, length, sample_rate)
 
     def warm_up(self, bandwidth: float | None = None) -> None:
         """Encode and decode a second of silence, because a network's first run takes longest.

@@ -19,6 +19,7 @@ from acomp.scalars import whole_number
 
 if TYPE_CHECKING:
     from acomp.backends.base import Codec
+    from acomp.backends.streams import StreamDecoder, StreamEncoder
 
 LOUDEST = 100.0
 """Absolute sample value above which a warning says that the samples have the scale of integers;
@@ -102,7 +103,7 @@ class Encoder(_Stream):
         self.loudness: tuple[float, ...] | None = None
         self._meter = LoudnessMeter(info.sample_rate, info.channels) if measure else None
         self._resampler = Resampler(info.source_rate, info.sample_rate, info.channels)
-        self._stream = codec.stream_encoder(info)
+        self._stream = self._start(codec, info)
         self._channels: int | None = None
         """Channels of the samples so far."""
         self._told = False
@@ -150,6 +151,9 @@ class Encoder(_Stream):
             if self._meter is not None:
                 self.loudness = self._meter.finish()
             return join(self.info, [rest, self._stream.finish()])
+
+    def _start(self, codec: Codec, info: CodesInfo) -> StreamEncoder:
+        return codec.stream_encoder(info)
 
     def _coded(self, samples: Samples) -> Block:
         if self._meter is not None:
@@ -220,7 +224,7 @@ class Decoder(_Stream):
         self._padded = info.hop_length * (info.chunk or codec.spec.unit)
         hold = -(-self._padded * self.sample_rate // info.sample_rate)
         self._resampler = Resampler(info.sample_rate, self.sample_rate, info.channels, hold=hold)
-        self._stream = codec.stream_decoder(info)
+        self._stream = self._start(codec, info)
         self._decoded = 0
         """Samples per channel decoded so far, at the codec's sample rate."""
 
@@ -265,6 +269,9 @@ class Decoder(_Stream):
         """
         with self._turn(last=True):
             return self._end(whole_number(length, "length", CodecError), loudness, damaged)
+
+    def _start(self, codec: Codec, info: CodesInfo) -> StreamDecoder:
+        return codec.stream_decoder(info)
 
     def _end(self, length: int, loudness: tuple[float, ...] | None, damaged: bool) -> Samples:
         info = self.info

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples
 from acomp.codes import Block
+
+Quantise = Callable[[NDArray[Any]], NDArray[np.uint16]]
+"""Makes codes `[streams, codebooks, frames]` of latents `[streams, dimension, steps]`. A codec whose
+levels run at several rates has several steps in a frame, others have one."""
+Dequantise = Callable[[NDArray[np.uint16]], NDArray[Any]]
+"""The reverse."""
 
 
 class StreamEncoder(Protocol):

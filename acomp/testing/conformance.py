@@ -17,6 +17,7 @@ import numpy as np
 from acomp.audio import Audio
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
+from acomp.backends.latents import LatentDecoder, LatentEncoder
 from acomp.backends.streaming import Decoder, Encoder
 from acomp.codecs import PUBLISHED
 from acomp.codes import Block, Codes, split, tail
@@ -370,6 +371,43 @@ class CodecConformance:
         assert Codes.join(parts) == codes, "the two halves joined are not the whole"
         for part in parts:
             check_sound(codec.decode(part), silence_of(part), part.info.channels)
+
+    def test_latents_are_the_numbers_inside(self, codec: Codec) -> None:
+        """Of a codec that lets its latents out."""
+        sound = sweep(codec, self.frames(codec))
+        codes = codec.encode(sound, codebooks=codec.spec.codebooks)
+        try:
+            latents = codec.latents(sound)
+        except CodecError:
+            return
+        assert latents.dtype == np.float32, f"latents are {latents.dtype}"
+        found = codec.quantise(latents, codebooks=codec.spec.codebooks, length=sound.length)
+        same = float((found.data == codes.data).mean())
+        assert same >= self.agreement(codec), f"{same:.1%} of the codes are those of encode"
+        decoded = codec.decode_latents(codec.latents_of(codes), length=sound.length)
+        expected = codec.decode(codes).samples
+        check_close(decoded.samples, expected, self.tolerance(codec), "latents of codes")
+
+    def test_latents_do_not_depend_on_the_pieces(self, codec: Codec) -> None:
+        sound = sweep(codec, self.frames(codec))
+        info = codec.info(sound)
+        try:
+            encoder = LatentEncoder(codec, info)
+        except CodecError:
+            return
+        pieces = np.array_split(sound.samples, 7, axis=1)
+        blocks = [encoder.push(piece) for piece in pieces]
+        blocks.append(encoder.finish())
+        latents = encoder.take()
+        check_close(latents[0], codec.latents(sound)[0], self.tolerance(codec), "latents in pieces")
+        decoder = LatentDecoder(codec, info)
+        step = 7 * (latents.shape[2] // Codes.from_blocks(info, blocks, sound.length).frames)
+        parts = [
+            decoder.push(latents[:, :, at : at + step]) for at in range(0, latents.shape[2], step)
+        ]
+        samples = np.concatenate([*parts, decoder.finish(sound.length)], axis=1)
+        expected = codec.decode_latents(latents, length=sound.length).samples
+        check_close(samples, expected, self.tolerance(codec), "latents decoded in pieces")
 
     def test_decoding_from_the_middle_sounds_as_from_the_beginning(self, codec: Codec) -> None:
         check_late_seek(codec)

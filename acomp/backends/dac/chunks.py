@@ -26,7 +26,7 @@ class ChunkDecoder:
         self._begin()
 
     def push(self, block: Block) -> Samples:
-        latents = self._codec.dequantise(block.data)
+        latents = self._codec.dequantised(block.data)
         parts = []
         while latents.shape[2]:
             part = latents[..., : self._chunk - self._frames]

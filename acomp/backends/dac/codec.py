@@ -30,7 +30,7 @@ from acomp.backends.shared.layers import Autoencoder
 from acomp.backends.shared.loading import Network, load_autoencoder
 from acomp.backends.shared.quantisers import DirectionDequantiser, DirectionQuantiser
 from acomp.backends.shared.snake import with_fast_snakes
-from acomp.backends.streams import StreamDecoder, StreamEncoder
+from acomp.backends.streams import Dequantise, Quantise, StreamDecoder, StreamEncoder
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
 from acomp.engines import Array, Engine, Runner
@@ -89,19 +89,23 @@ class Dac(Codec):
     def latent_codebooks(self) -> NDArray[np.float32]:
         return np.stack([book.latent_entries().numpy() for book in self._books])
 
-    def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
-        quantiser = self.quantiser(info.codebooks)
-        return BlockEncoder(
-            info, self.encoder, lambda z: np.stack(quantiser(z), axis=1), info.hop_length
-        )
-
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         if info.chunk is not None:
             return ChunkDecoder(self, info, info.chunk)
-        return BlockDecoder(info, self.decoder, self.dequantise)
+        return super().stream_decoder(info)
 
-    def dequantise(self, codes: NDArray[np.uint16]) -> Array:
-        """Codes `[streams, codebooks, frames]` to latents `[streams, latent, frames]`."""
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> StreamEncoder:
+        return BlockEncoder(info, self.encoder, quantise, info.hop_length)
+
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> StreamDecoder:
+        return BlockDecoder(info, self.decoder, dequantise)
+
+    def quantised(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        levels = self.quantiser(codebooks)(latents)
+        codes: NDArray[np.uint16] = np.stack(levels, axis=1).astype(np.uint16)
+        return codes
+
+    def dequantised(self, codes: NDArray[np.uint16]) -> Array:
         (latents,) = self.dequantiser(*codes.astype(np.int64).swapaxes(0, 1))
         return latents
 

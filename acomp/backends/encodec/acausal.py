@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +18,10 @@ from acomp.audio.samples import Samples
 from acomp.backends.encodec.causal import LstmStream
 from acomp.backends.encodec.network import Lstm, around_lstm
 from acomp.backends.shared.blocks import Cut, InBlocks, Stage
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine
 from acomp.engines.torch import in_torch
-
-if TYPE_CHECKING:
-    from acomp.backends.encodec.codec import Encodec
 
 
 class AcausalHalf:
@@ -74,8 +72,8 @@ class AcausalStream:
 class AcausalEncoder:
     """Streaming encoder of a network that sees both sides."""
 
-    def __init__(self, codec: Encodec, half: AcausalHalf, info: CodesInfo) -> None:
-        self._codec = codec
+    def __init__(self, half: AcausalHalf, info: CodesInfo, quantise: Quantise) -> None:
+        self._quantise = quantise
         self._info = info
         self._stream = AcausalStream(half)
 
@@ -86,21 +84,19 @@ class AcausalEncoder:
         return self._blocks(self._stream.finish())
 
     def _blocks(self, latents: Iterator[Array]) -> Block:
-        codebooks = self._info.codebooks
-        parts = [self._codec.quantise(z.transpose(0, 2, 1), codebooks) for z in latents]
-        return join(self._info, [Block(data) for data in parts])
+        return join(self._info, [Block(self._quantise(z)) for z in latents])
 
 
 class AcausalDecoder:
     """Streaming decoder of a network that sees both sides."""
 
-    def __init__(self, codec: Encodec, half: AcausalHalf, info: CodesInfo) -> None:
-        self._codec = codec
+    def __init__(self, half: AcausalHalf, info: CodesInfo, dequantise: Dequantise) -> None:
+        self._dequantise = dequantise
         self._channels = info.channels
         self._stream = AcausalStream(half)
 
     def push(self, block: Block) -> Samples:
-        return self._samples(self._stream.push(self._codec.dequantise(block.data)))
+        return self._samples(self._stream.push(self._dequantise(block.data)))
 
     def finish(self) -> Samples:
         return self._samples(self._stream.finish())

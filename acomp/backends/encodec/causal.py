@@ -7,18 +7,16 @@ the codes are those of a whole run, however the stream is cut.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from acomp.audio.samples import Samples
 from acomp.backends.encodec.network import Lstm, around_lstm, stack_of
 from acomp.backends.shared.stacks import PreparedStack, StackStream
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine
-
-if TYPE_CHECKING:
-    from acomp.backends.encodec.codec import Encodec
 
 LSTM_FRAMES = 600
 """Frames that the LSTM takes at a time, at most: torch arranges its weights anew for each call."""
@@ -111,8 +109,8 @@ class LstmStream:
 class CausalEncoder:
     """Streaming encoder of a causal network; two frames at a time."""
 
-    def __init__(self, codec: Encodec, half: CausalHalf, info: CodesInfo) -> None:
-        self._codec = codec
+    def __init__(self, half: CausalHalf, info: CodesInfo, quantise: Quantise) -> None:
+        self._quantise = quantise
         self._info = info
         self._stream = CausalStream(half, together=2)
 
@@ -123,21 +121,20 @@ class CausalEncoder:
         return self._blocks(self._stream.finish())
 
     def _blocks(self, latents: Iterator[Array]) -> Block:
-        codebooks = self._info.codebooks
-        parts = [self._codec.quantise(z, codebooks) for z in latents]
+        parts = [self._quantise(z.transpose(0, 2, 1)) for z in latents]
         return join(self._info, [Block(data) for data in parts])
 
 
 class CausalDecoder:
     """Streaming decoder of a causal network; each frame at once."""
 
-    def __init__(self, codec: Encodec, half: CausalHalf, info: CodesInfo) -> None:
-        self._codec = codec
+    def __init__(self, half: CausalHalf, info: CodesInfo, dequantise: Dequantise) -> None:
+        self._dequantise = dequantise
         self._channels = info.channels
         self._stream = CausalStream(half, together=1)
 
     def push(self, block: Block) -> Samples:
-        latents = self._codec.dequantise(block.data)
+        latents = self._dequantise(block.data)
         return self._samples(self._stream.push(latents.transpose(0, 2, 1)))
 
     def finish(self) -> Samples:

@@ -30,7 +30,7 @@ from acomp.backends.encodec.shape import EncodecShape
 from acomp.backends.shared import quantisers
 from acomp.backends.shared.loading import Network, load_network
 from acomp.backends.shared.side_by_side import alone, decoders_side_by_side, encoders_side_by_side
-from acomp.backends.streams import StreamDecoder, StreamEncoder
+from acomp.backends.streams import Dequantise, Quantise, StreamDecoder, StreamEncoder
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
 from acomp.engines import Array, Engine, Runner
@@ -114,27 +114,34 @@ class Encodec(Codec):
         if isinstance(self.encoder, SegmentHalf):
             self._check_streams(info)
             return SegmentEncoder(self, self.encoder, info)
+        quantise = partial(self.quantised, codebooks=info.codebooks)
         one = alone(info)
-        return encoders_side_by_side([self._encoder(one) for _ in range(info.streams)])
+        return encoders_side_by_side(
+            [self.latent_encoder(one, quantise) for _ in range(info.streams)]
+        )
 
     def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
         if isinstance(self.decoder, SegmentHalf):
             self._check_streams(info)
             return SegmentDecoder(self, self.decoder, info)
         one = alone(info)
-        return decoders_side_by_side([self._decoder(one) for _ in range(info.streams)])
+        return decoders_side_by_side(
+            [self.latent_decoder(one, self.dequantised) for _ in range(info.streams)]
+        )
 
-    def _encoder(self, info: CodesInfo) -> StreamEncoder:
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> StreamEncoder:
+        if isinstance(self.encoder, SegmentHalf):
+            return super().latent_encoder(info, quantise)
         if isinstance(self.encoder, AcausalHalf):
-            return AcausalEncoder(self, self.encoder, info)
-        assert isinstance(self.encoder, CausalHalf)
-        return CausalEncoder(self, self.encoder, info)
+            return AcausalEncoder(self.encoder, info, quantise)
+        return CausalEncoder(self.encoder, info, quantise)
 
-    def _decoder(self, info: CodesInfo) -> StreamDecoder:
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> StreamDecoder:
+        if isinstance(self.decoder, SegmentHalf):
+            return super().latent_decoder(info, dequantise)
         if isinstance(self.decoder, AcausalHalf):
-            return AcausalDecoder(self, self.decoder, info)
-        assert isinstance(self.decoder, CausalHalf)
-        return CausalDecoder(self, self.decoder, info)
+            return AcausalDecoder(self.decoder, info, dequantise)
+        return CausalDecoder(self.decoder, info, dequantise)
 
     def _check_streams(self, info: CodesInfo) -> None:
         if info.streams > 1:
@@ -151,13 +158,11 @@ class Encodec(Codec):
         segment = max(0, sample // spec.segment_stride - 1)
         return segment * spec.segment_frames, segment * spec.segment_stride
 
-    def quantise(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
-        """Latents `[1, frames, dimension]` to codes `[1, codebooks, frames]`."""
-        (codes,) = self.quantiser(codebooks)(latents)
+    def quantised(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        (codes,) = self.quantiser(codebooks)(latents.transpose(0, 2, 1))
         return codes.astype(np.uint16)
 
-    def dequantise(self, codes: NDArray[np.uint16]) -> Array:
-        """Codes `[1, codebooks, frames]` to latents `[1, dimension, frames]`."""
+    def dequantised(self, codes: NDArray[np.uint16]) -> Array:
         (latents,) = self._dequantiser(codes.astype(np.int64))
         return latents
 

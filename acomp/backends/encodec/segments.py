@@ -94,7 +94,7 @@ class SegmentEncoder:
         scales = [_scale(x) for x in segments]
         scaled = [(x / scale).numpy() for x, scale in zip(segments, scales, strict=True)]
         latents = self._half(scaled)
-        data = [self._codec.quantise(z.transpose(0, 2, 1), self._info.codebooks) for z in latents]
+        data = [self._codec.quantised(z, self._info.codebooks) for z in latents]
         return join(
             self._info,
             [
@@ -133,7 +133,7 @@ class SegmentDecoder:
                 f"a segment of {self._codec.spec.name} has at most {self._most} frames"
             )
         ends = np.cumsum(block.segments.frames)
-        parts = np.split(self._codec.dequantise(block.data), ends[:-1], axis=2)
+        parts = np.split(self._codec.dequantised(block.data), ends[:-1], axis=2)
         ready = [np.zeros((len(self._sum), 0), np.float32)]
         for audio, scale in zip(self._half(parts), block.segments.scales, strict=True):
             self._add(audio[0] * scale)

@@ -26,6 +26,7 @@ from acomp.backends.mimi.streams import Half, MimiDecoder, MimiEncoder
 from acomp.backends.mimi.transformer import PreparedTransformer
 from acomp.backends.shared.seanet import AsProducts
 from acomp.backends.shared.stacks import PreparedStack
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
 from acomp.backends.weights.layouts.files import config_of
 from acomp.backends.weights.tensors import Tensors
@@ -110,11 +111,20 @@ class Mimi(Codec):
     def latent_codebooks(self) -> NDArray[np.float32]:
         return self._books.projected().numpy()
 
-    def stream_encoder(self, info: CodesInfo) -> MimiEncoder:
-        return MimiEncoder(self, info)
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> MimiEncoder:
+        return MimiEncoder(self, info, quantise)
 
-    def stream_decoder(self, info: CodesInfo) -> MimiDecoder:
-        return MimiDecoder(self, info)
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> MimiDecoder:
+        return MimiDecoder(self, info, dequantise)
+
+    def quantised(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        rows = np.ascontiguousarray(latents.transpose(0, 2, 1))
+        (codes,) = self.quantiser(codebooks)(rows)
+        return codes.astype(np.uint16)
+
+    def dequantised(self, codes: NDArray[np.uint16]) -> Array:
+        (latents,) = self.dequantiser(codes.astype(np.int64))
+        return latents.transpose(0, 2, 1)
 
     def _prepare_quantiser(self, codebooks: int) -> Runner:
         return self._in_torch(SplitQuantiser(self._books, codebooks), precise=True)

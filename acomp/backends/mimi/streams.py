@@ -13,6 +13,7 @@ from acomp.audio.samples import Samples
 from acomp.backends.mimi.shape import STRIDE
 from acomp.backends.mimi.transformer import PreparedTransformer, TransformerStream
 from acomp.backends.shared.stacks import PreparedStack, StackStream
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array
 
@@ -47,10 +48,10 @@ class Half:
 class MimiEncoder:
     """Streaming encoder: a frame as soon as it is there."""
 
-    def __init__(self, codec: Mimi, info: CodesInfo) -> None:
+    def __init__(self, codec: Mimi, info: CodesInfo, quantise: Quantise) -> None:
         self._info = info
         self._buffer = np.zeros((info.streams, 0), np.float32)
-        self._streams = [EncoderStream(codec, info.codebooks) for _ in range(info.streams)]
+        self._streams = [EncoderStream(codec, quantise) for _ in range(info.streams)]
 
     def push(self, samples: Samples) -> Block:
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
@@ -77,11 +78,11 @@ class MimiEncoder:
 class EncoderStream:
     """One channel's encoder: samples `[time]` to codes `[1, codebooks, frames]`."""
 
-    def __init__(self, codec: Mimi, codebooks: int) -> None:
+    def __init__(self, codec: Mimi, quantise: Quantise) -> None:
         self._stack = codec.encoder.stack_stream()
         self._transformer = TransformerStream(codec.encoder.transformer)
         self._downsample = codec.downsample
-        self._quantise = codec.quantiser(codebooks)
+        self._quantise = quantise
         self._past: Array | None = None
 
     def run(self, samples: Samples) -> NDArray[np.uint16]:
@@ -100,15 +101,14 @@ class EncoderStream:
         if x.shape[1] % STRIDE:
             x = np.concatenate([x, x[:, -1:]], axis=1)
         latents, self._past = self._downsample(x, self._past)
-        (codes,) = self._quantise(latents)
-        return codes.astype(np.uint16)
+        return self._quantise(latents.transpose(0, 2, 1))
 
 
 class MimiDecoder:
     """Streaming decoder: a frame's samples as soon as it is there."""
 
-    def __init__(self, codec: Mimi, info: CodesInfo) -> None:
-        self._streams = [DecoderStream(codec) for _ in range(info.streams)]
+    def __init__(self, codec: Mimi, info: CodesInfo, dequantise: Dequantise) -> None:
+        self._streams = [DecoderStream(codec, dequantise) for _ in range(info.streams)]
 
     def push(self, block: Block) -> Samples:
         parts = [np.zeros((len(self._streams), 0), np.float32)]
@@ -124,15 +124,15 @@ class MimiDecoder:
 class DecoderStream:
     """One channel's decoder: codes `[codebooks, frames]` to samples `[time]`."""
 
-    def __init__(self, codec: Mimi) -> None:
-        self._dequantise = codec.dequantiser
+    def __init__(self, codec: Mimi, dequantise: Dequantise) -> None:
+        self._dequantise = dequantise
         self._early, self._late = np.split(codec.upsample, 2)  # [STRIDE, hidden] each
         self._past = np.zeros((1, 1, codec.shape.hidden_size), np.float32)
         self._transformer = TransformerStream(codec.decoder.transformer)
         self._stack = codec.decoder.stack_stream()
 
     def run(self, codes: NDArray[np.uint16]) -> Samples:
-        (latents,) = self._dequantise(codes[None].astype(np.int64))
+        latents = np.ascontiguousarray(self._dequantise(codes[None]).transpose(0, 2, 1))
         x = self._transformer.run(self._upsample(latents))
         samples: Samples = self._stack.run(x)[0, :, 0]
         return samples

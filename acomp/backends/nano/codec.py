@@ -19,11 +19,12 @@ from acomp.backends.nano.functions import Functions
 from acomp.backends.nano.search import NumpySearch
 from acomp.backends.nano.shape import CHOICES, MEMORY, PATHS, SCALE, NanoShape
 from acomp.backends.nano.streams import NanoDecoder, NanoEncoder
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.backends.weights.checkpoint import fingerprint, load_arrays
 from acomp.backends.weights.places import shipped
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo
-from acomp.engines import Engine, Runner
+from acomp.engines import Array, Engine, Runner
 from acomp.engines.once import once
 
 if TYPE_CHECKING:
@@ -96,8 +97,17 @@ class Nano(Codec):
             lambda: Search(books, paths=PATHS, choices=CHOICES), (), "", precise=True
         )
 
-    def stream_encoder(self, info: CodesInfo) -> NanoEncoder:
-        return NanoEncoder(self, info)
+    def quantised(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        rows = np.ascontiguousarray(latents.transpose(0, 2, 1))
+        (codes,) = self.quantiser(codebooks)(rows)
+        return codes.astype(np.uint16)
 
-    def stream_decoder(self, info: CodesInfo) -> NanoDecoder:
-        return NanoDecoder(self, info)
+    def dequantised(self, codes: NDArray[np.uint16]) -> Array:
+        levels = zip(self._books, codes.transpose(1, 0, 2), strict=False)
+        return np.asarray(sum(book[chosen] for book, chosen in levels)).transpose(0, 2, 1)
+
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> NanoEncoder:
+        return NanoEncoder(self, info, quantise)
+
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> NanoDecoder:
+        return NanoDecoder(self, info, dequantise)

@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from acomp.audio.samples import Samples
 from acomp.backends.nano.shape import MEMORY
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.codes import Block, CodesInfo, join, split
 from acomp.engines import Array
 
@@ -22,9 +23,9 @@ BLOCK_FRAMES = 750
 class NanoEncoder:
     """Streaming encoder; the streams are the batch."""
 
-    def __init__(self, codec: Nano, info: CodesInfo) -> None:
+    def __init__(self, codec: Nano, info: CodesInfo, quantise: Quantise) -> None:
         self._run = codec.functions
-        self._quantise = codec.quantiser(info.codebooks)
+        self._quantise = quantise
         self._info = info
         self._hop = codec.shape.hop
         self._state = _start(info.streams, *codec.shape.encoder)
@@ -47,16 +48,15 @@ class NanoEncoder:
         frames = sliding_window_view(samples, 2 * self._hop, axis=1)[:, :: self._hop]
         features, sines = self._run.analyse(frames)
         latents, *self._state = self._run.encode(features, sines, *self._state)
-        (codes,) = self._quantise(latents)
-        return Block(codes.astype(np.uint16))
+        return Block(self._quantise(latents.transpose(0, 2, 1)))
 
 
 class NanoDecoder:
     """Streaming decoder; the streams are the batch."""
 
-    def __init__(self, codec: Nano, info: CodesInfo) -> None:
+    def __init__(self, codec: Nano, info: CodesInfo, dequantise: Dequantise) -> None:
         self._run = codec.functions
-        self._books = codec.codebooks()
+        self._dequantise = dequantise
         self._hop = codec.shape.hop
         self._state = _start(info.streams, *codec.shape.decoder)
         self._last = np.zeros((info.streams, 0, 2 * self._hop), np.float32)
@@ -70,9 +70,8 @@ class NanoDecoder:
         return np.zeros((self._streams, 0), np.float32)
 
     def _samples(self, block: Block) -> Samples:
-        levels = zip(self._books, block.data.transpose(1, 0, 2), strict=False)
-        latents = sum(book[codes] for book, codes in levels)
-        features, *self._state = self._run.decode(np.asarray(latents), *self._state)
+        latents = self._dequantise(block.data).transpose(0, 2, 1)
+        features, *self._state = self._run.decode(np.ascontiguousarray(latents), *self._state)
         (frames,) = self._run.synthesise(features)
         frames = np.concatenate([self._last, frames], axis=1)
         self._last = frames[:, -1:]

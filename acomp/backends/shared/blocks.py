@@ -8,15 +8,15 @@ block size and a context of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples
+from acomp.backends.streams import Dequantise, Quantise
 from acomp.codes import Block, CodesInfo, join
 from acomp.engines import Array, Engine, Input, Runner
 
@@ -172,7 +172,7 @@ class BlockEncoder:
         self,
         info: CodesInfo,
         stages: Sequence[Stage],
-        quantise: Callable[[Array], Array],
+        quantise: Quantise,
         unit: int,
     ) -> None:
         self._info = info
@@ -191,7 +191,7 @@ class BlockEncoder:
         return self._blocks(chain(self._stages.push(silence), self._stages.finish()))
 
     def _blocks(self, latents: Iterator[Array]) -> Block:
-        return join(self._info, [Block(self._quantise(z).astype(np.uint16)) for z in latents])
+        return join(self._info, [Block(self._quantise(z)) for z in latents])
 
 
 class BlockDecoder:
@@ -207,7 +207,7 @@ class BlockDecoder:
         self,
         info: CodesInfo,
         stages: Sequence[Stage],
-        dequantise: Callable[[NDArray[np.uint16]], Array],
+        dequantise: Dequantise,
     ) -> None:
         self._stages = Stages(stages, info.streams)
         self._dequantise = dequantise

@@ -31,7 +31,7 @@ from acomp.backends.shared.quantisers import DirectionDequantiser, DirectionQuan
 from acomp.backends.shared.snake import with_fast_snakes
 from acomp.backends.snac.network import decoder_stages, encoder_stages
 from acomp.backends.snac.shape import SnacShape
-from acomp.backends.streams import StreamDecoder, StreamEncoder
+from acomp.backends.streams import Dequantise, Quantise, StreamDecoder, StreamEncoder
 from acomp.backends.weights.layouts.configs import agree
 from acomp.backends.weights.layouts.files import config_of, read_config
 from acomp.codecs import CodecSpec
@@ -96,19 +96,21 @@ class Snac(Codec):
         stacked = np.stack([book.numpy() for book in books])
         return np.repeat(stacked, self.spec.levels, axis=0)
 
-    def stream_encoder(self, info: CodesInfo) -> StreamEncoder:
-        quantiser = self.quantiser(len(self.levels(info.codebooks)))
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> StreamEncoder:
         unit = self.shape.unit * info.hop_length
-        return BlockEncoder(info, self.encoder, lambda z: fold(quantiser(z)), unit)
+        return BlockEncoder(info, self.encoder, quantise, unit)
 
-    def stream_decoder(self, info: CodesInfo) -> StreamDecoder:
-        levels = self.levels(info.codebooks)
-
-        def dequantise(codes: NDArray[np.uint16]) -> Array:
-            (latents,) = self.dequantiser(*unfold(codes, levels))
-            return latents
-
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> StreamDecoder:
         return BlockDecoder(info, self.decoder, dequantise)
+
+    def quantised(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        levels = self.quantiser(len(self.levels(codebooks)))(latents)
+        return fold(levels).astype(np.uint16)
+
+    def dequantised(self, codes: NDArray[np.uint16]) -> Array:
+        levels = self.levels(codes.shape[1])
+        (latents,) = self.dequantiser(*unfold(codes, levels))
+        return latents
 
     def seek(self, sample: int) -> tuple[int, int]:
         """As `Codec.seek`; where windows begin, and the noise."""

@@ -17,11 +17,21 @@ from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
+<<<<<<< HEAD
 from acomp.backends.soundstream.network import Network, open_model, read_codebooks
+=======
+from acomp.backends.soundstream.network import (
+    Network,
+    open_model,
+    read_codebooks,
+    without_notice,
+)
+from acomp.backends.streams import Dequantise, Quantise
+>>>>>>> a322120 (Work in the latent space: latents, quantise and decode_latents of every codec)
 from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.codecs import CodecSpec
 from acomp.codes import Block, CodesInfo, empty_block
-from acomp.engines import Engine
+from acomp.engines import Array, Engine
 from acomp.errors import CodecError, WeightsError
 from acomp.files import reason_of
 from acomp.quiet import without_notice
@@ -103,8 +113,18 @@ class SoundStream(Codec):
     def codebooks(self) -> NDArray[np.float32]:
         return self._books.copy()
 
-    def latents(self, codes: NDArray[np.uint16]) -> Samples:
-        """Codes `[streams, codebooks, frames]` to latents `[streams, frames, dimension]`.
+    def quantised(self, latents: Array, codebooks: int) -> NDArray[np.uint16]:
+        quantise = open_model(self.quantiser).get_signature_runner("encode")
+        used = np.array(codebooks, np.int32)
+        codes = np.zeros((len(latents), codebooks, latents.shape[2]), np.uint16)
+        for stream, frame in np.ndindex(codes.shape[0], codes.shape[2]):
+            latent = np.ascontiguousarray(latents[np.newaxis, stream, np.newaxis, :, frame])
+            found = quantise(input_frames=latent, num_quantizers=used)
+            codes[stream, :, frame] = found["output_0"][:codebooks, 0, 0]
+        return codes
+
+    def dequantised(self, codes: NDArray[np.uint16]) -> Samples:
+        """As `Codec.dequantised`.
 
         Added up in the order in which the quantiser's own decoding does, so that they are the same
         to the last bit.
@@ -113,23 +133,22 @@ class SoundStream(Codec):
         total = np.zeros((streams, frames, self.spec.codebook_dim), np.float32)
         for book, chosen in zip(self._books, codes.transpose(1, 0, 2), strict=False):
             total += book[chosen]
-        return total
+        return total.transpose(0, 2, 1)
 
-    def stream_encoder(self, info: CodesInfo) -> SoundStreamEncoder:
-        return SoundStreamEncoder(self, info)
+    def latent_encoder(self, info: CodesInfo, quantise: Quantise) -> SoundStreamEncoder:
+        return SoundStreamEncoder(self, info, quantise)
 
-    def stream_decoder(self, info: CodesInfo) -> SoundStreamDecoder:
-        return SoundStreamDecoder(self, info)
+    def latent_decoder(self, info: CodesInfo, dequantise: Dequantise) -> SoundStreamDecoder:
+        return SoundStreamDecoder(self, info, dequantise)
 
 
 class SoundStreamEncoder:
     """Streaming encoder; each stream has a network of its own."""
 
-    def __init__(self, codec: SoundStream, info: CodesInfo) -> None:
+    def __init__(self, codec: SoundStream, info: CodesInfo, quantise: Quantise) -> None:
         self._info = info
         self._networks = [Network(codec.encoder) for _ in range(info.streams)]
-        self._quantise = open_model(codec.quantiser).get_signature_runner("encode")
-        self._used = np.array(info.codebooks, np.int32)
+        self._quantise = quantise
         self._buffer = np.zeros((info.streams, 0), np.float32)
 
     def push(self, samples: Samples) -> Block:
@@ -141,35 +160,30 @@ class SoundStreamEncoder:
         if count == 0:
             return empty_block(self._info)
         frames = samples[:, : count * hop].reshape(len(samples), count, 1, hop)
-        codes = [
-            [self._code(network(frame)) for frame in stream]
+        latents = [
+            np.concatenate([network(frame)[0] for frame in stream])
             for network, stream in zip(self._networks, frames, strict=True)
         ]
-        return Block(np.array(codes, np.uint16).transpose(0, 2, 1))
+        return Block(self._quantise(np.stack(latents).transpose(0, 2, 1)))
 
     def finish(self) -> Block:
         # Silence up to a whole frame.
         missing = -self._buffer.shape[1] % self._info.hop_length
         return self.push(np.zeros((self._info.streams, missing), np.float32))
 
-    def _code(self, latent: Samples) -> NDArray[np.int32]:
-        """A latent `[1, 1, dimension]` to its codes `[codebooks]`."""
-        found = self._quantise(input_frames=latent, num_quantizers=self._used)
-        codes: NDArray[np.int32] = found["output_0"][: self._info.codebooks, 0, 0]
-        return codes
-
 
 class SoundStreamDecoder:
     """Streaming decoder; each stream has a network of its own."""
 
-    def __init__(self, codec: SoundStream, info: CodesInfo) -> None:
-        self._latents = codec.latents
+    def __init__(self, codec: SoundStream, info: CodesInfo, dequantise: Dequantise) -> None:
+        self._dequantise = dequantise
         self._hop = info.hop_length
         self._networks = [Network(codec.decoder) for _ in range(info.streams)]
 
     def push(self, block: Block) -> Samples:
         samples = np.zeros((len(self._networks), block.frames, self._hop), np.float32)
-        latents = self._latents(block.data)[:, :, np.newaxis, np.newaxis]
+        latents = np.ascontiguousarray(self._dequantise(block.data).transpose(0, 2, 1))
+        latents = latents[:, :, np.newaxis, np.newaxis]
         for network, stream, frames in zip(self._networks, latents, samples, strict=True):
             for frame, latent in enumerate(stream):
                 frames[frame] = network(latent)[0]
