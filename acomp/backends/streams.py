@@ -12,8 +12,8 @@ from acomp.audio.samples import Samples
 from acomp.codes import Block
 
 Quantise = Callable[[NDArray[Any]], NDArray[np.uint16]]
-"""Makes codes `[streams, codebooks, frames]` of latents `[streams, dimension, steps]`. A codec whose
-levels run at several rates has several steps in a frame, others have one."""
+"""Makes codes `[streams, codebooks, frames]` of latents `[streams, dimension, steps]`. A codec
+whose levels run at several rates has several steps in a frame, others have one."""
 Dequantise = Callable[[NDArray[np.uint16]], NDArray[Any]]
 """The reverse."""
 

@@ -17,17 +17,8 @@ from numpy.typing import NDArray
 
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
-<<<<<<< HEAD
 from acomp.backends.soundstream.network import Network, open_model, read_codebooks
-=======
-from acomp.backends.soundstream.network import (
-    Network,
-    open_model,
-    read_codebooks,
-    without_notice,
-)
 from acomp.backends.streams import Dequantise, Quantise
->>>>>>> a322120 (Work in the latent space: latents, quantise and decode_latents of every codec)
 from acomp.backends.weights.catalogue import Weights, lookup
 from acomp.codecs import CodecSpec
 from acomp.codes import Block, CodesInfo, empty_block
