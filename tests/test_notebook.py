@@ -1,8 +1,9 @@
-"""The notebook that teaches a codec from nothing: it runs, and what is stored in it is whole."""
+"""The notebooks: they run, and what is stored of the one that teaches a codec is whole."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[1] / "examples" / "rvq_from_scratch.ipynb"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOK = EXAMPLES / "rvq_from_scratch.ipynb"
+FUNCTIONS = EXAMPLES / "function_notebook.ipynb"
 
 SHORT = """
 STEPS, WARM_UP, BATCH, SEGMENT = 50, 25, 4, 4096
@@ -33,6 +36,21 @@ for name in shown:
     assert torch.equal(unpack(pack(codes), frames), codes)
 """
 
+RANDOM_WEIGHTS = """
+from pathlib import Path
+import acomp.backends.weights.cache as _cache
+_cache.fetch = lambda name, *_: Path({folder!r}) / f"{{name}}.th"
+"""
+
+CHECKS_OF_FUNCTIONS = """
+assert model_rate == 24_000
+assert abs(lower.shape[1] / 16_000 - audio.shape[1] / rate) < 1e-3
+assert scale is None and official.shape == (1, embedded.shape[2] * 320)
+assert tuple(codebooks.shape) == (32, 1024, 128)
+assert np.array_equal(codes.data, embedded.numpy())
+assert not folder.exists()
+"""
+
 
 @pytest.fixture
 def notebook() -> Any:
@@ -50,6 +68,21 @@ def test_runs(notebook: Any, tmp_path: Path) -> None:
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_functions_of_the_first_notebook_run(
+    tmp_path: Path, encodec_24khz: Path, encodec_48khz: Path
+) -> None:
+    """With random weights in the place of EnCodec's published ones."""
+    for weights in (encodec_24khz, encodec_48khz):
+        shutil.copy(weights, tmp_path)
+    functions = nbformat.read(FUNCTIONS, as_version=4)  # type: ignore[no-untyped-call]
+    nbformat.validate(functions)
+    cells = code_cells(functions)
+    assert not any(cell.outputs for cell in cells)
+    cells[0].source = RANDOM_WEIGHTS.format(folder=str(tmp_path)) + cells[0].source
+    cells[-1].source += CHECKS_OF_FUNCTIONS
+    NotebookClient(functions, timeout=300).execute()
 
 
 def test_is_stored_with_whole_outputs(notebook: Any) -> None:
@@ -78,9 +111,10 @@ def test_tells_nothing_of_the_machine(notebook: Any) -> None:
         assert not re.search(r"(^|[\s\"'=(])/(\w+/)+|[A-Z]:\\", text), text
 
 
-def test_sources_are_clean() -> None:
+@pytest.mark.parametrize("path", [NOTEBOOK, FUNCTIONS], ids=lambda path: path.stem)
+def test_sources_are_clean(path: Path) -> None:
     for command in (["check"], ["format", "--check"]):
         run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, NOTEBOOK], capture_output=True, text=True
+            [sys.executable, "-m", "ruff", *command, path], capture_output=True, text=True
         )
         assert run.returncode == 0, run.stdout + run.stderr
