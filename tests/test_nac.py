@@ -20,6 +20,7 @@ from codes_samples import (
     encodec_24khz,
     encodec_48khz,
     to_bytes,
+    version_0,
 )
 from hypothesis import given, strategies as st
 
@@ -550,17 +551,6 @@ def test_a_stream_is_read_from_where_it_stands() -> None:
 
 
 # Version 0
-
-
-def version_0(codes: np.ndarray[Any, Any], bit_rate: int, metadata: bytes = b"null") -> bytes:
-    """A version 0 file of codes `[codebooks, frames]`, packed bit by bit."""
-    value, place = 0, 0
-    for start in range(0, codes.shape[1], 100):
-        for code in codes[:, start : start + 100].reshape(-1).tolist():
-            value |= code << place
-            place += 10
-    start_bytes = struct.pack("!3sBIB", b"NAC", 0, len(metadata), bit_rate) + metadata
-    return start_bytes + value.to_bytes((place + 7) // 8, "little")
 
 
 @pytest.mark.parametrize("frames", [0, 1, 99, 100, 101, 333])

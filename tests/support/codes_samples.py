@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,14 @@ def assert_same(found: Codes, expected: Codes) -> None:
         assert found.segments is not None
         np.testing.assert_array_equal(found.segments.frames, expected.segments.frames)
         np.testing.assert_array_equal(found.segments.scales, expected.segments.scales)
+
+
+def version_0(codes: np.ndarray[Any, Any], bit_rate: int, metadata: bytes = b"null") -> bytes:
+    """A version 0 file of codes `[codebooks, frames]`, packed bit by bit."""
+    value, place = 0, 0
+    for start in range(0, codes.shape[1], 100):
+        for code in codes[:, start : start + 100].reshape(-1).tolist():
+            value |= code << place
+            place += 10
+    start_bytes = struct.pack("!3sBIB", b"NAC", 0, len(metadata), bit_rate) + metadata
+    return start_bytes + value.to_bytes((place + 7) // 8, "little")
