@@ -61,7 +61,7 @@ def codes_of(
     length = max(0, frames * info.hop_length - cut) * info.source_rate // info.sample_rate
     if segments is None:
         return Codes(info, data, length)
-    scales = np.arange(1, len(segments) + 1, dtype=np.float32) / 4
+    scales = np.arange(1, len(segments) + 1).astype(np.float32) / np.float32(4)
     return Codes(info, data, length, Segments(np.array(segments, np.int64), scales))
 
 
