@@ -50,7 +50,8 @@ def no_reports() -> Iterator[None]:
 
 SLOWEST = (
     *("train", "conformance", "eval", "engines", "cli_encode_decode", "custom", "codebook_plots"),
-    *("bench", "training_losses", "encodec", "snac", "ecdc", "cli_live", "cli_streams", "mimi", "seeds"),
+    *("bench", "training_losses", "encodec", "snac", "ecdc", "cli_live", "cli_streams", "mimi"),
+    "seeds",
 )
 """Files of tests that begin first, so that none of pytest-xdist's workers ends long after the
 others (with --no-loadscope-reorder)."""

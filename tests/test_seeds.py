@@ -134,7 +134,9 @@ def perform(code: str, cli: Cli, names: dict[str, Any]) -> str:
     """Run a command, or a statement of Python; what it printed."""
     if code.startswith("acomp "):
         words = shlex.split(code)[1:]
-        done = cli(*(path for word in words for path in sorted(Path().glob(word)) or [word]))
+        done = cli(
+            *(path for word in words for path in sorted(map(str, Path().glob(word))) or [word])
+        )
         assert_done(done)
         return done.out
     if code.startswith("examples/"):
