@@ -61,17 +61,30 @@ class Search(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Latents `[batch, time, dimension]` to codes `[batch, codebooks, time]`."""
         left = latents.flatten(0, 1)[:, None]
-        codes = latents.new_zeros((len(left), 1, 0), dtype=torch.int64)
+        codes = None  # rather than an empty tensor, which ONNX cannot gather from
         for book, factor, norm in zip(self.books, self.factors, self.norms, strict=True):
             distances = left.square().sum(-1, keepdim=True) + steady_linear(left, factor, norm)
             nearest, entries = distances.topk(self._choices, largest=False)
-            best = nearest.flatten(1).argsort(stable=True)[:, : self._paths]
+            best = _least(nearest.flatten(1), self._paths)
             chosen = entries.flatten(1).gather(1, best)
             path = best // self._choices
             left = left.gather(1, path[..., None].expand(-1, -1, left.shape[-1])) - book[chosen]
-            before = codes.gather(1, path[..., None].expand(-1, -1, codes.shape[-1]))
-            codes = torch.cat([before, chosen[..., None]], dim=-1)
+            chosen = chosen[..., None]
+            if codes is None:
+                codes = chosen
+            else:
+                before = codes.gather(1, path[..., None].expand(-1, -1, codes.shape[-1]))
+                codes = torch.cat([before, chosen], dim=-1)
+        assert codes is not None
         return codes[:, 0].view(*latents.shape[:2], -1).transpose(1, 2)
+
+
+def _least(values: Tensor, count: int) -> Tensor:
+    """Where the least of each row of `[n, size]` are, ascending; of equal ones the first."""
+    # ONNX has no stable sort, but its TopK is stable, which torch's is not.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return values.topk(min(count, values.shape[1]), largest=False).indices
+    return values.argsort(stable=True)[:, :count]
 
 
 class DirectionBook(nn.Module):

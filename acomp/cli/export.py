@@ -1,0 +1,96 @@
+"""acomp export"""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acomp.cli.batches import guard
+from acomp.cli.console import CODEC, FILES, say
+from acomp.cli.options import Overwrite, Weights, codec_names
+
+if TYPE_CHECKING:
+    from acomp.backends.base import Codec
+
+
+def export(
+    codec: Annotated[
+        str,
+        typer.Argument(metavar="CODEC", help="nano or nano-2.", autocompletion=codec_names),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", rich_help_panel=FILES, help="Is made."),
+    ],
+    overwrite: Overwrite = False,
+    weights: Weights = None,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(
+            "--bandwidth",
+            "-k",
+            metavar="KBPS",
+            help="What the encoder encodes with; the decoder takes every bandwidth.",
+            show_default="6",
+            rich_help_panel=CODEC,
+        ),
+    ] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming",
+            help="Networks for streams, whose state is inputs and outputs.",
+            rich_help_panel=CODEC,
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Compare with acomp's own codes and samples, on speech and music."
+        ),
+    ] = False,
+) -> None:
+    """Write a codec as ONNX networks, which run without acomp and torch, in browsers too.
+
+    Its decoder takes codes of every bandwidth. Examples:
+
+        acomp export nano -o nano-onnx --check
+
+        acomp export nano -o nano-live --streaming --bandwidth 3
+    """
+    from acomp.backends import resolve
+    from acomp.cli.codecs import load_fetched
+    from acomp.codecs import PUBLISHED
+    from acomp.errors import CodecError
+    from acomp.packages import require_packages
+
+    require_packages("acomp export", "onnx", "onnxruntime", extra="export")
+    from acomp.export.folder import FILES as NAMES, export as write
+
+    # Before weights are fetched, which take minutes.
+    published = PUBLISHED.get(resolve(codec, 1))
+    if published is None or published.family != "nano":
+        raise CodecError(f"{codec} cannot be exported yet; nano and nano-2 can")
+    for name in NAMES:
+        guard(output / name, overwrite, weights)
+    loaded = load_fetched(codec, 1, weights, "cpu")
+    codebooks = loaded.spec.codebooks_for(bandwidth, None)
+    sizes = write(loaded, weights, output, codebooks=codebooks, streaming=streaming)
+    say(f"{output}: {loaded.spec.name}, {codebooks} codebooks, {sum(sizes.values()) / 1e6:.1f} MB")
+    if check:
+        _check(loaded, output, codebooks)
+
+
+def _check(codec: Codec, folder: Path, codebooks: int) -> None:
+    from acomp.audio import read_audio
+    from acomp.audio.resampling import resample
+    from acomp.export.checking import compare
+
+    for sample in ("speech", "music"):
+        with as_file(files("acomp") / "samples" / f"{sample}.flac") as path:
+            audio = read_audio(path)
+        samples = resample(audio, codec.spec.sample_rate).samples[:1]
+        say(f"{sample}: {compare(codec, folder, samples, codebooks)}")
