@@ -1,0 +1,398 @@
+/** Reads and writes `.nac`, after docs/nac.md: versions 0 and 1. Nothing here is node's or the DOM's. */
+
+export interface NacInfo {
+  codec: string;
+  sample_rate: number;
+  channels: number;
+  streams: number;
+  codebooks: number;
+  codebook_size: number;
+  hop_length: number;
+  source_rate: number;
+  fingerprint: string | null;
+  loudness?: number[];
+  chunk?: number;
+}
+
+/** Frames that follow each other: codes `[frame][stream][codebook]` in one array. */
+export interface NacFrames {
+  /** Number of the first frame, counted from 0. */
+  first: number;
+  frames: number;
+  codes: Uint16Array;
+  /** Frames and scale of each segment, of codecs that have such. */
+  segments: { frames: number; scale: number }[];
+}
+
+/** A file that cannot be read, or codes that cannot be written. */
+export class NacError extends Error {}
+
+interface Entry {
+  frames: number;
+  segment: number;
+}
+
+const MAX_METADATA = 65536;
+const MAX_BLOCK = 16777216;
+const MAX_BLOCKS = 16777216;
+const MAX_FRAMES = 4294967295;
+const MAX_LENGTH = 2 ** 48;
+const VERSION_0_FRAMES = 100;
+
+const TABLE = new Uint32Array(256).map((_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? 0xedb88320 ^ (value >>> 1) : value >>> 1;
+  return value;
+});
+
+export function crc32(data: Uint8Array): number {
+  let value = 0xffffffff;
+  for (const byte of data) value = TABLE[(value ^ byte) & 255] ^ (value >>> 8);
+  return ~value >>> 0;
+}
+
+/** Bits of a code. */
+export function bitsOf(info: NacInfo): number {
+  return 32 - Math.clz32(info.codebook_size - 1);
+}
+
+function view(data: Uint8Array): DataView {
+  return new DataView(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** Takes the bytes of a file as they come and gives the frames that are whole. */
+export class NacReader {
+  /** Known once the header has come. */
+  info: NacInfo | null = null;
+  /** Samples per channel at `source_rate`; known at the end. */
+  length: number | null = null;
+
+  private held = new Uint8Array(0);
+  private version = 1;
+  private state: "header" | "blocks" | "index" | "done" | "version 0" = "header";
+  private frames = 0;
+  private entries: Entry[] = [];
+  private segmented: boolean | null = null;
+
+  push(bytes: Uint8Array): NacFrames[] {
+    const joined = new Uint8Array(this.held.length + bytes.length);
+    joined.set(this.held);
+    joined.set(bytes, this.held.length);
+    this.held = joined;
+    const found: NacFrames[] = [];
+    if (this.state === "header" && !this.takeHeader()) return found;
+    if (this.state === "version 0") {
+      const size = (VERSION_0_FRAMES * this.info!.codebooks * 10) / 8;
+      while (this.held.length >= size) found.push(this.takeVersion0(VERSION_0_FRAMES, size));
+    }
+    while (this.state === "blocks") {
+      const block = this.takeBlock();
+      if (block === null) break;
+      if (block.frames) found.push(block);
+    }
+    if (this.state === "index") this.takeIndex();
+    if (this.state === "done" && this.held.length) throw new NacError("bytes follow the end");
+    return found;
+  }
+
+  /** The file has ended: gives what frames remain, or complains that it is cut short. */
+  end(): NacFrames[] {
+    if (this.state === "done") return [];
+    if (this.state !== "version 0") throw new NacError("cut short");
+    const rest = this.held.length;
+    const frames = Math.floor((rest * 8) / (10 * this.info!.codebooks));
+    if (Math.ceil((frames * this.info!.codebooks * 10) / 8) !== rest) throw new NacError("cut short");
+    const found = frames ? [this.takeVersion0(frames, rest)] : [];
+    this.length = this.frames * 320;
+    this.state = "done";
+    return found;
+  }
+
+  private drop(size: number): Uint8Array {
+    const taken = this.held.subarray(0, size);
+    this.held = this.held.subarray(size);
+    return taken;
+  }
+
+  private takeHeader(): boolean {
+    const data = this.held;
+    for (let at = 0; at < Math.min(3, data.length); at++) {
+      if (data[at] !== "NAC".charCodeAt(at)) throw new NacError("not a .nac file");
+    }
+    if (data.length < 9) return false;
+    this.version = data[3];
+    if (this.version > 1) throw new NacError(`version ${this.version} is not read`);
+    const size = view(data).getUint32(4);
+    if (size > MAX_METADATA) throw new NacError(`${size} bytes of metadata are too many`);
+    const whole = 9 + size + (this.version ? 4 : 0);
+    if (data.length < whole) return false;
+    const head = this.drop(whole);
+    if (this.version) checkCrc(head, "the header");
+    const metadata = parse(head.subarray(9, 9 + size));
+    this.info = this.version ? infoOf(metadata) : infoOfVersion0(metadata, head[8]);
+    this.state = this.version ? "blocks" : "version 0";
+    return true;
+  }
+
+  private takeBlock(): NacFrames | null {
+    const data = this.held;
+    const info = this.info!;
+    if (data.length < 9) return null;
+    const at = view(data);
+    const [flags, first] = [data[0], at.getUint32(1)];
+    const [frames, segment] = [at.getUint16(5), at.getUint16(7)];
+    const count = segment ? Math.ceil(frames / segment) : 0;
+    const bits = frames * info.streams * info.codebooks * bitsOf(info);
+    const packed = 9 + 4 * count;
+    const size = packed + Math.ceil(bits / 8) + 4;
+    const damaged = flags > 1 || first !== this.frames || segment > frames || (!frames && !flags);
+    if (damaged || size > MAX_BLOCK || this.entries.length >= MAX_BLOCKS) {
+      throw new NacError(`the block at frame ${this.frames} is damaged`);
+    }
+    if (data.length < size) return null;
+    const block = this.drop(size);
+    checkCrc(block, `the block at frame ${first}`);
+    const segments = [];
+    for (let n = 0; n < count; n++) {
+      const scale = at.getFloat32(9 + 4 * n);
+      if (!Number.isFinite(scale)) throw new NacError("a scale is not finite");
+      segments.push({ frames: Math.min(segment, frames - n * segment), scale });
+    }
+    if (frames && this.segmented !== null && this.segmented !== segment > 0) {
+      throw new NacError("only some blocks have segments");
+    }
+    if (frames) this.segmented = segment > 0;
+    const codes = unpack(block.subarray(packed, size - 4), info, frames);
+    this.entries.push({ frames, segment });
+    this.frames += frames;
+    if (this.frames > MAX_FRAMES) throw new NacError("too many frames");
+    if (flags) this.state = "index";
+    return { first, frames, codes, segments };
+  }
+
+  private takeIndex(): void {
+    const size = 4 * this.entries.length + 20;
+    if (this.held.length < size) return;
+    const index = this.drop(size);
+    checkCrc(index.subarray(0, size - 4), "the index");
+    const at = view(index);
+    const end = String.fromCharCode(...index.subarray(size - 4));
+    const fits = this.entries.every(
+      (entry, n) =>
+        at.getUint16(4 * n) === entry.frames && at.getUint16(4 * n + 2) === entry.segment,
+    );
+    if (!fits || at.getUint32(size - 12) !== this.entries.length || end !== "NACE") {
+      throw new NacError("the index does not fit the blocks");
+    }
+    const length = at.getBigUint64(size - 20);
+    if (length > BigInt(MAX_LENGTH)) throw new NacError("the length is out of bounds");
+    this.length = Number(length);
+    this.state = "done";
+  }
+
+  private takeVersion0(frames: number, size: number): NacFrames {
+    const packed = this.drop(size);
+    const { codebooks } = this.info!;
+    const codes = new Uint16Array(frames * codebooks);
+    let [value, bits, place] = [0, 0, 0];
+    for (let n = 0; n < codes.length; n++) {
+      for (; bits < 10; bits += 8) value |= packed[place++] << bits;
+      codes[(n % frames) * codebooks + Math.floor(n / frames)] = value & 1023;
+      value >>>= 10;
+      bits -= 10;
+    }
+    if (value) throw new NacError("bits follow the codes");
+    const first = this.frames;
+    this.frames += frames;
+    return { first, frames, codes, segments: [] };
+  }
+}
+
+function checkCrc(data: Uint8Array, what: string): void {
+  const size = data.length - 4;
+  if (crc32(data.subarray(0, size)) !== view(data).getUint32(size)) {
+    throw new NacError(`${what} is damaged (CRC)`);
+  }
+}
+
+function unpack(packed: Uint8Array, info: NacInfo, frames: number): Uint16Array {
+  const width = bitsOf(info);
+  const codes = new Uint16Array(frames * info.streams * info.codebooks);
+  let [value, bits, place] = [0, 0, 0];
+  for (let n = 0; n < codes.length; n++) {
+    for (; bits < width; bits += 8) value = ((value & 0xffff) << 8) | packed[place++];
+    bits -= width;
+    codes[n] = (value >>> bits) & ((1 << width) - 1);
+    if (codes[n] >= info.codebook_size) throw new NacError("a code is out of bounds");
+  }
+  if (value & ((1 << bits) - 1)) throw new NacError("bits follow the codes");
+  return codes;
+}
+
+function parse(text: Uint8Array): unknown {
+  try {
+    const encoded = Array.from(text, (byte) => `%${byte.toString(16).padStart(2, "0")}`);
+    return JSON.parse(decodeURIComponent(encoded.join("")));
+  } catch {
+    throw new NacError("the metadata is not JSON");
+  }
+}
+
+function infoOfVersion0(metadata: unknown, kbps: number): NacInfo {
+  if (metadata !== null && typeof metadata === "object" && "codec" in metadata) {
+    throw new NacError("the header is damaged: version 0 has no such metadata");
+  }
+  if (!kbps) throw new NacError("a bit rate of 0 kbps");
+  const rates = { sample_rate: 16000, source_rate: 16000, hop_length: 320 };
+  const shape = { channels: 1, streams: 1, codebooks: 2 * kbps, codebook_size: 1024 };
+  return { codec: "nac0-16khz", ...rates, ...shape, fingerprint: null };
+}
+
+const BOUNDS = {
+  sample_rate: [1, 1048576],
+  channels: [1, 64],
+  streams: [1, 64],
+  codebooks: [1, 256],
+  codebook_size: [2, 65536],
+  hop_length: [1, 1048576],
+  source_rate: [1, 1048576],
+} as const;
+
+function infoOf(metadata: unknown): NacInfo {
+  if (metadata === null || typeof metadata !== "object" || Array.isArray(metadata)) {
+    throw new NacError("the metadata is not a JSON object");
+  }
+  const info = metadata as NacInfo;
+  for (const [key, [least, most]] of Object.entries(BOUNDS)) {
+    const value: unknown = info[key as keyof typeof BOUNDS];
+    if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
+      throw new NacError(`${key} is out of bounds`);
+    }
+  }
+  if (info.streams !== 1 && info.streams !== info.channels) throw new NacError("streams do not fit");
+  if (!/^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(String(info.codec))) {
+    throw new NacError("codec is not the name of a codec");
+  }
+  if (info.fingerprint !== null && !/^[0-9a-f]{16}$/.test(String(info.fingerprint))) {
+    throw new NacError("fingerprint is not 16 hexadecimal digits");
+  }
+  return info;
+}
+
+export interface NacFile {
+  info: NacInfo;
+  blocks: NacFrames[];
+  length: number;
+}
+
+/** A whole file. */
+export function read(data: Uint8Array): NacFile {
+  const reader = new NacReader();
+  const blocks = [...reader.push(data), ...reader.end()];
+  return { info: reader.info!, blocks, length: reader.length! };
+}
+
+/** A file of version 1 with these blocks; each is at most 65535 frames long, and follows the last. */
+export function write({ info, blocks, length }: NacFile): Uint8Array {
+  infoOf(info);
+  if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
+    throw new NacError("the length is out of bounds");
+  }
+  const empty = { first: 0, frames: 0, codes: new Uint16Array(0), segments: [] };
+  const all = blocks.length ? blocks : [empty];
+  const entries = all.map((block) => ({
+    frames: block.frames,
+    segment: block.segments.length ? block.segments[0].frames : 0,
+  }));
+  let first = 0;
+  const parts = all.map((block, n) => {
+    const last = n === all.length - 1;
+    if (block.first !== first) throw new NacError("a block does not follow the one before");
+    if (!block.frames && !last) throw new NacError("only the last block has no frames");
+    first += block.frames;
+    return blockBytes(info, block, entries[n], last);
+  });
+  if (first > MAX_FRAMES || all.length > MAX_BLOCKS) throw new NacError("too many codes");
+  return joined([headerBytes(info), ...parts, indexBytes(entries, length)]);
+}
+
+function joined(parts: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Writes the CRC-32 of what is before `at` there. */
+function sealed(data: Uint8Array, at: number): Uint8Array {
+  view(data).setUint32(at, crc32(data.subarray(0, at)));
+  return data;
+}
+
+function headerBytes(info: NacInfo): Uint8Array {
+  const escaped = encodeURIComponent(JSON.stringify(info));
+  const text = escaped.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
+  if (text.length > MAX_METADATA) throw new NacError("the metadata is too long");
+  const data = new Uint8Array(13 + text.length);
+  data.set([0x4e, 0x41, 0x43, 1]);
+  view(data).setUint32(4, text.length);
+  const codesPerSecond = (info.streams * info.codebooks * info.sample_rate) / info.hop_length;
+  data[8] = Math.min(255, Math.max(1, Math.round((codesPerSecond * bitsOf(info)) / 1000)));
+  for (let n = 0; n < text.length; n++) data[9 + n] = text.charCodeAt(n);
+  return sealed(data, 9 + text.length);
+}
+
+function blockBytes(info: NacInfo, block: NacFrames, entry: Entry, last: boolean): Uint8Array {
+  const { frames, segments, codes } = block;
+  const width = bitsOf(info);
+  const count = frames * info.streams * info.codebooks;
+  const packed = 9 + 4 * segments.length;
+  const size = packed + Math.ceil((count * width) / 8) + 4;
+  const whole = segments.every(
+    (part, n) =>
+      part.frames === Math.min(entry.segment, frames - n * entry.segment) &&
+      part.frames > 0 &&
+      Number.isFinite(Math.fround(part.scale)),
+  );
+  const total = segments.reduce((sum, part) => sum + part.frames, 0);
+  if (!whole || (segments.length && total !== frames)) throw new NacError("segments do not fit");
+  if (codes.length !== count || frames > 65535 || size > MAX_BLOCK) {
+    throw new NacError("a block has too many frames, or not the codes of its frames");
+  }
+  const data = new Uint8Array(size);
+  const at = view(data);
+  data[0] = last ? 1 : 0;
+  at.setUint32(1, block.first);
+  at.setUint16(5, frames);
+  at.setUint16(7, entry.segment);
+  segments.forEach((part, n) => at.setFloat32(9 + 4 * n, part.scale));
+  pack(codes, info, data.subarray(packed, size - 4));
+  return sealed(data, size - 4);
+}
+
+function pack(codes: Uint16Array, info: NacInfo, packed: Uint8Array): void {
+  const width = bitsOf(info);
+  let [value, bits, place] = [0, 0, 0];
+  for (const code of codes) {
+    if (code >= info.codebook_size) throw new NacError("a code is out of bounds");
+    value = ((value & 0xff) << width) | code;
+    for (bits += width; bits >= 8; bits -= 8) packed[place++] = value >>> (bits - 8);
+  }
+  if (bits) packed[place] = value << (8 - bits);
+}
+
+function indexBytes(entries: Entry[], length: number): Uint8Array {
+  const data = new Uint8Array(4 * entries.length + 20);
+  const at = view(data);
+  entries.forEach((entry, n) => {
+    at.setUint16(4 * n, entry.frames);
+    at.setUint16(4 * n + 2, entry.segment);
+  });
+  at.setBigUint64(data.length - 20, BigInt(length));
+  at.setUint32(data.length - 12, entries.length);
+  data.set([0x4e, 0x41, 0x43, 0x45], data.length - 4);
+  return sealed(data, data.length - 8);
+}
