@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs docs-serve fuzz bench figures nano nano-gpu nano-lm torch-versions clean
+.PHONY: demo test check docs docs-serve field fuzz bench figures nano nano-1 nano-1-lm torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo --overwrite
@@ -43,27 +43,27 @@ figures: $(VENV)/ready
 	    $(BIN)/acomp eval acomp/samples/$$sample.flac $(CODECS:%=-c %) -o build/$$sample || exit 1; \
 	done
 
-# nano from scratch, into build/nano: audio from Debian packages, hours of training on a CPU, and how
+# nano-1 from scratch, into build/nano: audio from Debian packages, hours of training on a CPU, and how
 # it sounds beside Opus. Interrupted, it goes on where it was.
-nano: $(VENV)/ready
+nano-1: $(VENV)/ready
 	$(BIN)/python examples/nano/prepare.py build/nano/data
 	if [ -d build/nano/run/checkpoints ]; then \
 	    $(BIN)/acomp train --resume --out build/nano/run; \
 	else \
-	    $(BIN)/acomp train -b nano --from-scratch --config examples/nano/nano.yaml --out build/nano/run \
+	    $(BIN)/acomp train -b nano-1 --from-scratch --config examples/nano/nano.yaml --out build/nano/run \
 	        --data build/nano/data/speech/train=0.6 --data build/nano/data/music/train=0.4; \
 	fi
 	for kind in speech music; do \
 	    $(BIN)/acomp eval build/nano/data/evaluate/$$kind -o build/nano/$$kind \
-	        $(foreach kbps,1.5 3 6 12,-c nano@$(kbps):build/nano/run/best.safetensors) \
+	        $(foreach kbps,1.5 3 6 12,-c nano-1@$(kbps):build/nano/run/best.safetensors) \
 	        $(foreach kbps,6 8 12 16,-c opus@$(kbps)) || exit 1; \
 	done
 
-# nano-2 and its language model on a GPU, into build/nano-gpu: minutes of each phase of training, and
-# what to begin with. Interrupted, it goes on.
+# nano and its language model, best on a GPU, into build/nano-gpu: minutes of each phase of training,
+# and what to begin with. Interrupted, it goes on.
 MINUTES ?= 4 24 12
 BEGIN ?= --begin acomp/backends/nano/nano_2.safetensors
-nano-gpu: $(VENV)/ready
+nano: $(VENV)/ready
 	$(BIN)/python examples/nano/prepare.py build/nano/data
 	$(BIN)/python examples/nano/gpu/pack.py build/nano/data build/nano-gpu/audio
 	PYTHONPATH=. $(BIN)/python examples/nano/gpu/train.py build/nano-gpu/audio build/nano-gpu/run \
@@ -72,16 +72,30 @@ nano-gpu: $(VENV)/ready
 	PYTHONPATH=. $(BIN)/python examples/nano/gpu/language_model.py \
 	    build/nano-gpu/audio build/nano-gpu/nano-2.safetensors build/nano-gpu/nano-2-lm.safetensors
 
-# nano's language model, into build/nano/lm, on the audio of `nano`; and what it saves.
-nano-lm: $(VENV)/ready
+# nano beside other codecs on sound that none of it was trained on, into build/field: hours. LYRA is the
+# folder of SoundStream's published weights, if they cannot be downloaded.
+LYRA ?=
+KBPS = $(foreach kbps,$(2),-c $(1)@$(kbps)$(3))
+FIELD = $(call KBPS,nano,6 3 1.5 1 12) $(call KBPS,nano-1,6) $(call KBPS,opus,6 8 12)
+EARS := si_sdr,pesq,stoi,zimtohrli,visqol_speech,dnsmos_ovrl,distillmos,speaker,phone_error,log_mel
+field: $(VENV)/ready
+	$(BIN)/python examples/nano/testset.py build/nano/testset
+	$(BIN)/acomp eval build/nano/testset/speech --content speech -o build/field/speech --metrics $(EARS) \
+	    $(FIELD) $(call KBPS,soundstream,3.2 6,$(LYRA:%=:%)) \
+	    $(call KBPS,codec2,1.2 3.2) $(call KBPS,speex,4 8) -c mp3@8 -c aac@8 -c pcm8 -c pcm
+	$(BIN)/acomp eval build/nano/testset/music --content other -o build/field/music \
+	    --metrics si_sdr,zimtohrli,visqol_audio,log_mel,mr_stft $(FIELD)
+
+# nano-1's language model, into build/nano/lm, on the same audio; and what it saves.
+nano-1-lm: $(VENV)/ready
 	$(BIN)/python examples/nano/prepare.py build/nano/data
 	if [ -d build/nano/lm/checkpoints ]; then \
 	    $(BIN)/acomp train --resume --out build/nano/lm; \
 	else \
-	    $(BIN)/acomp train -b nano --config examples/nano/language-model.yaml --out build/nano/lm \
+	    $(BIN)/acomp train -b nano-1 --config examples/nano/language-model.yaml --out build/nano/lm \
 	        --data build/nano/data/speech/train=0.6 --data build/nano/data/music/train=0.4; \
 	fi
-	$(BIN)/python tests/benchmarks/bench_entropy.py nano --language-model build/nano/lm/best.safetensors \
+	$(BIN)/python tests/benchmarks/bench_entropy.py nano-1 --language-model build/nano/lm/best.safetensors \
 	    build/nano/data/evaluate/speech build/nano/data/evaluate/music build/nano/data/evaluate
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
@@ -103,7 +117,7 @@ $(BIN)/python:
 
 $(VENV)/small: pyproject.toml constraints.txt | $(BIN)/python
 	$(TORCH_FIRST)
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[fast]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[fast,pages]"
 	touch $@
 
 # DAC's own package, which the tests compare acomp with, without the old versions that it asks for;

@@ -29,7 +29,7 @@ class CodecSpec:
     """What is fixed about a codec.
 
         >>> acomp.load("nano").spec
-        CodecSpec(nano, 24000 Hz, 16 codebooks x 1024, 75 frames/s; 1.5, 3, 6, 12 kbps)
+        CodecSpec(nano-2, 24000 Hz, 24 codebooks x 1024, 50 frames/s; 1, 1.5, 3, 6, 12 kbps)
 
     Attributes:
         name: name of the codec, also in files, for example `encodec-24khz`.
@@ -238,7 +238,27 @@ class Published:
 _ALL = (
     Published(
         spec=CodecSpec(
-            name="nano",
+            name="nano-2",
+            sample_rate=24_000,
+            channels=1,
+            hop_length=480,
+            codebooks=24,
+            codebook_size=1024,
+            codebook_dim=128,
+            bandwidths={1: 2, 1.5: 3, 3: 6, 6: 12, 12: 24},
+            stereo_streams=True,
+            delay=480 / 24_000,
+            extra_frames=1,
+            nested=False,
+        ),
+        family="nano",
+        recipe="nano",
+        network={"bands": 24, "encoder": (256, 4), "decoder": (320, 6), "expansion": 3},
+        bench_seconds=(20,),
+    ),
+    Published(
+        spec=CodecSpec(
+            name="nano-1",
             sample_rate=24_000,
             channels=1,
             hop_length=320,
@@ -254,25 +274,6 @@ _ALL = (
         family="nano",
         recipe="nano",
         network={"bands": 20, "encoder": (192, 4), "decoder": (192, 6), "expansion": 4},
-        bench_seconds=(20,),
-    ),
-    Published(
-        spec=CodecSpec(
-            name="nano-2",
-            sample_rate=24_000,
-            channels=1,
-            hop_length=480,
-            codebooks=24,
-            codebook_size=1024,
-            codebook_dim=128,
-            bandwidths={1: 2, 1.5: 3, 3: 6, 6: 12, 12: 24},
-            stereo_streams=True,
-            delay=480 / 24_000,
-            extra_frames=1,
-            nested=False,
-        ),
-        family="nano",
-        network={"bands": 24, "encoder": (256, 4), "decoder": (320, 6), "expansion": 3},
     ),
     Published(
         spec=CodecSpec(
@@ -519,17 +520,20 @@ CUSTOM_OVERLAP = 0.01
 """Share of a segment that the next one overlaps in codes of `CUSTOM` that have segments; the codes
 do not say it, and no family that codes in segments has another."""
 
-ALIASES = {"dac": "dac-44khz"}
-"""Other names of codecs."""
+BUILT_IN = "nano-2"
+"""The codec to take where nothing can be downloaded: its weights ship with acomp."""
+
+ALIASES = {"dac": "dac-44khz", "nano": BUILT_IN}
+"""Other names of codecs; `nano` is its newest generation."""
+
+FORMER = {"nano": "nano-1"}
+"""Names in files of codecs that have another one now."""
 
 ENCODEC = "encodec"
 """Not a codec but one for each number of channels; what is taken where no codec is named."""
 
 BY_CHANNELS = {ENCODEC: {1: "encodec-24khz", 2: "encodec-48khz"}}
 """Names that stand for several codecs, and for which, by the channels that are to be coded."""
-
-BUILT_IN = "nano"
-"""The codec to take where nothing can be downloaded: its weights ship with acomp."""
 
 NAC_0 = "nac0-16khz"
 """The codec that made the codes of `.nac` version 0."""

@@ -272,11 +272,11 @@ class Codes(ByValue):
 
         >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
         >>> codes
-        Codes(nano, 1 x 8 x 260 (streams, codebooks, frames), 3.45 s, 6 kbps)
+        Codes(nano-2, 1 x 12 x 174 (streams, codebooks, frames), 3.45 s, 6 kbps)
         >>> codes.data.dtype, codes.data.shape
-        (dtype('uint16'), (1, 8, 260))
+        (dtype('uint16'), (1, 12, 174))
         >>> codes.info
-        CodesInfo(nano, 8 codebooks x 1024, 75 frames/s, 6 kbps; of 1 channel at 48000 Hz)
+        CodesInfo(nano-2, 12 codebooks x 1024, 50 frames/s, 6 kbps; of 1 channel at 48000 Hz)
 
     Attributes:
         info: the codec, the sample rates and the channels that the codes belong to.
@@ -367,7 +367,7 @@ class Codes(ByValue):
 
             >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
             >>> codes[-1.0:]
-            Codes(nano, 1 x 8 x 76 (streams, codebooks, frames), 1.00 s, 6 kbps)
+            Codes(nano-2, 1 x 12 x 52 (streams, codebooks, frames), 1.01 s, 6 kbps)
 
         Raises:
             FormatError: as `cut`, or it is no stretch.
@@ -391,7 +391,7 @@ class Codes(ByValue):
 
             >>> codes = acomp.load("nano").encode(acomp.read_audio("speech.flac"), bandwidth=6)
             >>> codes.cut(1, 0.52)
-            Codes(nano, 1 x 8 x 40 (streams, codebooks, frames), 0.52 s, 6 kbps)
+            Codes(nano-2, 1 x 12 x 27 (streams, codebooks, frames), 0.52 s, 6 kbps)
 
         Args:
             start: seconds to leave out.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -18,7 +19,20 @@ from acomp.metrics import log_mel_distance, si_sdr
 from acomp.pipeline import decode_file, encode_file
 from acomp.settings import Coding
 
-SAMPLES = ("speech", "music")
+SAMPLES = {"speech": "speech", "music": "other"}
+"""The samples that ship with acomp, and what they hold."""
+PAGE = "listen.html"
+"""Name of the page that plays them."""
+COLUMNS = (
+    ("kbps", "asked for"),
+    ("kbps", "of the file"),
+    ("PCM ÷", ""),
+    ("encoding", "times real time"),
+    ("decoding", "times real time"),
+    ("SI-SDR", "dB"),
+    ("log-mel", ""),
+)
+"""Titles of the page's figures, and their units."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,7 @@ class Row:
 
     Attributes:
         sample: name of the sample.
+        seconds: its duration.
         bandwidth: bandwidth in kbps that was asked for, of each channel.
         nac_size: bytes of the `.nac`.
         txt_size: bytes of the `.txt`.
@@ -39,6 +54,7 @@ class Row:
     """
 
     sample: str
+    seconds: float
     bandwidth: float
     nac_size: int
     txt_size: int
@@ -59,7 +75,7 @@ def run(folder: Path) -> Iterator[Row]:
     codec = load(BUILT_IN)
     codec.warm_up()
     for sample in SAMPLES:
-        with as_file(files("acomp") / "samples" / f"{sample}.flac") as path:
+        with _sample(sample) as path:
             audio = read_audio(path)
             for bandwidth in codec.spec.bandwidths:
                 yield _row(codec, path, audio, bandwidth, folder)
@@ -71,6 +87,56 @@ def outputs(folder: Path) -> Iterator[Path]:
         for bandwidth in SPECS[BUILT_IN].bandwidths:
             nac, txt = _codes(folder, sample, bandwidth)
             yield from (nac, txt, nac.with_suffix(".wav"), txt.with_suffix(".txt.wav"))
+    yield folder / PAGE
+
+
+def write_page(folder: Path, rows: Sequence[Row]) -> Path:
+    """Write a page that plays what `run` left in `folder`, and give its path.
+
+    Raises:
+        AcompError: a package of the extra `pages` is missing, or the page cannot be written.
+    """
+    from acomp.pages.demo import write_page as write
+    from acomp.pages.players import REFERENCE, Sound
+
+    def sound_of(sample: str, original: Path) -> Sound:
+        mine = {f"{row.bandwidth:g} kbps": row for row in rows if row.sample == sample}
+        decoded = {
+            name: _codes(folder, sample, row.bandwidth)[0].with_suffix(".wav")
+            for name, row in mine.items()
+        }
+        return Sound(
+            sample,
+            SAMPLES[sample],
+            next(iter(mine.values())).seconds,
+            {REFERENCE: original, **decoded},
+            {REFERENCE: ["the original"]}
+            | {name: [f"{row.bit_rate:.2f} kbps, the whole file"] for name, row in mine.items()},
+        )
+
+    with ExitStack() as stack:
+        originals = {sample: stack.enter_context(_sample(sample)) for sample in SAMPLES}
+        sounds = [sound_of(sample, path) for sample, path in originals.items()]
+        cells = [(row.sample, _cells(row)) for row in rows]
+        write(folder / PAGE, SPECS[BUILT_IN].name, sounds, COLUMNS, cells)
+    return folder / PAGE
+
+
+def _cells(row: Row) -> list[str]:
+    """Under `COLUMNS`."""
+    return [
+        f"{row.bandwidth:g}",
+        f"{row.bit_rate:.2f}",
+        f"{row.compression:.0f}",
+        f"{row.encode_speed:.0f}",
+        f"{row.decode_speed:.0f}",
+        f"{row.si_sdr:.1f}",
+        f"{row.log_mel:.3f}",
+    ]
+
+
+def _sample(name: str) -> AbstractContextManager[Path]:
+    return as_file(files("acomp") / "samples" / f"{name}.flac")
 
 
 def _codes(folder: Path, sample: str, bandwidth: float) -> tuple[Path, Path]:
@@ -91,6 +157,7 @@ def _row(codec: Codec, path: Path, audio: Audio, bandwidth: float, folder: Path)
     size = nac.stat().st_size
     return Row(
         sample=path.stem,
+        seconds=audio.duration,
         bandwidth=bandwidth,
         nac_size=size,
         txt_size=txt.stat().st_size,

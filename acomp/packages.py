@@ -9,7 +9,8 @@ from acomp.errors import AcompError
 EVALUATION = ("scipy", "silero_vad")
 """What `acomp eval` needs of the extra `eval`, beside what its metrics say that they need."""
 PAGES = ("jinja2", "matplotlib", "pyloudnorm", "scipy")
-"""What the pages of `acomp report` and `acomp listen` need of it."""
+"""What the pages of `acomp report`, `acomp listen` and `acomp demo` need: the extra `pages`, which
+`eval` brings too."""
 TRAINING = ("lightning_fabric", "matplotlib", "pydantic", "yaml")
 """What `acomp train` needs of the extra `train`."""
 
@@ -18,13 +19,18 @@ APART = {"resemblyzer"}
 """What no extra can bring: it asks for a package that no longer installs (`typing`)."""
 
 
+def missing_packages(*modules: str) -> list[str]:
+    """Those of some modules that are not installed."""
+    return [module for module in modules if find_spec(module) is None]
+
+
 def require_packages(what: str, *modules: str, extra: str = "eval") -> None:
     """See that what only an extra brings is there.
 
     Raises:
         AcompError: a module is missing; the message says what needs it and how to get it.
     """
-    missing = [module for module in modules if find_spec(module) is None]
+    missing = missing_packages(*modules)
     if missing:
         apart = " ".join(sorted(APART.intersection(missing)))
         ways = [f'pip install "acomp[{extra}]"'] if set(missing) - APART else []

@@ -32,12 +32,12 @@ from acomp.formats import write_codes
 
 @pytest.fixture(scope="module")
 def nano() -> Codec:
-    return acomp.load("nano")
+    return acomp.load("nano-1")
 
 
 def nano_codes(nano: Codec, codebooks: int = 3, frames: int = 50, seed: int = 0) -> Codes:
     info = replace(
-        encodec_24khz().info, codec="nano", codebooks=codebooks, fingerprint=nano.fingerprint
+        encodec_24khz().info, codec="nano-1", codebooks=codebooks, fingerprint=nano.fingerprint
     )
     random = np.random.default_rng(seed)
     data = random.integers(0, 1024, (1, codebooks, frames), np.uint16)
@@ -97,7 +97,7 @@ def test_files_are_counted_together(tmp_path: Path, nano: Codec) -> None:
     write_codes(names[0], long)
     write_codes(names[1], short)
     usage = count_codes([*names, Pipe(to_bytes(short, "npz"))], lambda _: nano)
-    assert (usage.codec, usage.files, usage.frames) == ("nano", 3, 20_080)
+    assert (usage.codec, usage.files, usage.frames) == ("nano-1", 3, 20_080)
     assert usage.counts.shape == (16, 1024)
     expected = np.zeros((16, 1024), np.int64)
     expected[:3] += code_counts(long)
@@ -118,7 +118,7 @@ def test_more_files_than_can_be_open_at_once(tmp_path: Path, nano: Codec) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"codec": "encodec-24khz"}, "codes of encodec-24khz, not of nano"),
+        ({"codec": "encodec-24khz"}, "codes of encodec-24khz, not of nano-1"),
         ({"fingerprint": "0" * 16}, "weights 0000000000000000"),
         ({"codebook_size": 2048}, "shape"),
         ({"codebooks": 17}, "shape"),

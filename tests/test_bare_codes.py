@@ -20,7 +20,7 @@ from acomp.errors import CodecError, FormatError
 from acomp.formats import read_codes
 
 TOKENS = np.random.default_rng(0).integers(0, 1024, (8, 100))
-NANO = SPECS["nano"]
+NANO = SPECS["nano-1"]
 
 
 def saved(folder: Path, form: str, tokens: NDArray[Any]) -> Path:
@@ -54,7 +54,7 @@ def test_every_form_and_shape(tmp_path: Path, form: str) -> None:
     for tokens in (TOKENS, TOKENS[None], TOKENS[None, None], TOKENS.astype(np.int16)):
         codes = read_codes(saved(tmp_path, form, tokens), codec=NANO)
         np.testing.assert_array_equal(codes.data, TOKENS[None])
-        assert (codes.info.codec, codes.info.streams, codes.info.fingerprint) == ("nano", 1, None)
+        assert (codes.info.codec, codes.info.streams, codes.info.fingerprint) == ("nano-1", 1, None)
         assert codes.length == 99 * 320  # nano's frames are one more than the sound lasts
 
 
@@ -63,12 +63,12 @@ def test_they_decode_convert_and_are_described(cli: Cli, tmp_path: Path) -> None
     saved(tmp_path, "pt", TOKENS)
     for name in ("tokens.npy", "tokens.pt"):
         assert_refused(cli("decode", name, "-o", "x.wav"), name, "-b")
-    assert_done(cli("decode", "tokens.npy", "-b", "nano", "x.wav"))
+    assert_done(cli("decode", "tokens.npy", "-b", "nano-1", "x.wav"))
     assert read_audio(tmp_path / "x.wav").length == 99 * 320
-    run = cli("info", "tokens.npy", "-b", "nano")
+    run = cli("info", "tokens.npy", "-b", "nano-1")
     assert_done(run)
     assert "8 codebooks x 100 frames" in run.out
-    assert_done(cli("convert", "tokens.pt", "tokens.nac", "-b", "nano"))
+    assert_done(cli("convert", "tokens.pt", "tokens.nac", "-b", "nano-1"))
     np.testing.assert_array_equal(read_codes(tmp_path / "tokens.nac").data[0], TOKENS)
 
 

@@ -175,9 +175,9 @@ def test_both_sides_load_in_processes_of_their_own(cli: Cli) -> None:
 def test_a_side_that_fails_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
     del cli
     with pytest.raises(
-        acomp.CodecError, match=r"nano does not load in a new process \(acomp\): .*"
+        acomp.CodecError, match=r"nano-2 does not load in a new process \(acomp\): .*"
     ):
-        measure("nano", tmp_path / "none.safetensors", "torch", 1)
+        measure("nano-2", tmp_path / "none.safetensors", "torch", 1)
 
 
 def test_loading_is_told_by_the_medians_of_its_starts() -> None:
@@ -189,8 +189,8 @@ def test_loading_is_told_by_the_medians_of_its_starts() -> None:
 def test_tables(cli: Cli) -> None:
     run = cli("bench", "nano:1", "--rounds", 1, "--engine", "torch")
     assert_done(run)
-    assert re.search(r"nano\s*│acomp\s*│\s*1\.50│\s*1\.00│\s*-│", run.out)
-    for words in ("nano:1", "encode", "decode", "acomp fp32", "published", " core", "torch"):
+    assert re.search(r"nano-2\s*│acomp\s*│\s*1\.50│\s*1\.00│\s*-│", run.out)
+    for words in ("nano-2:1", "encode", "decode", "acomp fp32", "published", " core", "torch"):
         assert words in run.out
 
 
@@ -254,7 +254,7 @@ def test_operations_of_an_lstm_are_counted_as_its_matrix_products() -> None:
 
 
 def test_cases() -> None:
-    assert parse_case("nano:20") == Case("nano", 20)
+    assert parse_case("nano:20") == Case("nano-2", 20)
     assert parse_case("encodec:3600") == Case("encodec-24khz", 3600)
 
 
@@ -294,7 +294,7 @@ def test_a_codec_whose_package_is_not_installed_is_timed_alone(
 
 
 def test_long_cases_have_fewer_rounds() -> None:
-    assert [Case("nano", seconds).rounds for seconds in (1, 59, 60)] == [5, 5, 3]
+    assert [Case("nano-2", seconds).rounds for seconds in (1, 59, 60)] == [5, 5, 3]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -304,7 +304,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
         {"official": 9.0, "fp32": 1.0, "bf16": 3.0},
         {"official": 2.0, "fp32": 4.0, "bf16": 2.0},
     ]
-    found = _direction(Case("nano", 10), rounds, 4.0, machine)
+    found = _direction(Case("nano-2", 10), rounds, 4.0, machine)
     assert found.fp32.times_real_time == 5
     assert (found.fp32.ratio, found.fp32.ratio_range) == (4, (0.5, 9))
     assert found.fp32.of_peak == pytest.approx(0.2)

@@ -18,7 +18,7 @@ PUBLISHED = [weights for weights in CATALOGUE.values() if weights.url]
 def test_every_codec_has_weights() -> None:
     assert {*CATALOGUE} >= {*SPECS}
     parts = {entry.name for entry in CATALOGUE.values() if entry.is_part}
-    models = {"nano-lm", "nano-2-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
+    models = {"nano-1-lm", "nano-2-lm", "encodec-24khz-lm", "encodec-48khz-lm"}
     assert set(CATALOGUE) - {*SPECS} == parts | models
     assert {weights.name for weights in CATALOGUE.values() if weights.is_language_model} == models
 

@@ -155,7 +155,7 @@ def with_metadata(nac: bytes, **changes: object) -> bytes:
         ({"codec": "unheard-of"}, "unheard-of"),
         ({"fingerprint": "0123456789abcdef"}, "0123456789abcdef"),
         ({"source_rate": 1}, "1 Hz"),
-        ({"hop_length": 160}, "nano"),
+        ({"hop_length": 160}, "nano-2"),
         ({"streams": 2, "channels": 2}, "bad.nac"),
     ],
 )

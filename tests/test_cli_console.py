@@ -98,7 +98,7 @@ def completed(folder: Path, *words: str) -> list[str]:
     ("words", "found"),
     [
         ("acomp encode -b encodec", ["encodec", "encodec-24khz", "encodec-48khz"]),
-        ("acomp models fetch nano", ["nano", "nano-2", "nano-2-lm", "nano-lm"]),
+        ("acomp models fetch nano", ["nano", "nano-1", "nano-1-lm", "nano-2", "nano-2-lm"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: str, found: list[str]) -> None:
@@ -216,10 +216,10 @@ def test_the_line_says_what_the_codes_come_to(cli: Cli, tmp_path: Path) -> None:
     make(tmp_path / "a.wav", 1, channels=2)
     err = cli("encode", "a.wav", "-k", 3, *NANO).err
     size = (tmp_path / "a.nac").stat().st_size
-    assert "a.wav -> a.nac: nano, 2 x 3 kbps, 1.00 s at " in err
+    assert "a.wav -> a.nac: nano-2, 2 x 3 kbps, 1.00 s at " in err
     ratio = 24_000 * 2 * 2 / size
     assert f", {size} bytes ({size / 125:.3g} kbps in all, {ratio:.0f} times smaller than" in err
-    assert "nano, 2 x 3 kbps, 1.00 s at " in cli("decode", "a.nac", "-o", "b.wav", *NANO[2:]).err
+    assert "nano-2, 2 x 3 kbps, 1.00 s at " in cli("decode", "a.nac", "-o", "b.wav", *NANO[2:]).err
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(2.0, True), (0.1, False)])

@@ -135,7 +135,7 @@ def test_convert_wrongly_used(cli: Cli, tmp_path: Path) -> None:
 def test_codebooks_of_nano(cli: Cli, tmp_path: Path, suffix: str) -> None:
     run = cli("codebooks", "-o", f"books.{suffix}", *NANO)
     assert_done(run)
-    assert "16 x 1024 x" in run.out
+    assert "24 x 1024 x" in run.out
     path = tmp_path / f"books.{suffix}"
     load = load_file if suffix == "safetensors" else np.load
     content = load(path)
@@ -159,10 +159,10 @@ def test_codebooks_as_json(cli: Cli, tmp_path: Path) -> None:
     assert_done(run)
     facts = json.loads(run.out)
     codec = acomp.load("nano")
-    assert facts["codec"] == "nano"
+    assert facts["codec"] == "nano-2"
     assert facts["fingerprint"] == codec.fingerprint
     assert facts["shape"] == list(codec.codebooks().shape)
-    assert len(facts["codebooks"]) == 16
+    assert len(facts["codebooks"]) == 24
     assert files_in(tmp_path) == {}
 
 
@@ -196,7 +196,7 @@ def test_doctor_finds_all_in_order(cli: Cli) -> None:
         assert name in run.out
     assert "!!" not in run.out
     assert re.search(r"^ -- +weights of dac-44khz +acomp models fetch dac-44khz", run.out, re.M)
-    assert re.search(r"^ ok +weights of nano ", run.out, re.M)
+    assert re.search(r"^ ok +weights of nano-2 ", run.out, re.M)
 
 
 def test_doctor_as_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,20 +250,21 @@ def test_doctor_survives_packages_that_do_not_fit(
 
 
 def test_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "SAMPLES", ("speech",))
+    monkeypatch.setattr(demo, "SAMPLES", {"speech": "speech"})
     run = cli("demo", "-o", "deep/out")
     assert_done(run)
     assert str(tmp_path / "deep" / "out") in run.out
     rows = [line for line in run.out.splitlines() if "speech" in line]
     found = files_in(tmp_path / "deep" / "out")
     expected = []
-    for row, bandwidth in zip(rows, ("1.5", "3", "6", "12"), strict=False):
+    for row, bandwidth in zip(rows, ("1", "1.5", "3", "6", "12"), strict=False):
         name = f"speech-{bandwidth}kbps"
         assert bandwidth in row
         assert f" {len(found[f'{name}.nac'])} " in row
         assert f" {len(found[f'{name}.txt'])} " in row
         expected += [f"{name}.{suffix}" for suffix in ("nac", "txt", "wav", "txt.wav")]
-    assert sorted(found) == sorted(expected)
+    assert sorted(found) == sorted([*expected, "listen.html"])
+    assert str(tmp_path / "deep" / "out" / "listen.html") in run.out
     length = read_audio(Path(demo.__file__).parent / "samples" / "speech.flac").length
     assert read_audio(tmp_path / "deep" / "out" / "speech-6kbps.wav").length == length
 

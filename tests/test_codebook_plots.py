@@ -70,14 +70,14 @@ def test_png_and_svg(cli: Cli, tmp_path: Path, encoded: Path) -> None:
     run = cli("codebooks", encoded, "--plot", "a.png")
     assert_done(run)
     frames = sum(read_codes(file).frames for file in encoded.iterdir())
-    assert run.out == f"a.png: 16 x 1024 x 128 of nano, {frames} frames of 2 file(s)\n"
+    assert run.out == f"a.png: 24 x 1024 x 128 of nano-2, {frames} frames of 2 file(s)\n"
     assert_done(cli("codebooks", *encoded.iterdir(), "--plot", "a.SVG", *NANO))
     assert (tmp_path / "a.png").read_bytes().startswith(PNG)
     picture = tmp_path / "a.SVG"
-    assert panels(picture) == [f"codebook-{number}" for number in range(1, 17)]
+    assert panels(picture) == [f"codebook-{number}" for number in range(1, 25)]
     said = text_of(picture)
     for words in (
-        f"nano, weights {acomp.load('nano').fingerprint}: 16 x 1024 x 128",
+        f"nano-2, weights {acomp.load('nano').fingerprint}: 24 x 1024 x 128",
         f"Usage in 2 files of codes, {frames} frames",
         "10 bits possible",
         "codebook size 1024",
@@ -110,7 +110,7 @@ def test_nothing_global_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_without_files_of_codes(cli: Cli, tmp_path: Path) -> None:
     assert_done(cli("codebooks", "--plot", "a.svg", *NANO))
-    assert len(panels(tmp_path / "a.svg")) == 16
+    assert len(panels(tmp_path / "a.svg")) == 24
     said = text_of(tmp_path / "a.svg")
     assert "not known without files of codes" in said
     assert "Distance from an entry to its nearest neighbour" in said
@@ -122,20 +122,20 @@ def test_fewer_codebooks_and_all_outputs_at_once(cli: Cli, tmp_path: Path, encod
     run = cli("codebooks", encoded / "music.nac", "--json", "--plot", "a.svg", "-o", "a.npy", *NANO)
     assert_done(run)
     facts = json.loads(run.out)
-    assert (facts["codec"], facts["files"], facts["frames"]) == ("nano", 1, music.frames)
+    assert (facts["codec"], facts["files"], facts["frames"]) == ("nano-2", 1, music.frames)
     counts = code_counts(music)
-    assert [book["codes"] for book in facts["codebooks"]] == [2 * music.frames] * 4 + [0] * 12
+    assert [book["codes"] for book in facts["codebooks"]] == [2 * music.frames] * 6 + [0] * 18
     for figure in (utilisation, perplexity):
         found = [book[figure.__name__] for book in facts["codebooks"]]
-        np.testing.assert_allclose(found[:4], figure(counts))
-        assert found[4:] == [None] * 12
+        np.testing.assert_allclose(found[:6], figure(counts))
+        assert found[6:] == [None] * 18
     first = facts["codebooks"][0]
     assert 2 ** first["entropy_bits"] == pytest.approx(first["perplexity"])
     assert first["nearest_mean"] > 0
     said = text_of(tmp_path / "a.svg")
-    assert "codebook 5, no codes" in said
-    assert "codebook 4, no codes" not in said
-    assert "of 40 bits in all" in said
+    assert "codebook 7, no codes" in said
+    assert "codebook 6, no codes" not in said
+    assert "of 60 bits in all" in said
     assert set(files_in(tmp_path)) == {"a.svg", "a.npy"}
 
 
@@ -189,7 +189,7 @@ def test_codes_of_another_codec_are_told_and_not_counted(
     write_codes(tmp_path / "b.nac", encodec_24khz())
     for arguments in (("a.nac", "b.nac"), (".",), ("b.nac", "a.nac", *NANO)):
         run = cli("codebooks", *arguments, "--plot", "a.png", "-o", "a.npy", "--overwrite")
-        assert run.code == 1 and "b.nac: these are codes of encodec-24khz, not of nano" in run.err
+        assert run.code == 1 and "b.nac: these are codes of encodec-24khz, not of nano-2" in run.err
         assert "1 of 2 inputs failed" in run.err and " 1 file" in run.out
 
 

@@ -87,16 +87,16 @@ def tiny(_: Path | None = None) -> Codec:
 ENCODEC_BLOCKS = {"encodec.causal.BLOCK_FRAMES": 10, "encodec.causal.LSTM_FRAMES": 25}
 BOTH_SIDES = {"encodec.shape.BLOCK_FRAMES": 8}
 CASES = {
-    "nano": Case(
-        lambda _: acomp.load("nano", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
+    "nano-1": Case(
+        lambda _: acomp.load("nano-1", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
     ),
-    "nano on openvino": Case(
-        lambda _: acomp.load("nano", engine="openvino"),
+    "nano-1 on openvino": Case(
+        lambda _: acomp.load("nano-1", engine="openvino"),
         60,
         {"nano.streams.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
-    "nano-2": Case(
+    "nano-1-2": Case(
         lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
     ),
     "nano-2 on openvino": Case(

@@ -672,14 +672,14 @@ def test_codes_that_know_no_loudness_are_not_written(tmp_path: Path) -> None:
 
 
 def test_codes_of_other_codecs_are_not_written(cli: Cli, speech: Path) -> None:
-    assert_refused(cli("encode", speech, "-b", "nano", "-o", "x.dac"), "x.dac", "not of nano")
+    assert_refused(cli("encode", speech, "-b", "nano", "-o", "x.dac"), "x.dac", "not of nano-2")
 
 
 def test_other_codecs_do_not_decode_chunks() -> None:
-    info = CodesInfo("nano", 24_000, 1, 1, 2, 1024, 320, 24_000, chunk=30)
+    info = CodesInfo("nano-1", 24_000, 1, 1, 2, 1024, 320, 24_000, chunk=30)
     codes = Codes(info, np.zeros((1, 2, 60), np.uint16), 9600)
     with pytest.raises(CodecError, match="in chunks"):
-        acomp.load("nano", engine="torch").decode(codes)
+        acomp.load("nano-1", engine="torch").decode(codes)
 
 
 def test_a_chunk_too_short_for_the_layers(pair: Pair) -> None:
@@ -717,7 +717,7 @@ def test_on_the_command_line(cli: Cli, pair: Pair, tmp_path: Path) -> None:
         assert_done(cli("decode", codes, "-o", f"{codes}.wav", *weights, "--engine", "torch"))
     assert (tmp_path / "a.nac.wav").read_bytes() == (tmp_path / "a.dac.wav").read_bytes()
     assert_same_sound(tmp_path / "check.wav", tmp_path / "a.dac.wav")
-    assert_refused(cli("info", "a.nac", "-b", "nano"), "codes are of custom, not of nano")
+    assert_refused(cli("info", "a.nac", "-b", "nano"), "codes are of custom, not of nano-2")
 
 
 def test_official_files_on_the_command_line(cli: Cli, pair: Pair, tmp_path: Path) -> None:

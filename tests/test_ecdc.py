@@ -381,7 +381,7 @@ def refusal(codes: Codes, message: str) -> None:
 
 
 def test_codes_of_another_codec_are_refused_before_the_first() -> None:
-    info = CodesInfo("nano", 24_000, 1, 1, 2, 1024, 320, 24_000)
+    info = CodesInfo("nano-1", 24_000, 1, 1, 2, 1024, 320, 24_000)
     refusal(Codes(info, np.zeros((1, 2, 3), np.uint16), 960), "encodec-24khz or encodec-48khz")
     odd = replace(some_codes("encodec-24khz", 960).info, hop_length=300)
     refusal(Codes(odd, np.zeros((1, 2, 3), np.uint16), 960), "not these of encodec-24khz")

@@ -54,7 +54,7 @@ def in_chunks() -> Codes:
 
 
 KINDS: dict[str, Callable[[], Codes]] = {
-    "nano": lambda: random_codes("nano"),
+    "nano-1": lambda: random_codes("nano-1"),
     "nano-2, stereo": lambda: random_codes("nano-2", channels=2, rate=48_000),
     "EnCodec 24 kHz": lambda: encodec_24khz(frames=300),
     "EnCodec 48 kHz": lambda: encodec_48khz(seconds=5.3),
@@ -156,7 +156,7 @@ def test_whatever_codes_there_are_files_and_values_are_cut_alike(
 
 
 def test_times_are_rounded_to_frames_and_lengths_are_those_of_whole_frames() -> None:
-    codes = random_codes("nano", rate=24_000)
+    codes = random_codes("nano-1", rate=24_000)
     part = codes.cut(1.004, 0.5)  # frame 75.3 to 112.8
     assert part.length == (113 - 75) * 320
     np.testing.assert_array_equal(part.data, codes.data[:, :, 75:114])  # and nano's extra frame
@@ -178,7 +178,7 @@ def test_segments_keep_their_gains_and_times_are_rounded_to_segments() -> None:
 @pytest.mark.parametrize(
     ("start", "duration", "words"),
     [
-        (1, 0.001, "no frame lies between these times: codes of nano can be cut every 0.01333 s"),
+        (1, 0.001, "no frame lies between these times: codes of nano-1 can be cut every 0.01333 s"),
         (5, None, "the codes end before 5 s: they last 4.00 s"),
         (-1, None, "the time is -1 s; 0 s or more is expected"),
         (float("nan"), None, "0 s or more"),
@@ -188,23 +188,23 @@ def test_segments_keep_their_gains_and_times_are_rounded_to_segments() -> None:
 )
 def test_what_cannot_be_cut_is_said(start: float, duration: float | None, words: str) -> None:
     with pytest.raises(FormatError, match=words):
-        random_codes("nano").cut(start, duration)
+        random_codes("nano-1").cut(start, duration)
 
 
 @pytest.mark.parametrize("index", [1, slice(0, 2, 1), slice("a", None), (slice(0, 1),)])
 def test_codes_are_sliced_by_times_alone(index: slice) -> None:
     with pytest.raises(FormatError, match=r"seconds"):
-        random_codes("nano")[index]
+        random_codes("nano-1")[index]
 
 
 # What cannot be joined
 
 OTHERS: dict[str, Callable[[Codes], Codes]] = {
-    "they are of nano-2, not nano": lambda _: random_codes("nano-2"),
+    "they are of nano-2, not nano-1": lambda _: random_codes("nano-2"),
     "the codebooks are 4, not 16": lambda codes: replace(
         codes, info=replace(codes.info, codebooks=4), data=codes.data[:, :4]
     ),
-    "the channels are 2, not 1": lambda _: random_codes("nano", channels=2),
+    "the channels are 2, not 1": lambda _: random_codes("nano-1", channels=2),
     "made with the weights 0123456789abcdef, not fedcba9876543210": lambda codes: replace(
         codes, info=replace(codes.info, fingerprint="0123456789abcdef")
     ),
@@ -216,7 +216,7 @@ OTHERS: dict[str, Callable[[Codes], Codes]] = {
 
 @pytest.mark.parametrize("words", OTHERS)
 def test_codes_of_another_kind_are_not_joined(words: str, cli: Cli, tmp_path: Path) -> None:
-    codes = random_codes("nano")
+    codes = random_codes("nano-1")
     codes = replace(codes, info=replace(codes.info, fingerprint="fedcba9876543210"))
     other = OTHERS[words](codes)
     with pytest.raises(FormatError, match=words):
@@ -244,7 +244,7 @@ def test_weights_that_are_unknown_do_not_keep_codes_apart() -> None:
 
 
 def test_sound_at_other_rates_is_joined_at_the_rate_of_the_first() -> None:
-    low, high = random_codes("nano", 2, rate=16_000), random_codes("nano", 2, rate=48_000)
+    low, high = random_codes("nano-1", 2, rate=16_000), random_codes("nano-1", 2, rate=48_000)
     joined = Codes.join([low, high, high])
     assert joined.info == low.info
     assert joined.length == 6 * 16_000
@@ -283,9 +283,9 @@ CUSTOM = CodecSpec("custom", 16_000, 1, 320, 8, 1024, 128, {4: 8})
 
 def test_codes_that_do_not_nest_are_refused() -> None:
     with pytest.raises(FormatError, match="encode the audio with --codebooks 4"):
-        random_codes("nano").thin(4)
+        random_codes("nano-1").thin(4)
     with pytest.raises(FormatError, match="have 16 codebooks: 17 cannot be kept"):
-        random_codes("nano").thin(17)
+        random_codes("nano-1").thin(17)
     mine = Codes(info_of(CUSTOM, channels=1, codebooks=8), np.zeros((1, 8, 50), np.uint16), 16_000)
     with pytest.raises(FormatError, match="only its weights tell"):
         mine.thin(4)
@@ -328,7 +328,7 @@ def test_the_commands_say_what_they_took(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_joined_in_the_order_of_its_names(cli: Cli, tmp_path: Path) -> None:
-    codes = random_codes("nano")
+    codes = random_codes("nano-1")
     (tmp_path / "parts").mkdir()
     for name, part in (("b", codes[1:]), ("a", codes[:1])):
         write_codes(tmp_path / "parts" / f"{name}.nac", part)
@@ -360,7 +360,7 @@ def test_entropy_coded_codes_are_written_plain_or_coded_again(cli: Cli, tmp_path
         ("cut a.nac --start 9", "a.nac: the codes end before 9"),
         ("cut b.nac", "b.nac"),
         ("thin a.nac --codebooks 9", "a.nac: the codes have 8 codebooks: 9 cannot be kept"),
-        ("thin nano.nac --codebooks 4", "nano.nac: nano chooses the codes of all codebooks"),
+        ("thin nano.nac --codebooks 4", "nano.nac: nano-1 chooses the codes of all codebooks"),
         ("join a.nac empty -o c.nac", "there are no files of codes in empty"),
         ("join a.nac cut.nac -o c.nac", "cut.nac"),
         ("cut large.nac --duration 1.98 -o c.ecdc", "an .ecdc file holds nothing else"),
@@ -369,7 +369,7 @@ def test_entropy_coded_codes_are_written_plain_or_coded_again(cli: Cli, tmp_path
 def test_what_is_wrong_is_one_line(cli: Cli, tmp_path: Path, command: str, words: str) -> None:
     (tmp_path / "empty").mkdir()
     write_codes(tmp_path / "a.nac", encodec_24khz(frames=300))
-    write_codes(tmp_path / "nano.nac", random_codes("nano"))
+    write_codes(tmp_path / "nano.nac", random_codes("nano-1"))
     large = encodec_48khz(seconds=5)
     write_codes(tmp_path / "large.nac", replace(large, info=replace(large.info, fingerprint=None)))
     (tmp_path / "cut.nac").write_bytes((tmp_path / "a.nac").read_bytes()[:-50])

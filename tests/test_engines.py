@@ -92,7 +92,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
 def test_nano_gives_the_codes_of_torch(nano: Codec, torch_nano: Codec, folder: Path) -> None:
     agreeing = total = 0
     for audio in recordings(folder):
-        found, expected = (c.encode(audio, codebooks=16).data for c in (nano, torch_nano))
+        found, expected = (c.encode(audio, codebooks=24).data for c in (nano, torch_nano))
         assert found.shape == expected.shape
         agreeing += int((found == expected).sum())
         total += expected.size
@@ -102,7 +102,7 @@ def test_nano_gives_the_codes_of_torch(nano: Codec, torch_nano: Codec, folder: P
 @needs_openvino
 def test_nano_gives_the_samples_of_torch(nano: Codec, torch_nano: Codec, folder: Path) -> None:
     for audio in recordings(folder):
-        codes = torch_nano.encode(audio, codebooks=16)
+        codes = torch_nano.encode(audio, codebooks=24)
         assert_same_samples(nano.decode(codes), torch_nano.decode(codes))
 
 
@@ -242,7 +242,7 @@ def test_bf16_sounds_like_fp32(engine: EngineName, folder: Path) -> None:
         acomp.load("nano", engine=engine, precision=precision) for precision in get_args(Precision)
     )
     for audio in recordings(folder):
-        codes = [codec.encode(audio, codebooks=16) for codec in (fp32, bf16)]
+        codes = [codec.encode(audio, codebooks=24) for codec in (fp32, bf16)]
         for bandwidth, codebooks in fp32.spec.bandwidths.items():
             exact = fp32.decode(first(codebooks, codes[0]))
             fast = bf16.decode(first(codebooks, codes[1]))
@@ -427,7 +427,7 @@ def test_another_precision_is_another_entry(openvino: Engine, own_cache: Path) -
 @needs_openvino
 def test_other_weights_are_other_entries(cache: Path, nano: Codec, tmp_path: Path) -> None:
     weights = tmp_path / "other.safetensors"
-    save_file({name: 0.9 * tensor for name, tensor in load_file(fetch("nano")).items()}, weights)
+    save_file({name: 0.9 * tensor for name, tensor in load_file(fetch("nano-2")).items()}, weights)
     audio = sound(0.5)
     codes = nano.encode(audio)
     before = files_in(cache)
@@ -465,7 +465,7 @@ import numpy as np
 import acomp
 
 codec = acomp.load("nano", engine="openvino")
-codes = codec.encode(acomp.read_audio(sys.argv[1]), codebooks=16)
+codes = codec.encode(acomp.read_audio(sys.argv[1]), codebooks=24)
 np.savez(sys.argv[2], codes=codes.data, samples=codec.decode(codes).samples)
 assert "torch" not in sys.modules, "torch was imported"
 """
@@ -476,7 +476,7 @@ def test_a_second_run_finds_it_compiled_and_needs_no_torch(
     cache: Path, nano: Codec, tmp_path: Path
 ) -> None:
     speech = SAMPLES / "speech.flac"
-    codes = nano.encode(acomp.read_audio(speech), codebooks=16)
+    codes = nano.encode(acomp.read_audio(speech), codebooks=24)
     samples = nano.decode(codes).samples
     before = inodes(cache)
     result = tmp_path / "result.npz"

@@ -156,7 +156,7 @@ def test_the_summary_is_of_all_files(cli: Cli, audio: Path, tmp_path: Path) -> N
     counts = sum(
         code_counts(read_codes(path)) for path in (tmp_path / "results/coded").rglob("*.nac")
     )
-    found = [book["perplexity"] for book in setting["codebooks"]["nano"]]
+    found = [book["perplexity"] for book in setting["codebooks"]["nano-2"]]
     np.testing.assert_allclose(found, perplexity(np.asarray(counts)))
 
 
@@ -288,12 +288,12 @@ def test_one_bad_file_does_not_stop_the_others(cli: Cli, audio: Path, tmp_path: 
 def test_what_ails_a_setting_is_said_once(cli: Cli, audio: Path, tmp_path: Path) -> None:
     run = cli("eval", audio, "-c", "nano@5", "-c", "pcm", "-o", "results")
     assert run.code == 1
-    assert run.err.count("nano has no bandwidth of 5 kbps") == 1
+    assert run.err.count("nano-2 has no bandwidth of 5 kbps") == 1
     assert len(table(tmp_path / "results")) == 2
 
 
 def test_a_checkpoint_is_a_setting(cli: Cli, audio: Path, tmp_path: Path) -> None:
-    weights = Path(str(files("acomp") / "backends" / "nano" / "nano.safetensors"))
+    weights = Path(str(files("acomp") / "backends" / "nano" / "nano_2.safetensors"))
     (tmp_path / "runs").mkdir()
     shutil.copy(weights, tmp_path / "runs" / "best.safetensors")
     settings = ("-c", "nano@6", "-c", "nano@6:runs/best.safetensors")
@@ -489,7 +489,7 @@ def test_rows_come_back_as_they_were_written(cli: Cli, audio: Path, tmp_path: Pa
     for row in rows:
         assert sorted([*row.metrics, *row.left_out]) == sorted(each.name for each in fast())
     assert {*METRICS} >= {*second.metrics} >= {"si_sdr", "log_mel", "mr_stft", "pesq", "stoi"}
-    assert len(first.utilisation) == 8
+    assert len(first.utilisation) == 12
     before = path.read_bytes()
     write_rows(path, rows)
     assert path.read_bytes() == before

@@ -33,8 +33,8 @@ def test_tokenise(tmp_path: Path) -> None:
     (clips / "notes.txt").write_text("no audio either")
     out = run("examples/tokenise.py", clips, tmp_path / "tokens", "nano", "6")
     tokens = np.load(tmp_path / "tokens" / "speech.flac.npy")
-    assert tokens.shape == (1, 8, 260)
-    assert "speech.flac: 260 frames of 8 tokens" in out
+    assert tokens.shape == (1, 12, 174)
+    assert "speech.flac: 174 frames of 12 tokens" in out
 
 
 def test_stream(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_the_walk_through_a_language_model_ends_in_sound(walk: list[str], tmp_pa
 
 def test_a_language_model_needs_more_than_a_few_tokens(cli: Cli, tmp_path: Path) -> None:
     make(tmp_path / "short.wav", 0.2)
-    assert_done(cli("encode", tmp_path / "short.wav", "-b", "nano", "-k", 1.5))
+    assert_done(cli("encode", tmp_path / "short.wav", "-b", "nano", "-k", 1))
     assert_done(cli("pack", tmp_path / "short.nac", "-o", tmp_path / "train", "--eos", 2048))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run("examples/speech_lm.py", tmp_path / "train", tmp_path / "out.wav")
-    assert "33 tokens are too few" in failed.value.stderr
+    assert "23 tokens are too few" in failed.value.stderr
     assert "Traceback" not in failed.value.stderr

@@ -21,7 +21,7 @@ def test_documented_commands_with_nano(cli: Cli, tmp_path: Path) -> None:
     assert_done(run)
     lines = (tmp_path / "example.txt").read_text().splitlines()
     assert lines[:2] == ["1", "06"]
-    assert len(lines[2].split()) == 8
+    assert len(lines[2].split()) == 12
     run = cli(
         *("decode", "--embedding_file", "example.txt"),
         *("--output_file", "reconstructed_example.wav"),

@@ -52,7 +52,7 @@ def test_latents_that_were_not_quantised_decode_to_a_nearer_sound(nano: Codec) -
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((1, 64, 9), r"\(1, 64, 9\), and those of nano are \[streams, 128, frames\]"),
+        ((1, 64, 9), r"\(1, 64, 9\), and those of nano-2 are \[streams, 128, frames\]"),
         ((128,), r"\(128,\)"),
         ((1, 128, 0), r"\(1, 128, 0\)"),
         ((3, 128, 9), "3 streams"),
@@ -83,5 +83,5 @@ def test_segments_with_a_gain_have_no_latents_of_their_own(tmp_path: Path) -> No
         codec.latents(sound(0.5, 48_000, 2))
     codes = codec.encode(sound(0.5, 48_000, 2))
     assert codec.latents_of(codes).shape == (1, 128, codes.frames)
-    with pytest.raises(CodecError, match="codes of nano"):
-        codec.latents_of(replace(codes, info=replace(codes.info, codec="nano")))
+    with pytest.raises(CodecError, match="codes of nano-1"):
+        codec.latents_of(replace(codes, info=replace(codes.info, codec="nano-1")))

@@ -78,7 +78,7 @@ def facts(cli: Cli) -> dict[str, dict[str, Any]]:
 def test_list_names_all_codecs_and_language_models(cli: Cli) -> None:
     rows = listed(cli)
     assert set(rows) >= {*SPECS}
-    assert rows["nano"] == ["24000", "1 or 2", "75", "16 x 1024", "1.5 3 6 12", "MIT", "here"]
+    assert rows["nano-2"] == ["24000", "1 or 2", "50", "24 x 1024", "1 1.5 3 6 12", "MIT", "here"]
     stereo = ["48000", "2", "150", "16 x 1024", "3 6 12 24", "MIT (code)", "not here"]
     assert rows["encodec-48khz"] == stereo
     levels = ["10.4", "1+2+4+8 x 4096", "0.13 0.38 0.88 1.9", "MIT", "not here"]
@@ -123,7 +123,7 @@ def test_json_holds_what_is_fixed_and_what_is_known_of_the_weights(cli: Cli) -> 
         lookup(part).sha256 for part in SOUNDSTREAM
     }
     assert found[MODEL]["kind"] == "language model"
-    assert found["nano"]["path"].endswith("nano.safetensors")
+    assert found["nano-2"]["path"].endswith("nano_2.safetensors")
 
 
 def test_damage_is_listed_with_its_reason(cli: Cli, home: Path) -> None:

@@ -16,9 +16,10 @@ from acomp.backends.nano.network import Network, overlap_add
 from acomp.backends.nano.shape import NanoShape
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.catalogue import lookup
+from acomp.formats.base import info_from_dict, info_to_dict
 from acomp.metrics import log_mel_distance, si_sdr
 
-NAMES = ("nano", "nano-2")
+NAMES = ("nano-1", "nano-2")
 SAMPLES = Path(acomp.__file__).parent / "samples"
 WEIGHTS = Path(acomp.__file__).parent / "backends" / "nano" / "nano.safetensors"
 
@@ -52,7 +53,7 @@ def test_true_bandwidth(codec: Codec, bandwidth: float) -> None:
         acomp.Audio(np.zeros((1, 24_000), np.float32), 24_000), bandwidth=bandwidth
     )
     assert codes.info.bandwidth == bandwidth
-    assert codes.info.frame_rate == {"nano": 75, "nano-2": 50}[codec.spec.name]
+    assert codes.info.frame_rate == {"nano-1": 75, "nano-2": 50}[codec.spec.name]
 
 
 @pytest.mark.parametrize("length", [1, 319, 320, 321, 479, 480, 481, 24_000])
@@ -145,3 +146,11 @@ def test_one_generation_refuses_the_weights_of_the_other(codec: Codec) -> None:
     (other,) = {*NAMES} - {codec.spec.name}
     with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {other}$"):
         acomp.load(other, weights=fetch(codec.spec.name))
+
+
+def test_files_that_say_nano_are_of_the_first_generation() -> None:
+    """As versions before 0.2 wrote them."""
+    codec = acomp.load("nano-1")
+    codes = codec.encode(acomp.Audio(np.zeros((1, 4800), np.float32), 24_000))
+    said = {**info_to_dict(codes.info), "codec": "nano"}
+    assert info_from_dict(said) == codes.info

@@ -66,4 +66,4 @@ def test_the_extra_all_has_all_but_what_does_not_go_with_others() -> None:
     ]
     (every,) = extras["all"]
     named = set(every.removeprefix("acomp[").removesuffix("]").split(","))
-    assert named == set(extras) - {"all", "dac", "dev", "docs", "eval-full", "ray"}
+    assert named == set(extras) - {"all", "dac", "dev", "docs", "eval-full", "pages", "ray"}

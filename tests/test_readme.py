@@ -63,14 +63,14 @@ def prepare(folder: Path) -> None:
     write_codes(folder / "old.ecdc", encodec_24khz(frames=20))
     seconds = 3006
     info = nano.info(sound(0.1), bandwidth=6)
-    codes = np.zeros((1, info.codebooks, seconds * 75 + 1), np.uint16)
+    codes = np.zeros((1, info.codebooks, seconds * 50 + 1), np.uint16)
     write_codes(folder / "hour.nac", Codes(info, codes, seconds * info.source_rate))
-    write_codes(folder / "damaged.nac", Codes(info, codes[..., :751], 10 * info.source_rate))
+    write_codes(folder / "damaged.nac", Codes(info, codes[..., :501], 10 * info.source_rate))
     damaged = bytearray((folder / "damaged.nac").read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (folder / "damaged.nac").write_bytes(damaged)
     (folder / "runs" / "voice").mkdir(parents=True)
-    weights = Path(acomp.__file__).parent / "backends" / "nano" / "nano.safetensors"
+    weights = Path(acomp.__file__).parent / "backends" / "nano" / "nano_2.safetensors"
     shutil.copy(weights, folder / "runs" / "voice" / "best.safetensors")
     make_results(folder / "results", 0.5)
 

@@ -23,13 +23,13 @@ BLOCK = 1.0
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    return acomp.load("nano", engine="torch")
+    return acomp.load("nano-1", engine="torch")
 
 
 @pytest.fixture(scope="module", params=[24_000, 44_100])
 def hour(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An hour of codes drawn at random."""
-    info = CodesInfo("nano", 24_000, 1, 1, 2, 1024, 320, source_rate=request.param)
+    info = CodesInfo("nano-1", 24_000, 1, 1, 2, 1024, 320, source_rate=request.param)
     random = np.random.default_rng(0)
     data = random.integers(0, 1024, (1, 2, HOUR * 75 + 1), np.uint16)
     path = tmp_path_factory.mktemp("hour") / "hour.nac"

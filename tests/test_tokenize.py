@@ -264,7 +264,7 @@ def test_info_sums_it_up(cli: Cli, whole: dict[str, bytes], tmp_path: Path) -> N
     put(whole, tmp_path / "a.codes")
     run = cli("info", "a.codes")
     assert_done(run)
-    assert "nano (weights f65eba3cab6dc265)" in run.out
+    assert "nano-2 (weights a12d17611d04b8f4)" in run.out
     assert "38 rows" in run.out
     (tmp_path / "a.codes/part-00001.parquet").unlink()
     facts = json.loads(cli("info", "--json", "a.codes").out)
@@ -274,9 +274,9 @@ def test_info_sums_it_up(cli: Cli, whole: dict[str, bytes], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("-b", "nano", "-k", 6), ("codebooks 2", "this is 8")),
+        (("-b", "nano", "-k", 6), ("codebooks 3", "this is 12")),
         ((*NANO, "--channels", "mono"), ("channels auto", "this is mono")),
-        ((*NANO, "--weights", "other.safetensors"), ("fingerprint f65eba3cab6dc265",)),
+        ((*NANO, "--weights", "other.safetensors"), ("fingerprint a12d17611d04b8f4",)),
     ],
 )
 def test_a_dataset_of_other_settings_is_not_mixed_with(
@@ -297,7 +297,7 @@ def other_weights(path: Path) -> None:
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
-    own = Path(acomp.__file__).parent / "backends/nano/nano.safetensors"
+    own = Path(acomp.__file__).parent / "backends/nano/nano_2.safetensors"
     with safe_open(own, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         metadata = file.metadata()
@@ -367,7 +367,7 @@ def test_a_dataset_is_written_in_other_forms_too(
         codes = np.load(io.BytesIO(contents(tar, "000000003.npy")))
         facts = json.loads(contents(tar, "000000003.json"))
     assert np.array_equal(codes, row.codes.data.reshape(-1, row.codes.frames))
-    assert (facts["id"], facts["codec"], facts["source"]) == (row.id, "nano", row.source)
+    assert (facts["id"], facts["codec"], facts["source"]) == (row.id, "nano-2", row.source)
 
 
 def contents(tar: tarfile.TarFile, name: str) -> bytes:

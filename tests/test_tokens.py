@@ -18,7 +18,7 @@ from acomp.codes import Codes
 
 @pytest.fixture(scope="module")
 def nano() -> Codec:
-    return acomp.load("nano", engine="torch")
+    return acomp.load("nano-1", engine="torch")
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,11 @@ def ids(*shape: int) -> NDArray[np.int64]:
         (ids(3, 1, 1, 8, 20), "5 axes"),
         (ids(17, 20), "1 to 16 codebooks, not 17"),
         (ids(100, 8), r"the last two axes are \[codebooks, frames\]; transpose"),
-        (ids(4, 8, 20), r"4 streams \(the first axis\), and nano has 2 at most: give"),
-        (ids(2, 1, 8, 20), "2 segments, but nano has no segments"),
+        (ids(4, 8, 20), r"4 streams \(the first axis\), and nano-1 has 2 at most: give"),
+        (ids(2, 1, 8, 20), "2 segments, but nano-1 has no segments"),
         (ids(8, 0), "are empty"),
         ([], "are empty|axes"),
-        (ids(8, 20) - 1, "code -1 in codebook 0, frame 0 is out of range: nano has 0 to 1023"),
+        (ids(8, 20) - 1, "code -1 in codebook 0, frame 0 is out of range: nano-1 has 0 to 1023"),
         (ids(8, 20) + 2048, "code 2048 .* padding"),
         (np.zeros((8, 20)), "codes are float64; an integer type"),
         (torch.zeros(8, 20, dtype=torch.bfloat16), "codes are float32; an integer type"),
@@ -123,7 +123,7 @@ def test_what_cannot_be_its_codes_is_refused(nano: Codec, tokens: object, words:
 
 
 def test_other_settings_are_refused(nano: Codec, encodec: Codec) -> None:
-    with pytest.raises(acomp.CodecError, match="nano has no scales"):
+    with pytest.raises(acomp.CodecError, match="nano-1 has no scales"):
         nano.codes(ids(8, 20), scales=[1.0])
     with pytest.raises(acomp.CodecError, match="2 scales for 1 segments"):
         encodec.codes(ids(4, 150), scales=[1.0, 1.0])

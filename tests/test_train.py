@@ -110,7 +110,7 @@ def test_a_run_leaves_weights_that_code(cli: Cli, clips: Path, tmp_path: Path) -
     assert [step for step, _ in metrics["validation"]] == [0, 4, 8]
     assert [step for step, _ in metrics["mel"]] == list(range(1, 9))
     assert {"mel@6", "si_sdr@12", "utilisation@1.5"} <= metrics.keys()
-    assert (folder / "samples" / "1-nano@6.wav").exists()
+    assert (folder / "samples" / "1-nano-2@6.wav").exists()
     assert not [name for name in files_in(folder) if ".part" in name]
 
     weights = folder / "last.safetensors"
@@ -151,7 +151,7 @@ def test_nano_learns_a_kind_of_sound(cli: Cli, tmp_path: Path) -> None:
         codec = acomp.load("nano", weights=weights, engine="torch")
         return log_mel_distance(reference, codec.decode(codec.encode(reference)))
 
-    assert distance(tmp_path / "r" / "best.safetensors") < 0.9 * distance(None)
+    assert distance(tmp_path / "r" / "best.safetensors") < 0.95 * distance(None)
 
 
 @pytest.mark.parametrize("family", ["encodec", "dac"])
@@ -382,7 +382,7 @@ def test_one_process_at_a_time_trains_in_a_folder(cli: Cli, clips: Path, tmp_pat
 
 
 def test_a_second_signal_ends_several_processes_at_once() -> None:
-    config = parse({**recipe("nano"), "data": {"sources": {}}, "device": "cpu", "devices": 2})
+    config = parse({**recipe("nano-2"), "data": {"sources": {}}, "device": "cpu", "devices": 2})
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         launch(make_fabric(config), never_ends)
@@ -436,10 +436,10 @@ def last_line(run: Any) -> Any:
 
 def test_losses_that_are_no_numbers_end_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "wild.yaml", SHORT, optimiser={"rate": 1e20})
-    run = cli("train", "-b", "nano", "--data", clips, "--config", config, "--out", "r")
+    run = cli("train", "-b", "nano-1", "--data", clips, "--config", config, "--out", "r")
     assert_refused(last_line(run), "not finite", "best.safetensors", "optimiser.rate")
     weights = tmp_path / "r" / "best.safetensors"
-    assert acomp.load("nano", weights=weights).fingerprint == acomp.load("nano").fingerprint
+    assert acomp.load("nano-1", weights=weights).fingerprint == acomp.load("nano-1").fingerprint
 
 
 def test_losses_that_explode_end_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_losses_that_explode_end_the_run(cli: Cli, clips: Path, tmp_path: Path) 
 def test_a_full_disk_ends_the_run(cli: Cli, clips: Path, tmp_path: Path) -> None:
     config = write(tmp_path / "short.yaml", SHORT)
     command = ("train", "-b", "nano", "--data", clips, "--config", config, "--out", "r")
-    with limited_file_size(15_000_000):  # the weights have 11 MB, a checkpoint 22
+    with limited_file_size(25_000_000):  # the weights have 18 MB, a checkpoint more
         run = cli(*command, "--steps", 8)
     assert_refused(
         last_line(run), "cannot write the checkpoint", "make room", "there is no checkpoint"
@@ -539,7 +539,7 @@ def test_wrong_usage(cli: Cli) -> None:
 
 
 def test_recipes_are_whole() -> None:
-    for backend in ("nano", "encodec-24khz", "encodec-48khz", "dac-16khz", "dac-44khz"):
+    for backend in ("nano-1", "nano-2", "encodec-24khz", "encodec-48khz", "dac-16khz", "dac-44khz"):
         settings = recipe(backend)
         config = parse({**settings, "data": {**settings["data"], "sources": {"audio": None}}})
         assert config.backend == backend

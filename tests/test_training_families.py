@@ -26,7 +26,7 @@ IN_TIME = ["causal", "causal stereo", "segments"]
 
 
 def settings(**more: Any) -> Config:
-    basis = {"backend": "nano", "data": {"sources": {}}, "losses": {"mel": 1.0}}
+    basis = {"backend": "nano-1", "data": {"sources": {}}, "losses": {"mel": 1.0}}
     return parse({**basis, **more})
 
 
@@ -96,7 +96,7 @@ def test_dac_gives_as_many_samples_as_it_took() -> None:
 def test_nano_codes_as_the_codec() -> None:
     trainee, shape = build(settings())
     assert isinstance(trainee, NanoTrainee) and shape is None
-    codec = acomp.load("nano", engine="torch")
+    codec = acomp.load("nano-1", engine="torch")
     audio = sound(1.0)
     codes = codec.encode(audio, bandwidth=3)
     coded = trainee.eval()(torch.from_numpy(audio.samples)[None], torch.tensor([4]))
@@ -111,7 +111,7 @@ def test_weights_go_out_as_they_came_in(tmp_path: Path) -> None:
     trainee, _ = build(settings())
     path = tmp_path / "same.safetensors"
     save_weights(path, trainee.weights())
-    assert acomp.load("nano", weights=path).fingerprint == acomp.load("nano").fingerprint
+    assert acomp.load("nano-1", weights=path).fingerprint == acomp.load("nano-1").fingerprint
 
 
 @pytest.mark.parametrize("name", IN_TIME)

@@ -234,7 +234,7 @@ def test_a_file_without_its_end_is_no_other_codecs() -> None:
     for data in (without_tail(codes), without_tail(codes)[:-300].rpartition(b"\n")[0] + b"\n"):
         with pytest.raises(FormatError, match=r"which name the codec, .* naming it \(-b\)"):
             read_codes(io.BytesIO(data))
-        found = read_codes(Pipe(data), codec=SPECS["nano"])
+        found = read_codes(Pipe(data), codec=SPECS["nano-1"])
         assert found.info == replace(codes.info, fingerprint=None)
         np.testing.assert_array_equal(found.data, codes.data[:, :, : found.frames])
 
@@ -244,8 +244,8 @@ def test_the_codec_that_is_named_wins_where_the_end_is_cut() -> None:
     cut = to_bytes(codes, "txt").rpartition(b"# length")[0]
     with pytest.raises(FormatError, match=r"cut short; naming its codec \(-b\)"):
         read_codes(io.BytesIO(cut))
-    assert read_codes(io.BytesIO(cut), codec=SPECS["nano"]).info.codec == "nano"
-    with pytest.raises(FormatError, match="are of nano, not of mimi"):
+    assert read_codes(io.BytesIO(cut), codec=SPECS["nano-1"]).info.codec == "nano-1"
+    with pytest.raises(FormatError, match="are of nano-1, not of mimi"):
         read_codes(io.BytesIO(to_bytes(codes, "txt")), codec=SPECS["mimi"])
 
 
@@ -253,7 +253,7 @@ def test_the_codec_that_is_named_wins_where_the_end_is_cut() -> None:
 def test_stereo_in_two_streams_by_its_codec(codebooks: int) -> None:
     info = replace(nano(codebooks, 1).info, channels=2, streams=2, fingerprint=None)
     codes = Codes(info, np.stack([drawn(codebooks, 40), drawn(codebooks, 40)]), 39 * 320)
-    assert_same(read_codes(io.BytesIO(without_tail(codes)), codec=SPECS["nano"]), codes)
+    assert_same(read_codes(io.BytesIO(without_tail(codes)), codec=SPECS["nano-1"]), codes)
 
 
 @pytest.mark.parametrize("codes", [encodec_24khz(2, 3), encodec_24khz(32, 3), encodec_48khz(4, 1)])
@@ -275,5 +275,5 @@ def test_what_was_written_before_there_was_a_mark_is_read() -> None:
 
 
 def nano(codebooks: int, frames: int) -> Codes:
-    info = CodesInfo("nano", 24_000, 1, 1, codebooks, 1024, 320, 24_000, "0123456789abcdef")
+    info = CodesInfo("nano-1", 24_000, 1, 1, codebooks, 1024, 320, 24_000, "0123456789abcdef")
     return Codes(info, drawn(codebooks, frames)[np.newaxis], (frames - 1) * 320)

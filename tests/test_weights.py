@@ -513,13 +513,13 @@ def test_damaged_marks_are_as_good_as_none(marks: bytes) -> None:
 
 
 def test_nano_ships_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(weights.__file__).parents[1] / "nano" / "nano.safetensors"
-    assert weights.status("nano").path in (path, None)
-    entry = replace(catalogue.CATALOGUE["nano"], file="nothing.safetensors")
-    monkeypatch.setitem(catalogue.CATALOGUE, "nano", entry)
+    path = Path(weights.__file__).parents[1] / "nano" / "nano_2.safetensors"
+    assert weights.status("nano-2").path in (path, None)
+    entry = replace(catalogue.CATALOGUE["nano-2"], file="nothing.safetensors")
+    monkeypatch.setitem(catalogue.CATALOGUE, "nano-2", entry)
     no_network(monkeypatch)
-    assert weights.find("nano") is None
-    assert "install acomp anew" in fails("nano")
+    assert weights.find("nano-2") is None
+    assert "install acomp anew" in fails("nano-2")
 
 
 # Loading

@@ -14,7 +14,7 @@ import acomp
 
 WRONG: tuple[Any, ...] = (None, 3, object(), b"bytes", ["a"])
 AUDIO = acomp.Audio(np.zeros((1, 800), np.float32), 8000)
-INFO = acomp.CodesInfo("nano", 24_000, 1, 1, 8, 1024, 320, 24_000)
+INFO = acomp.CodesInfo("nano-1", 24_000, 1, 1, 8, 1024, 320, 24_000)
 CODES = acomp.Codes(INFO, np.zeros((1, 8, 3), np.uint16), 960)
 NOTHING: Any = object()
 LIST: Any = ["a"]
@@ -49,11 +49,12 @@ CALLS: dict[str, tuple[Callable[[Any], object], ...]] = {
         lambda x: acomp.Codes.from_blocks(x, [CODES.block], 960),
         lambda x: acomp.Codes.from_blocks(INFO, given(x), 960),
     ),
-    "CodesInfo": (lambda _: acomp.CodesInfo("nano", LIST, 1, 1, 8, 1024, 320, 24_000),),
+    "CodesInfo": (lambda _: acomp.CodesInfo("nano-1", LIST, 1, 1, 8, 1024, 320, 24_000),),
     "CodecSpec": (
         lambda x: acomp.CodecSpec(x, *SPEC[1:]),
         lambda x: acomp.CodecSpec(*[*SPEC[:-1], x]),
     ),
+    "Dataset": (acomp.Dataset,),
     "Decoder": (
         lambda x: acomp.Decoder(x, INFO),
         lambda x: acomp.Decoder(acomp.load("nano"), x),
@@ -62,6 +63,14 @@ CALLS: dict[str, tuple[Callable[[Any], object], ...]] = {
         lambda x: acomp.Encoder(x, INFO),
         lambda x: acomp.Encoder(acomp.load("nano"), x),
         lambda _: acomp.Encoder(acomp.load("nano"), given(acomp.load("nano").spec)),
+    ),
+    "LatentDecoder": (
+        lambda x: acomp.LatentDecoder(x, INFO),
+        lambda x: acomp.LatentDecoder(acomp.load("nano"), x),
+    ),
+    "LatentEncoder": (
+        lambda x: acomp.LatentEncoder(x, INFO),
+        lambda x: acomp.LatentEncoder(acomp.load("nano"), x),
     ),
     "Segments": (lambda _: acomp.Segments(NOTHING, np.ones(1, np.float32)),),
     "convert": (
@@ -90,8 +99,8 @@ CALLS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "write_codes": (lambda x: acomp.write_codes(x, CODES), lambda x: acomp.write_codes("a.nac", x)),
 }
 """Calls of each public callable with a wrong value in the place of one main value."""
-NOT_CALLED = {"names", "AudioReader", "Codec", "CodesReader", "CodesWriter"}
-"""They take nothing, or are abstract."""
+NOT_CALLED = {"names", "AudioReader", "Codec", "CodesReader", "CodesWriter", "Row"}
+"""They take nothing, are abstract, or are made by acomp alone."""
 
 
 def test_every_public_callable_is_called() -> None:

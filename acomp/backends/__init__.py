@@ -68,7 +68,7 @@ def load(
     """Load a codec with its weights.
 
         >>> acomp.load("nano", engine="torch", device="cpu")
-        <codec nano, 24000 Hz, torch fp32>
+        <codec nano-2, 24000 Hz, torch fp32>
 
     Args:
         name: name of the codec, for example `nano`, `encodec-24khz` or `dac-44khz`; the command

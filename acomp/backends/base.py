@@ -216,7 +216,7 @@ class Codec(ABC):
 
             >>> codec = acomp.load("nano")
             >>> codec.encode(acomp.read_audio("speech.flac"), bandwidth=3)
-            Codes(nano, 1 x 4 x 260 (streams, codebooks, frames), 3.45 s, 3 kbps)
+            Codes(nano-2, 1 x 6 x 174 (streams, codebooks, frames), 3.45 s, 3 kbps)
 
         Args:
             audio: the audio to encode; it is resampled to the codec's sample rate.
@@ -280,7 +280,7 @@ class Codec(ABC):
         """Make `Codes` from bare codes, as language models and other packages give them.
 
             >>> acomp.load("nano").codes(np.zeros((8, 75), np.int64))
-            Codes(nano, 1 x 8 x 75 (streams, codebooks, frames), 0.99 s, 6 kbps)
+            Codes(nano-2, 1 x 8 x 75 (streams, codebooks, frames), 1.48 s, 4 kbps)
 
         Args:
             tokens: codes of any integer type, as an array, a torch tensor or nested lists:
@@ -305,7 +305,7 @@ class Codec(ABC):
 
             >>> codec = acomp.load("nano")
             >>> codec.latents(acomp.read_audio("speech.flac")).shape
-            (1, 128, 260)
+            (1, 128, 174)
 
         Args:
             audio: the audio; it is resampled to the codec's sample rate.
@@ -328,7 +328,7 @@ class Codec(ABC):
 
             >>> codec = acomp.load("nano")
             >>> codec.latents_of(codec.encode(acomp.read_audio("speech.flac"))).shape
-            (1, 128, 260)
+            (1, 128, 174)
 
         Args:
             codes: the codes.
@@ -383,7 +383,7 @@ class Codec(ABC):
 
             >>> codec, audio = acomp.load("nano"), acomp.read_audio("speech.flac")
             >>> codec.decode_latents(codec.latents(audio))  # as if nothing were quantised
-            Audio(1 channel, 3.45 s at 24000 Hz)
+            Audio(1 channel, 3.46 s at 24000 Hz)
 
         Args:
             latents: as for `quantise`.

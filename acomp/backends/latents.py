@@ -39,7 +39,7 @@ class LatentEncoder(Encoder):
         >>> encoder = acomp.LatentEncoder(codec, codec.info(audio, bandwidth=6))
         >>> blocks = [encoder.push(audio.samples), encoder.finish()]
         >>> encoder.take().shape
-        (1, 128, 260)
+        (1, 128, 174)
 
     Args:
         codec: the codec.
@@ -94,9 +94,9 @@ class LatentDecoder:
     """
 
     def __init__(self, codec: Codec, info: CodesInfo) -> None:
+        self._decoder = _FromSprings(codec, info)  # which sees that they are what they should be
         self._spec = codec.spec
         self._dimension = dimension_of(codec)
-        self._decoder = _FromSprings(codec, info)
         self.sample_rate = self._decoder.sample_rate
 
     def push(self, latents: object) -> Samples:

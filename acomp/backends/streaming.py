@@ -70,7 +70,7 @@ class Encoder(_Stream):
         ...     blocks = [encoder.push(samples) for samples in reader.blocks(48_000)]
         >>> blocks.append(encoder.finish())
         >>> acomp.Codes.from_blocks(encoder.info, blocks, encoder.length)
-        Codes(nano, 1 x 8 x 260 (streams, codebooks, frames), 3.45 s, 6 kbps)
+        Codes(nano-2, 1 x 12 x 174 (streams, codebooks, frames), 3.45 s, 6 kbps)
 
     The codes do not depend on how the samples are cut into pieces. Threads may share an encoder:
     one push ends before the next begins.
@@ -79,7 +79,7 @@ class Encoder(_Stream):
         >>> encoder = acomp.Encoder(codec, codec.info(audio, bandwidth=6))
         >>> blocks = [encoder.push(part) for part in np.array_split(audio.samples, 3, axis=1)]
         >>> sum(block.frames for block in [*blocks, encoder.finish()])
-        260
+        174
 
     Args:
         codec: the codec.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from acomp.cli.console import printable
 from acomp.cli.options import Overwrite
 from acomp.errors import AcompError
 from acomp.files import make_folder
+
+if TYPE_CHECKING:
+    from acomp.demo import Row
 
 
 def demo(
@@ -26,15 +30,17 @@ def demo(
     from rich.table import Table
 
     from acomp import demo as demonstration
+    from acomp.codecs import BUILT_IN
 
     for path in demonstration.outputs(output_dir):
         guard(path, overwrite)
     make_folder(output_dir, AcompError)
     columns = ("sample", "kbps", ".nac", ".txt", "true", "PCM/", "enc", "dec", "SI-SDR", "mel")
-    table = Table(*columns, title="nano, the built-in codec")
+    table = Table(*columns, title=f"{BUILT_IN}, the built-in codec")
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in demonstration.run(output_dir):
+    rows = list(demonstration.run(output_dir))
+    for row in rows:
         table.add_row(
             row.sample,
             f"{row.bandwidth:g}",
@@ -54,8 +60,19 @@ def demo(
         ".nac, .txt: bytes   PCM/: how many times smaller than 16-bit PCM",
         "enc, dec: encoding and decoding, times real time, the faster of two runs",
         "SI-SDR: dB, higher is better   mel: log-mel distance, lower is better",
-        printable(f"Listen to the WAV files in {output_dir.resolve()}"),
+        printable(_where_to_listen(output_dir.resolve(), rows)),
         sep="\n",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _where_to_listen(folder: Path, rows: Sequence[Row]) -> str:
+    """Where the page is; or where the files are, and what the page would need."""
+    from acomp.demo import write_page
+    from acomp.packages import PAGES, missing_packages
+
+    if missing_packages(*PAGES):
+        advice = 'pip install "acomp[pages]" for a page that plays them side by side'
+        return f"Listen to the WAV files in {folder} ({advice})"
+    return f"Open {write_page(folder, rows)} in a browser to compare by ear"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def export(
     codec: Annotated[
         str,
-        typer.Argument(metavar="CODEC", help="nano or nano-2.", autocompletion=codec_names),
+        typer.Argument(
+            metavar="CODEC", help="A nano of either generation.", autocompletion=codec_names
+        ),
     ],
     output: Annotated[
         Path,
@@ -73,7 +75,7 @@ def export(
     # Before weights are fetched, which take minutes.
     published = PUBLISHED.get(resolve(codec, 1))
     if published is None or published.family != "nano":
-        raise CodecError(f"{codec} cannot be exported yet; nano and nano-2 can")
+        raise CodecError(f"{codec} cannot be exported yet; nano can")
     for name in NAMES:
         guard(output / name, overwrite, weights)
     loaded = load_fetched(codec, 1, weights, "cpu")

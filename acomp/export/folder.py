@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from acomp.backends.base import Codec
 from acomp.backends.nano.codec import Nano
-from acomp.backends.nano.shape import MEMORY, SCALE
-from acomp.backends.weights.checkpoint import load_checkpoint
+from acomp.backends.nano.shape import MEMORY
+from acomp.backends.weights.checkpoint import SCALE, load_checkpoint
 from acomp.backends.weights.places import shipped
 from acomp.errors import CodecError
 from acomp.export.nano import Decoder, Encoder, Whole, named
@@ -48,7 +48,7 @@ def export(
         CodecError: the codec cannot be exported, or the folder not be written.
     """
     if not isinstance(codec, Nano):
-        raise CodecError(f"{codec.spec.name} cannot be exported yet; nano and nano-2 can")
+        raise CodecError(f"{codec.spec.name} cannot be exported yet; nano can")
     kept = weights or shipped(codec.spec.name)
     packer = Packer(_stored(kept) if kept else {}, codec.shape.hop)
     contents: dict[str, bytes] = {}

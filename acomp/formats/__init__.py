@@ -79,7 +79,7 @@ def open_codes(
         >>> acomp.write_codes("speech.nac", codes)
         >>> with acomp.open_codes("speech.nac") as reader:
         ...     print(reader.info.codec, [block.frames for _, block in reader.blocks()])
-        nano [260]
+        nano-2 [174]
 
     Args:
         source: a path, or a binary stream, which need not seek.

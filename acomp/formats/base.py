@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from acomp.codecs import CodecSpec
+from acomp.codecs import FORMER, CodecSpec
 from acomp.codes import MAX_LENGTH, Block, Codes, CodesInfo, check_block, split
 from acomp.errors import FormatError
 from acomp.files import Closing
@@ -267,6 +267,8 @@ def info_from_dict(values: Mapping[str, object]) -> CodesInfo:
     given = {name: values[name] for name in names if name in values}
     if isinstance(given.get("loudness"), list):
         given["loudness"] = tuple(given["loudness"])  # type: ignore[arg-type]
+    if isinstance(given["codec"], str):
+        given["codec"] = FORMER.get(given["codec"], given["codec"])
     return CodesInfo(**given)  # type: ignore[arg-type]
 
 

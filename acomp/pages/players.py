@@ -1,8 +1,10 @@
-"""The players of a report: versions of a file to look at and to compare by ear."""
+"""The players of a page: versions of a file to look at and to compare by ear."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from acomp.errors import AcompError
@@ -15,38 +17,77 @@ from acomp.pages.clips import Clip, excerpt, level_matched
 REFERENCE = "reference"
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A sound in several versions.
+
+    Attributes:
+        name: of the sound.
+        content: what it is: speech or other.
+        seconds: its duration.
+        paths: the file of each version, the original first.
+        facts: what stands below each version.
+    """
+
+    name: str
+    content: str
+    seconds: float
+    paths: Mapping[str, Path]
+    facts: Mapping[str, list[str]]
+
+
 def player(results: Results, file: str, start: float, seconds: float) -> dict[str, Any]:
     """What a player shows and plays: the reference and every setting that has the file."""
     rows = {setting: results.row(setting, file) for setting in results.settings}
     there = {setting: row for setting, row in rows.items() if row is not None}
-    paths = {REFERENCE: results.reference(file)}
-    paths |= {setting: results.decoded(setting, file) for setting in there}
-    clips = level_matched({name: excerpt(path, start, seconds) for name, path in paths.items()})
-    first, original = next(iter(there.values())), clips[0].audio
+    first = next(iter(there.values()))
+    sound = Sound(
+        file,
+        first.content,
+        first.seconds,
+        {REFERENCE: results.reference(file)}
+        | {setting: results.decoded(setting, file) for setting in there},
+        {REFERENCE: ["the original"]}
+        | {setting: _facts(row, results.metrics) for setting, row in there.items()},
+    )
+    missing = [setting for setting, row in rows.items() if row is None]
+    return {**player_of(sound, start, seconds), "missing": missing}
+
+
+def player_of(sound: Sound, start: float, seconds: float) -> dict[str, Any]:
+    """What a player shows and plays: at most `seconds` of a sound, from `start` on.
+
+    Raises:
+        AcompError: a file cannot be read, or the original has nothing at `start`.
+    """
+    clips = level_matched(
+        {name: excerpt(path, start, seconds) for name, path in sound.paths.items()}
+    )
+    original = clips[0].audio
     if not original.length:
-        raise AcompError(f"{file} is {first.seconds:.1f} s long and has nothing at {start:g} s")
-    levels = {clip.id: charts.band_levels(clip.audio, clip.gain) for clip in clips}
-    brightest = float(levels[REFERENCE].max())
-    versions = []
-    for clip in clips:
-        row = there.get(clip.id)
-        versions.append(
-            {
-                "id": clip.id,
-                "facts": ["the original"] if row is None else _facts(row, results.metrics),
-                "image": charts.data_url(charts.spectrogram(levels[clip.id], brightest)),
-            }
+        raise AcompError(
+            f"{sound.name} is {sound.seconds:.1f} s long and has nothing at {start:g} s"
         )
+    levels = {clip.id: charts.band_levels(clip.audio, clip.gain) for clip in clips}
+    brightest = float(levels[clips[0].id].max())
     return {
-        "file": file,
+        "file": sound.name,
         "facts": (
-            f"{first.content}, {first.sample_rate / 1000:g} kHz, {_sound(original.channels)}, "
-            f"{start:g} to {start + original.duration:.4g} s of {first.seconds:.4g} s"
+            f"{sound.content}, {original.sample_rate / 1000:g} kHz, "
+            f"{_sound(original.channels)}, "
+            f"{start:g} to {start + original.duration:.4g} s of {sound.seconds:.4g} s"
         ),
-        "missing": [setting for setting, row in rows.items() if row is None],
+        "missing": [],
         "duration": original.duration,
         "marks": charts.frequency_marks(original.sample_rate),
-        "versions": versions,
+        "versions": [
+            {
+                "id": name,
+                "facts": sound.facts[name],
+                "image": charts.data_url(charts.spectrogram(found, brightest)),
+            }
+            for name, found in levels.items()
+        ],
         "clips": [_clip(clip) for clip in clips],
     }
 

@@ -28,7 +28,7 @@ SAME = 1e-4
 
 
 def main() -> None:
-    names = sys.argv[1:] or ["nano", "nano-2"]
+    names = sys.argv[1:] or ["nano-1", "nano-2"]
     heads = [f"{begin * 1000:g}-{end * 1000:g} ms" for begin, end in pairwise(WINDOWS)]
     print(f"{'codec':14}", *(f"{head:>11}" for head in heads), "same after")
     for name in names:

@@ -373,7 +373,7 @@ def read_config(path: Path) -> None:
     from acomp.training.config import parse
     from acomp.training.config_files import merge, read_yaml, recipe
 
-    parse(merge(recipe("nano"), read_yaml(path)))
+    parse(merge(recipe("nano-2"), read_yaml(path)))
 
 
 def read_sound(path: Path) -> None:
@@ -385,7 +385,7 @@ def read_sound(path: Path) -> None:
 def read_language_model(path: Path) -> None:
     from acomp.entropy.loading import load_language_model
 
-    load_language_model("nano", 75.0, path)
+    load_language_model("nano-2", 50.0, path)
 
 
 # Seeds
@@ -565,7 +565,7 @@ def targets(folder: Path) -> dict[str, Target]:
     from acomp.plain import parse_json
 
     nano, loud = (
-        some_codes("nano", 2, 1024, 30),
+        some_codes("nano-1", 2, 1024, 30),
         some_codes("dac-16khz", 2, 16, 9, loudness=(-20.0,)),
     )
     coded, mono = some_codes("x", 2, 16, 20), some_codes("encodec-24khz", 2, 1024, 8)
@@ -622,7 +622,7 @@ def targets(folder: Path) -> dict[str, Target]:
     for suffix, data in bare_codes(folder).items():
         craft = crafted_zip if suffix in ("npz", "pt") else None
         found[f"bare codes {suffix}"] = Target(
-            partial(read_both_ways, codec=SPECS["nano"]), [data], craft
+            partial(read_both_ways, codec=SPECS["nano-1"]), [data], craft
         )
     for name, data in checkpoints(folder):
         craft = {"safetensors": crafted_safetensors, "old": None}.get(name, crafted_zip)

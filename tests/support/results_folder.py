@@ -80,7 +80,7 @@ def _noisy(audio: Audio, level: float) -> Audio:
 
 def _codes(audio: Audio, codebooks: int) -> Codes:
     info = CodesInfo(
-        codec="nano",
+        codec="nano-1",
         sample_rate=24_000,
         channels=audio.channels,
         streams=audio.channels,

@@ -1,5 +1,5 @@
-"""nano: acomp's own small codecs. 24 kHz mono, causal; `nano` with 75 frames/s, 1.5 to 12 kbps, and
-`nano-2`, its second generation, with 50 frames/s, 1 to 12 kbps.
+"""nano: acomp's own small codecs. 24 kHz mono, causal; `nano-2`, the second generation, with 50
+frames/s, 1 to 12 kbps, and `nano-1`, the first, with 75 frames/s, 1.5 to 12 kbps.
 
 The network is in `network`. With OpenVINO and the weights that ship with acomp nothing imports
 torch once the network lies compiled in the cache: starting torch takes longer than coding a minute.
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from acomp.backends.base import Codec
 from acomp.backends.nano.functions import Functions
 from acomp.backends.nano.search import NumpySearch
-from acomp.backends.nano.shape import CHOICES, MEMORY, PATHS, SCALE, NanoShape
+from acomp.backends.nano.shape import CHOICES, MEMORY, PATHS, NanoShape
 from acomp.backends.nano.streams import NanoDecoder, NanoEncoder
 from acomp.backends.streams import Dequantise, Quantise
-from acomp.backends.weights.checkpoint import fingerprint, load_arrays
+from acomp.backends.weights.checkpoint import SCALE, fingerprint, load_arrays
 from acomp.backends.weights.places import shipped
 from acomp.codecs import CodecSpec
 from acomp.codes import CodesInfo

@@ -19,16 +19,15 @@ Residual vector quantisation: SoundStream, https://arxiv.org/abs/2107.03312.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.nano.shape import MEMORY, SCALE, NanoShape
+from acomp.backends.nano.shape import MEMORY, NanoShape
 from acomp.backends.shared.hollow import fill, hollow
-from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint
+from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, scaled
 from acomp.engines.apart import apart_to_load
 from acomp.engines.torch import SteadyLinear, steady_linear
 from acomp.errors import WeightsError
@@ -38,6 +37,8 @@ LEVELLING = 0.5
 """How far the bands' energies are evened out before coding; 1 would be entirely."""
 BAND_WEIGHT = 0.3
 """Weight of a band's log energy beside the lines."""
+MOST_INPUTS = 768
+"""Of a linear map whose sums torch forms in one order, with MKL."""
 
 State = list[Tensor]
 """The last inputs of each block's convolution: what streaming carries over."""
@@ -58,7 +59,7 @@ class CausalBlock(nn.Module):
         """Returns the output, and the last inputs, which are the next call's `past`."""
         seen = torch.cat([past, x], dim=1)
         y = self.depthwise(seen.transpose(1, 2)).transpose(1, 2)
-        y = self.contract(F.gelu(self.expand(self.norm(y))))
+        y = _contracted(F.gelu(self.expand(self.norm(y))), self.contract)
         return x + self.scale * y, seen[:, -MEMORY:]
 
 
@@ -145,6 +146,18 @@ class Network(nn.Module):
         return _times(features[..., : self.hop] * gain, self.cosines.T)
 
 
+def _contracted(x: Tensor, linear: SteadyLinear) -> Tensor:
+    """`linear(x)`, the same whatever the number of threads: of more inputs than `MOST_INPUTS`,
+    which several threads would part among them, the halves are taken one after the other.
+    """
+    half = linear.in_features // 2
+    if linear.in_features <= MOST_INPUTS or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        contracted: Tensor = linear(x)
+        return contracted
+    first = steady_linear(x[..., :half], linear.weight[:, :half], linear.bias)
+    return first + steady_linear(x[..., half:], linear.weight[:, half:])
+
+
 def _times(x: Tensor, matrix: Tensor) -> Tensor:
     """`x @ matrix`, whose rows do not depend on how many there are."""
     return steady_linear(x, matrix.T)
@@ -221,19 +234,3 @@ def load_network(shape: NanoShape, weights: Path) -> tuple[Network, str]:
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{weights} does not hold weights of {shape.spec.name}") from error
     return network.eval(), fingerprint(state)
-
-
-def scaled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with their scales, where they have any.
-
-    Raises:
-        ValueError: a scale is not one number for each row.
-    """
-    found = {}
-    for name, value in state.items():
-        scale = state.get(name + SCALE)
-        if scale is not None and scale.shape != (*value.shape[:-1], 1):
-            raise ValueError(name)
-        if not name.endswith(SCALE):
-            found[name] = value if scale is None else value.float() * scale
-    return found

@@ -14,8 +14,6 @@ MEMORY = 6
 """Frames that a block of the network looks back."""
 PATHS, CHOICES = 4, 2
 """Of the search for codes; see `quantisers.Search`."""
-SCALE = "_scale"
-"""Ends the name of what the rows of whole numbers are to be multiplied by, in a file of weights."""
 
 
 @dataclass(frozen=True)

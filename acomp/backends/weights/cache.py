@@ -110,6 +110,11 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     if found:
         return found
     target = own_path(weights)
+    if weights.source is not None:
+        raise WeightsError(
+            f"weights of {name} do not ship with acomp: put {weights.source} of acomp's source at "
+            f"{target} or pass {_option(weights)}"
+        )
     if weights.url is None:
         raise WeightsError(f"{target} is missing: install acomp anew")
     variable = offline_by(weights)
@@ -244,7 +249,7 @@ def _inspect(weights: Weights, path: Path, expected: list[str], *, rehash: bool)
         if problem:
             return Status(weights.name, path, problem)
         # What ships with acomp is as good as acomp's code, which nobody hashes at every start.
-        if not rehash and (not expected or weights.url is None):
+        if not rehash and (not expected or weights.ships_with_acomp):
             return Status(weights.name, path, vouched=bool(expected))
         marked = None if rehash else marked_sum(path, facts)
         sha256 = marked or file_sum(path)
@@ -252,7 +257,7 @@ def _inspect(weights: Weights, path: Path, expected: list[str], *, rehash: bool)
         return Status(weights.name, path, f"it cannot be read ({reason_of(error)})")
     problems = [_wrong_sum(digits, sha256) for digits in expected]
     problem = next((problem for problem in problems if problem), None)
-    if expected and problem is None and marked is None and weights.url is not None:
+    if expected and problem is None and marked is None and not weights.ships_with_acomp:
         mark(path, facts, sha256)
     return Status(weights.name, path, problem, sha256, vouched=bool(expected))
 

@@ -45,7 +45,10 @@ class Weights:
             may lie in a folder.
         licence: with `(code)` behind it where it is that of the code; for the weights see `page`.
         page: page that the weights are published on.
-        url: address of the file; None for weights that ship with acomp, and for folders.
+        url: address of the file; None for weights that ship with acomp or lie in its source, and
+            for folders.
+        source: path of the file in acomp's source, for weights that do not ship with acomp's
+            package.
         size: in bytes, of all files; None where it is not known.
         sha256: SHA-256 of the file, 64 hexadecimal digits, or the first 8 or more of them; None
             where it is not known, and for folders.
@@ -62,6 +65,7 @@ class Weights:
     licence: str
     page: str
     url: str | None = None
+    source: str | None = None
     size: int | None = None
     sha256: str | None = None
     hub: HubFile | None = None
@@ -73,7 +77,7 @@ class Weights:
     @property
     def ships_with_acomp(self) -> bool:
         """Whether the file is in acomp's own package."""
-        return self.url is None and not self.parts
+        return self.url is None and self.source is None and not self.parts
 
     @property
     def is_language_model(self) -> bool:
@@ -176,18 +180,20 @@ def _lyra(name: str, file: str, *, sha256: str, size: int) -> Weights:
 
 _ALL = (
     Weights(
-        name="nano",
-        file="nano/nano.safetensors",
+        name="nano-1",
+        file="nano-1.safetensors",
         licence="MIT",
-        page="ships with acomp",
+        page="in acomp's source",
+        source="weights/nano-1.safetensors",
         size=10_824_672,
         sha256="3ff514eba57bf667ef372262cd6768834bda5bcb17f51031cc71949b3ed2df44",
     ),
     Weights(
-        name="nano-lm",
-        file="nano/nano_lm.safetensors",
+        name="nano-1-lm",
+        file="nano-1-lm.safetensors",
         licence="MIT",
-        page="ships with acomp",
+        page="in acomp's source",
+        source="weights/nano-1-lm.safetensors",
         size=5_915_376,
         sha256="c64c59c6a693fdfb86c61fd9c678edf7791808b1010588bc1e5a890ba3210a4b",
     ),
@@ -316,7 +322,7 @@ CATALOGUE = {weights.name: weights for weights in _ALL}
 
 def ships_with_acomp(codec: str) -> bool:
     """Whether the weights of a codec are in acomp's own package."""
-    return codec in CATALOGUE and CATALOGUE[codec].url is None
+    return codec in CATALOGUE and CATALOGUE[codec].ships_with_acomp
 
 
 def lookup(name: str) -> Weights:

@@ -31,6 +31,8 @@ from acomp.tensors import load_tensors
 if TYPE_CHECKING:
     import torch
 
+SCALE = "_scale"
+"""Ends the name of what the rows of whole numbers are to be multiplied by."""
 MAX_SIZE = 8 << 30
 """Bytes that no weights file exceeds: 8 GiB."""
 SHAPE_KEY = "acomp"
@@ -186,10 +188,26 @@ def load_weights(module: torch.nn.Module, path: Path, name: str) -> str:
     """
     state = load_checkpoint(path).state
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
+        module.load_state_dict(scaled(state))
+    except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold weights of {name}") from error
     return fingerprint(state)
+
+
+def scaled(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors with their scales, where they have any.
+
+    Raises:
+        ValueError: a scale is not one number for each row.
+    """
+    found = {}
+    for name, value in state.items():
+        scale = state.get(name + SCALE)
+        if scale is not None and scale.shape != (*value.shape[:-1], 1):
+            raise ValueError(name)
+        if not name.endswith(SCALE):
+            found[name] = value if scale is None else value.float() * scale
+    return found
 
 
 class Described(Protocol):

@@ -27,7 +27,9 @@ def own_path(weights: Weights) -> Path:
 def places_of(weights: Weights) -> list[Path]:
     """Places of the file, the one to prefer first."""
     paths = [own_path(weights)]
-    if weights.package == "encodec":
+    if weights.source is not None:
+        paths.append(Path(__file__).parents[3] / weights.source)  # in a clone
+    elif weights.package == "encodec":
         paths.append(_torch_home() / "hub" / "checkpoints" / weights.file)
     elif weights.package == "dac":
         paths.append(Path.home() / ".cache" / "descript" / "dac" / weights.file)

@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from acomp.backends.nano.shape import SCALE
-from acomp.backends.weights.checkpoint import save_weights
+from acomp.backends.weights.checkpoint import SCALE, save_weights
 
 SHORTEST = 16
 """Rows of fewer numbers stay float16, as do vectors."""

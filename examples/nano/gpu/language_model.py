@@ -22,10 +22,9 @@ from torch import Tensor
 from train import SPEECH, cooled
 
 from acomp.backends.families import published_shape
-from acomp.backends.nano.network import scaled
 from acomp.backends.nano.shape import CHOICES, PATHS, NanoShape
 from acomp.backends.shared.quantisers import Search
-from acomp.backends.weights.checkpoint import load_checkpoint, save_weights
+from acomp.backends.weights.checkpoint import load_checkpoint, save_weights, scaled
 from acomp.entropy.cascade import CascadeShape
 from acomp.training.cascade import CascadeNetwork
 

@@ -38,9 +38,8 @@ from network import Network
 from torch import Tensor, nn
 
 from acomp.backends.families import published_shape
-from acomp.backends.nano.network import scaled
 from acomp.backends.nano.shape import NanoShape
-from acomp.backends.weights.checkpoint import load_checkpoint
+from acomp.backends.weights.checkpoint import load_checkpoint, scaled
 
 OFFERED = (2, 3, 3, 6, 6, 6, 12, 12, 12, 24, 24)
 """Codebooks that an example is coded with; one in seven with any number."""
