@@ -72,17 +72,24 @@ def start(quantiser: Residual, latents: Tensor) -> None:
 
 
 def _start_projection(level: Factorised | Scalar, latents: Tensor) -> None:
-    """Into as many principal components as it has numbers, each of unit variance, and back."""
+    """Into as many principal components as it has numbers, and back.
+
+    A factorised codebook is in the latents' own units: an untrained encoder's are all but nothing,
+    and a factor that made them large would make what they grow by, and the gradients, larger than
+    codebooks can follow. Scalars are to be from -1 to 1: all have the factor that gives the first
+    component unit variance.
+    """
     mean = latents.mean(0)
     centred = latents - mean
     values, vectors = torch.linalg.eigh((centred.T @ centred).double() / len(latents))
     size = min(level.into.out_features, len(values))
     basis = vectors[:, -size:].flip(1).float()
-    spread = values[-size:].flip(0).clamp(min=1e-12).sqrt().float()
-    into = basis / spread
+    first = values[-1].clamp(min=1e-12).sqrt().float()
+    unit = first if isinstance(level, Scalar) else torch.ones_like(first)
+    into = basis / unit
     level.into.weight[:size].copy_(into.T)
     level.into.bias[:size].copy_(-mean @ into)
-    level.out.weight[:, :size].copy_(basis * spread)
+    level.out.weight[:, :size].copy_(basis * unit)
     level.out.bias.copy_(mean)
 
 

@@ -33,6 +33,8 @@ SAMPLE_RATE = 16_000
 STRIDES = {"residual": [4, 6, 8], "single": [4, 4, 4]}
 """Frames of 192 samples, and of a third of that: one stage has the bits of three."""
 LOSSES = {"mel": 1.0, "complex": 0.5, "commitment": 1.0}
+FACTORISED = {**LOSSES, "commitment": 1 / 15}
+"""As DAC weighs it beside the mel distance; with more, latents and entries meet at nothing."""
 STEPS_AN_EPOCH = 100
 METRICS = ("si_sdr", "pesq", "stoi")
 USAGE = ("utilisation", "perplexity")
@@ -82,7 +84,7 @@ def settings(quantiser: str, seed: int, asked: argparse.Namespace) -> dict[str, 
     steps = asked.epochs * STEPS_AN_EPOCH
     return {
         "shape": shape(quantiser, asked),
-        "losses": LOSSES,
+        "losses": FACTORISED if quantiser == "factorised" else LOSSES,
         "balance": False,
         "adversary": {"discriminators": []},
         "data": {"noise": str(asked.data_dir / "noise/train"), "snr": [*SNR], "validation": 16},
