@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs docs-serve field fuzz bench figures nano nano-1 nano-1-lm torch-versions clean
+.PHONY: demo test check docs docs-serve field fuzz bench figures nano nano-1 nano-1-lm quantisers torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo --overwrite
@@ -97,6 +97,12 @@ nano-1-lm: $(VENV)/ready
 	fi
 	$(BIN)/python tests/benchmarks/bench_entropy.py nano-1 --language-model build/nano/lm/best.safetensors \
 	    build/nano/data/evaluate/speech build/nano/data/evaluate/music build/nano/data/evaluate
+
+# Quantisers compared on noisy speech, into build/quantisers: some four minutes of one core a run, three
+# runs of each. Interrupted, it goes on where it was.
+EPOCHS ?= 4
+quantisers: $(VENV)/ready
+	$(BIN)/python examples/quantisers/run.py --epochs $(EPOCHS)
 
 # What README and docs compare with the official packages; on an otherwise idle machine.
 bench: $(VENV)/ready

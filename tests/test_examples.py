@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -81,3 +82,31 @@ def test_a_language_model_needs_more_than_a_few_tokens(cli: Cli, tmp_path: Path)
         run("examples/speech_lm.py", tmp_path / "train", tmp_path / "out.wav")
     assert "23 tokens are too few" in failed.value.stderr
     assert "Traceback" not in failed.value.stderr
+
+
+def test_quantisers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("fabric", "pesq", "jinja2"):
+        pytest.importorskip({"fabric": "lightning_fabric"}.get(package, package))
+    speech = acomp.resample(acomp.read_audio(SPEECH), 16_000).samples
+    hiss = 0.01 * np.random.default_rng(0).standard_normal(speech.shape).astype(np.float32)
+    for name, samples in {
+        "speech/train/a.wav": speech,
+        "noise/train/b.wav": hiss,
+        "test/clean/a.wav": speech,
+        "test/noisy/a.wav": speech + hiss,
+    }.items():
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        acomp.write_audio(tmp_path / "data" / name, acomp.Audio(samples, 16_000))
+    monkeypatch.syspath_prepend(ROOT / "examples" / "quantisers")
+    program = importlib.import_module("run")
+    monkeypatch.setattr(program, "prepare", lambda _: None)  # which fetches packages of Debian
+    monkeypatch.setattr(program, "STEPS_AN_EPOCH", 2)
+    folders = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
+    asked = ["--vq-type", "fsq", "--epochs", "1", "--batch-size", "1", "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *folders, *asked])
+    program.main()
+    found = {path.name for path in (tmp_path / "results" / "fsq-0").iterdir()}
+    assert found >= {"checkpoints", "audio", "plots", "metrics.csv", "best.safetensors"}
+    rows = (tmp_path / "results" / "table.md").read_text().splitlines()
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["none: noisy as it is", "fsq"]
+    assert (tmp_path / "results" / "evaluation" / "report.html").exists()

@@ -192,7 +192,8 @@ def figure(summary: Mapping[str, Any], metric: str) -> float:
 
 def usage(summary: Mapping[str, Any], name: str) -> float:
     """Mean over the codebooks."""
-    return mean(codebook[name] for codebook in summary["codebooks"])
+    (codebooks,) = summary["codebooks"].values()
+    return mean(codebook[name] for codebook in codebooks)
 
 
 def main() -> None:
