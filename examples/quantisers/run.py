@@ -26,7 +26,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
-from material import SNR, prepare
+from recordings import SNR, prepare
 
 QUANTISERS = ("vq", "rvq", "gumbel", "factorised", "fsq")
 SAMPLE_RATE = 16_000
