@@ -26,12 +26,12 @@ def run_guide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(python, {})
 
 
-@pytest.mark.parametrize("options", [(), ("--streaming", "-k", "3")])
+@pytest.mark.parametrize("command", [("nano",), ("nano-1", "--streaming", "-k", "3")])
 def test_nano_is_exported_and_its_readme_works(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     folder = tmp_path / "out"
-    run = cli("export", "nano", "-o", str(folder), "--check", *options)
+    run = cli("export", *command, "-o", str(folder), "--check")
     assert_done(run)
     assert set(files_in(folder)) == set(FILES)
     assert sum(map(len, files_in(folder).values())) < 11.1e6
@@ -42,7 +42,7 @@ def test_nano_is_exported_and_its_readme_works(
         assert {node.domain for node in graph.node} == {""}
     run_guide(folder, monkeypatch)
     audio = acomp.read_audio(folder / "speech.wav")
-    codec = acomp.load("nano", engine="torch", device="cpu")
+    codec = acomp.load(command[0], engine="torch", device="cpu")
     expected = codec.decode(codec.encode(audio, codebooks=card["codebooks"])).samples
     found, _ = soundfile.read(folder / "back.wav", dtype="float32")
     assert np.abs(found - expected[0]).max() < 1e-3  # written in 16 bits

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from acomp.backends.base import Codec
 from acomp.backends.nano.codec import Nano
 from acomp.backends.nano.shape import MEMORY
+from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import SCALE, load_checkpoint
-from acomp.backends.weights.places import shipped
 from acomp.errors import CodecError
 from acomp.export.nano import Decoder, Encoder, Whole, named
 from acomp.export.onnx import WEIGHTS, Packer, Port, trace
-from acomp.files import atomic_write, make_folder
+from acomp.files import atomic_write, make_folder, reason_of
 
 ENCODER, DECODER, CARD, GUIDE = "encoder.onnx", "decoder.onnx", "codec.json", "README.md"
-FILES = (ENCODER, DECODER, WEIGHTS, CARD, GUIDE)
-"""What is in a folder."""
+FILES = (ENCODER, DECODER, WEIGHTS, GUIDE, CARD)
+"""What is in a folder, in the order that it is written: a folder with the last one is whole."""
 EXAMPLE = 20
 """Frames of the example that graphs are traced by."""
 
@@ -36,7 +36,7 @@ def export(
 
     Args:
         codec: a nano, on torch.
-        weights: the file its weights are from; None: those that ship with acomp.
+        weights: the file its weights are from; None: the published ones.
         folder: is made where it does not exist.
         codebooks: that the encoder uses; the decoder takes any number.
         streaming: whether the graphs take and return the state of a stream.
@@ -49,8 +49,7 @@ def export(
     """
     if not isinstance(codec, Nano):
         raise CodecError(f"{codec.spec.name} cannot be exported yet; nano can")
-    kept = weights or shipped(codec.spec.name)
-    packer = Packer(_stored(kept) if kept else {}, codec.shape.hop)
+    packer = Packer(_stored(weights or fetch(codec.spec.name)), codec.shape.hop)
     contents: dict[str, bytes] = {}
     card = _card(codec, codebooks, streaming)
     network = named(codec.module)
@@ -66,13 +65,21 @@ def export(
             "state": {f"next_{port.name}": port.name for port in inputs[1:]},
         }
     contents[WEIGHTS] = bytes(packer.data)
-    contents[CARD] = (json.dumps(card, indent=1) + "\n").encode()
     contents[GUIDE] = _guide(card).encode()
-    make_folder(folder, CodecError)
-    for name, data in contents.items():
-        with atomic_write(folder / name, CodecError) as out:
-            out.write(data)
+    contents[CARD] = (json.dumps(card, indent=1) + "\n").encode()
+    _write(folder, contents)
     return {name: len(data) for name, data in contents.items()}
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    make_folder(folder, CodecError)
+    try:
+        (folder / CARD).unlink(missing_ok=True)
+    except OSError as error:
+        raise CodecError(f"cannot write {folder / CARD}: {reason_of(error)}") from error
+    for name in FILES:
+        with atomic_write(folder / name, CodecError) as out:
+            out.write(contents[name])
 
 
 def _stored(weights: Path) -> Mapping[str, list[NDArray[np.generic]]]:
