@@ -44,6 +44,8 @@ class Case:
     """Lengths of blocks in acomp.backends, for a short sound to have several."""
     needs: str = "torch"
     """A package."""
+    latents: bool = True
+    """Whether it lets them out."""
 
 
 def encodec(name: str, folder: Path) -> Codec:
@@ -96,7 +98,7 @@ CASES = {
         {"nano.streams.BLOCK_FRAMES": 25},
         needs="openvino",
     ),
-    "nano-1-2": Case(
+    "nano-2": Case(
         lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
     ),
     "nano-2 on openvino": Case(
@@ -106,13 +108,15 @@ CASES = {
         needs="openvino",
     ),
     "encodec-24khz": Case(partial(encodec, "encodec-24khz"), 60, ENCODEC_BLOCKS),
-    "encodec-48khz": Case(partial(encodec, "encodec-48khz"), 170, ENCODEC_BLOCKS),
+    "encodec-48khz": Case(partial(encodec, "encodec-48khz"), 170, ENCODEC_BLOCKS, latents=False),
     "custom causal": Case(partial(custom, "causal"), 100, ENCODEC_BLOCKS),
     "custom causal stereo": Case(partial(custom, "causal stereo"), 100, ENCODEC_BLOCKS),
-    "custom segments": Case(partial(custom, "segments")),
+    "custom segments": Case(partial(custom, "segments"), latents=False),
     "custom both sides": Case(partial(custom, "both sides"), blocks=BOTH_SIDES),
     "custom factorised": Case(partial(custom, "factorised"), 100, ENCODEC_BLOCKS),
     "custom fsq": Case(partial(custom, "fsq"), 100, ENCODEC_BLOCKS),
+    "custom gumbel": Case(partial(custom, "gumbel"), 60, ENCODEC_BLOCKS),
+    "custom vq": Case(partial(custom, "vq"), 60, ENCODEC_BLOCKS),
     # In blocks of the true lengths, for the delay to be the true one.
     "custom dac": Case(partial(custom, "dac"), needs="dac"),
     "custom dac of odd strides": Case(partial(custom, "dac of odd strides"), needs="dac"),
@@ -120,7 +124,7 @@ CASES = {
     "snac with attention": Case(partial(snac, "windows"), needs="snac"),
     "mimi": Case(mimi, 25, needs="transformers"),
     "soundstream": Case(soundstream, needs="ai_edge_litert"),
-    "somebody else's": Case(tiny),
+    "somebody else's": Case(tiny, latents=False),
 }
 """One line for each codec of acomp's."""
 
@@ -158,6 +162,9 @@ class TestEveryCodec(CodecConformance):
 
     def frames(self, codec: Codec) -> int:
         return self.case.frames or super().frames(codec)
+
+    def lets_latents_out(self, codec: Codec) -> bool:  # noqa: ARG002
+        return self.case.latents
 
 
 # Broken codecs: the example, each spoilt in one way, and the test that must not let it pass.
@@ -464,3 +471,18 @@ def test_a_broken_codec_is_caught(make: Callable[[], Codec], test: str) -> None:
     with pytest.raises((AssertionError, acomp.AcompError)) as failure:
         check(make())
     assert str(failure.value), "a failure without a word"
+
+
+class Refusing(CodecConformance):
+    def lets_latents_out(self, codec: Codec) -> bool:  # noqa: ARG002
+        return False
+
+
+def test_latents_are_what_their_test_was_told() -> None:
+    nano = acomp.load("nano-2", engine="torch")
+    for name in ("are_the_numbers_that_are_quantised", "of_codes_decode_as_the_codes_do"):
+        test = f"test_latents_{name}"
+        with pytest.raises(acomp.CodecError, match="does not let its latents out"):
+            getattr(CodecConformance(), test)(tiny())
+        with pytest.raises(AssertionError, match="latents was not refused"):
+            getattr(Refusing(), test)(nano)

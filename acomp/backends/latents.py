@@ -163,8 +163,9 @@ def steps_of(spec: CodecSpec) -> int:
 
 
 def dimension_of(codec: Codec) -> int:
-    """Numbers in a latent."""
-    return int(codec.latent_codebooks().shape[2])
+    """Numbers in a latent, as one frame of codes has them."""
+    frame = np.zeros((1, codec.spec.codebook_counts[0], 1), np.uint16)
+    return int(codec.dequantised(frame).shape[1])
 
 
 def as_latents(spec: CodecSpec, dimension: int, value: object) -> NDArray[np.float32]:
