@@ -26,7 +26,9 @@ def run_guide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(python, {})
 
 
-@pytest.mark.parametrize("command", [("nano",), ("nano-1", "--streaming", "-k", "3")])
+@pytest.mark.parametrize(
+    "command", [("nano", "-k", "1", "-k", "1.5"), ("nano-1", "--streaming", "-k", "3")]
+)
 def test_nano_is_exported_and_its_readme_works(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:

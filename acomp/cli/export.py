@@ -30,12 +30,13 @@ def export(
     overwrite: Overwrite = False,
     weights: Weights = None,
     bandwidth: Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
             "--bandwidth",
             "-k",
             metavar="KBPS",
-            help="What the encoder encodes with; the decoder takes every bandwidth.",
+            help="What the encoder encodes with, once or several times: it then gives the codes of "
+            "all at once. The decoder takes every bandwidth.",
             show_default="6",
             rich_help_panel=CODEC,
         ),
@@ -61,7 +62,7 @@ def export(
 
         acomp export nano -o nano-onnx --check
 
-        acomp export nano -o nano-live --streaming --bandwidth 3
+        acomp export nano -o nano-live --streaming -k 1.5 -k 6
     """
     from acomp.backends import resolve
     from acomp.cli.codecs import load_fetched
@@ -79,11 +80,14 @@ def export(
     for name in NAMES:
         guard(output / name, overwrite, weights)
     loaded = load_fetched(codec, 1, weights, "cpu")
-    codebooks = loaded.spec.codebooks_for(bandwidth, None)
-    sizes = write(loaded, weights, output, codebooks=codebooks, streaming=streaming)
-    say(f"{output}: {loaded.spec.name}, {codebooks} codebooks, {sum(sizes.values()) / 1e6:.1f} MB")
+    asked: list[float | None] = [*bandwidth] if bandwidth else [None]
+    counts = sorted({loaded.spec.codebooks_for(each, None) for each in asked})
+    sizes = write(loaded, weights, output, codebooks=counts, streaming=streaming)
+    known, size = ", ".join(map(str, counts)), sum(sizes.values()) / 1e6
+    say(f"{output}: {loaded.spec.name}, {known} codebooks, {size:.1f} MB")
     if check:
-        _check(loaded, output, codebooks)
+        for codebooks in counts:
+            _check(loaded, output, codebooks)
 
 
 def _check(codec: Codec, folder: Path, codebooks: int) -> None:

@@ -15,7 +15,7 @@ from acomp.backends.base import Codec
 from acomp.codes import Block
 from acomp.engines import Array
 from acomp.errors import CodecError
-from acomp.export.folder import CARD
+from acomp.export.folder import CARD, fewer_codes
 
 AGREE = 1e-4
 """How far decoded samples may be from acomp's."""
@@ -60,21 +60,22 @@ class Exported:
             for name, model in self._card["models"].items()
         }
 
-    def encode(self, samples: Samples) -> Array:
+    def encode(self, samples: Samples, codebooks: int) -> Array:
         """Samples `[batch, time]` to codes `[batch, codebooks, frames]`."""
         hop = self._card["hop_length"]
+        codes = "codes" if codebooks == self._card["codebooks"] else fewer_codes(codebooks)
         if not self._card["streaming"]:
-            return self._run("encoder", [samples])
+            return self._run("encoder", [samples], codes)
         padded = np.pad(samples, ((0, 0), (0, -samples.shape[1] % hop + hop)))
-        return self._run("encoder", _cut(padded, hop))
+        return self._run("encoder", _cut(padded, hop), codes)
 
     def decode(self, codes: Array) -> Array:
         """Codes to samples `[batch, (frames - 1) * hop]`."""
         if not self._card["streaming"]:
-            return self._run("decoder", [codes])
-        return self._run("decoder", _cut(codes, 1))[:, self._card["hop_length"] :]
+            return self._run("decoder", [codes], "samples")
+        return self._run("decoder", _cut(codes, 1), "samples")[:, self._card["hop_length"] :]
 
-    def _run(self, name: str, pieces: list[Array]) -> Array:
+    def _run(self, name: str, pieces: list[Array], output: str) -> Array:
         first, *ports = self._card["models"][name]["inputs"]
         batch = len(pieces[0])
         state = [
@@ -82,10 +83,11 @@ class Exported:
             for port in ports
         ]
         names = [first["name"], *(port["name"] for port in ports)]
+        wanted = [output, *self._card["models"][name]["state"]]
         results = []
         for piece in pieces:
             inputs = dict(zip(names, [piece, *state], strict=True))
-            result, *state = self._sessions[name].run(None, inputs)
+            result, *state = self._sessions[name].run(wanted, inputs)
             results.append(result)
         return np.concatenate(results, axis=-1)
 
@@ -108,7 +110,7 @@ def compare(codec: Codec, folder: Path, samples: Samples, codebooks: int) -> Agr
         codec: on torch.
         folder: that it was exported to.
         samples: `[1, time]` at the codec's sample rate.
-        codebooks: that it was exported with.
+        codebooks: one of the numbers that it was exported with.
 
     Raises:
         CodecError: they do not agree.
@@ -119,7 +121,7 @@ def compare(codec: Codec, folder: Path, samples: Samples, codebooks: int) -> Agr
     decoder = codec.stream_decoder(info)
     sound = np.concatenate([decoder.push(Block(codes)), decoder.finish()], axis=1)
     exported = Exported(folder)
-    theirs = exported.encode(samples)
+    theirs = exported.encode(samples, codebooks)
     if theirs.shape != codes.shape:
         raise CodecError(f"{folder} gives codes of the shape {theirs.shape}, not {codes.shape}")
     different = int((theirs != codes).any(axis=1).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ EXAMPLE = 20
 
 
 def export(
-    codec: Codec, weights: Path | None, folder: Path, *, codebooks: int, streaming: bool
+    codec: Codec, weights: Path | None, folder: Path, *, codebooks: Sequence[int], streaming: bool
 ) -> dict[str, int]:
     """Write a codec into a folder.
 
@@ -38,7 +38,7 @@ def export(
         codec: a nano, on torch.
         weights: the file its weights are from; None: the published ones.
         folder: is made where it does not exist.
-        codebooks: that the encoder uses; the decoder takes any number.
+        codebooks: that the encoder uses, one number or several, ascending; the decoder takes any.
         streaming: whether the graphs take and return the state of a stream.
 
     Returns:
@@ -94,22 +94,30 @@ def _stored(weights: Path) -> Mapping[str, list[NDArray[np.generic]]]:
 
 
 def _ports(
-    stream: Encoder | Decoder, codebooks: int, streaming: bool
+    stream: Encoder | Decoder, codebooks: Sequence[int], streaming: bool
 ) -> tuple[list[Port], list[Port]]:
     hop = stream.network.hop
+    fewer: list[Port] = []
     if isinstance(stream, Encoder):
         first = Port("samples", "float32", ("batch", "time"))
-        last = Port("codes", "int64", ("batch", codebooks, "frames"))
+        *others, most = codebooks
+        last = Port("codes", "int64", ("batch", most, "frames"))
+        fewer += (Port(fewer_codes(n), "int64", ("batch", n, "frames")) for n in others)
     else:
         first = Port("codes", "int64", ("batch", "codebooks", "frames"))
         last = Port("samples", "float32", ("batch", "time"))
     if not streaming:
-        return [first], [last]
+        return [first], [last, *fewer]
     state = [Port("before", "float32", ("batch", hop))]
     for number in range(len(stream.refiner.blocks)):
         state.append(Port(f"past_{number}", "float32", ("batch", MEMORY, stream.refiner.width)))
     after = [Port(f"next_{port.name}", port.dtype, port.shape) for port in state]
-    return [first, *state], [last, *after]
+    return [first, *state], [last, *after, *fewer]
+
+
+def fewer_codes(codebooks: int) -> str:
+    """The output of an encoder that has the codes with fewer codebooks than its most."""
+    return f"codes_{codebooks}"
 
 
 def _example(port: Port) -> torch.Tensor:
@@ -119,7 +127,7 @@ def _example(port: Port) -> torch.Tensor:
     return torch.zeros(shape, dtype=torch.int64 if port.dtype == "int64" else torch.float32)
 
 
-def _card(codec: Nano, codebooks: int, streaming: bool) -> dict[str, Any]:
+def _card(codec: Nano, codebooks: Sequence[int], streaming: bool) -> dict[str, Any]:
     spec = codec.spec
     hop = spec.hop_length
     if streaming:
@@ -136,6 +144,11 @@ def _card(codec: Nano, codebooks: int, streaming: bool) -> dict[str, Any]:
             "decode": f"n frames give (n - 1) * {hop} samples; drop what exceeds the length of the "
             "recording.",
         }
+    if len(codebooks) > 1:
+        rules["fewer"] = (
+            "Outputs codes_K of the encoder are the codes with K codebooks, which are not the "
+            "first K of codes."
+        )
     return {
         "format": "acomp-onnx",
         "version": 1,
@@ -145,7 +158,7 @@ def _card(codec: Nano, codebooks: int, streaming: bool) -> dict[str, Any]:
         "sample_rate": spec.sample_rate,
         "hop_length": hop,
         "frame_rate": spec.frame_rate,
-        "codebooks": codebooks,
+        "codebooks": codebooks[-1],
         "codebook_size": spec.codebook_size,
         "delay_samples": hop,
         "channels": "1; of several, each is an item of the batch",
@@ -176,7 +189,7 @@ import numpy as np, onnxruntime, soundfile
 encoder = onnxruntime.InferenceSession("encoder.onnx")
 decoder = onnxruntime.InferenceSession("decoder.onnx")
 samples, rate = soundfile.read("speech.wav", dtype="float32")
-(codes,) = encoder.run(None, {{"samples": samples[np.newaxis]}})
+(codes,) = encoder.run(["codes"], {{"samples": samples[np.newaxis]}})
 (decoded,) = decoder.run(None, {{"codes": codes}})
 soundfile.write("back.wav", decoded[0, : len(samples)], rate)
 ```

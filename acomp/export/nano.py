@@ -7,6 +7,7 @@ it, which the graphs that are not for streams do themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -27,14 +28,15 @@ def named(network: Network) -> Network:
 
 class Encoder(nn.Module):
     """Hops of samples `[batch, hops * hop]`, the hop before them `[batch, hop]` and the blocks'
-    state to codes `[batch, codebooks, hops]` and what comes next.
+    state to codes `[batch, codebooks, hops]`, what comes next, and the codes with fewer codebooks.
     """
 
-    def __init__(self, network: Network, codebooks: int) -> None:
+    def __init__(self, network: Network, counts: Sequence[int]) -> None:
+        """`counts` are the numbers of codebooks, ascending."""
         super().__init__()
         self.network = network
         self.refiner = network.encoder
-        self.codebooks = codebooks
+        self.counts = counts
 
     def forward(self, samples: Tensor, before: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         hop = self.network.hop
@@ -43,8 +45,10 @@ class Encoder(nn.Module):
         features, sines = self.network.features(frames)
         latents, after = self.network.encode(features, sines, list(state))
         # Made here, so that what it derives from the codebooks is derived in the graph.
-        search = Search(self.network.codebooks[: self.codebooks], paths=PATHS, choices=CHOICES)
-        return (search(latents), hops[:, -1], *after)
+        books = self.network.codebooks[: self.counts[-1]]
+        search = Search(books, paths=PATHS, choices=CHOICES)
+        *fewer, codes = search.after(latents, self.counts)
+        return (codes, hops[:, -1], *after, *fewer)
 
 
 class Decoder(nn.Module):
@@ -72,15 +76,15 @@ class Decoder(nn.Module):
 class Whole(nn.Module):
     """An encoder or decoder of streams on a whole recording, without state in or out.
 
-    The encoder's takes any number of samples, `[batch, time]`; the decoder's returns
-    `[batch, (frames - 1) * hop]` of them.
+    The encoder's takes any number of samples, `[batch, time]`, and returns codes, and those with
+    fewer codebooks; the decoder's returns samples `[batch, (frames - 1) * hop]`.
     """
 
     def __init__(self, stream: Encoder | Decoder) -> None:
         super().__init__()
         self.stream = stream
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         hop = self.stream.network.hop
         batch = x.shape[0]
         zeros = self.stream.network.codebooks.new_zeros
@@ -91,6 +95,8 @@ class Whole(nn.Module):
         state = (
             zeros(batch, MEMORY, self.stream.refiner.width) for _ in self.stream.refiner.blocks
         )
-        result: Tensor = self.stream(x, zeros(batch, hop), *state)[0]
+        result, *rest = self.stream(x, zeros(batch, hop), *state)
+        if isinstance(self.stream, Encoder):
+            return (result, *rest[1 + len(self.stream.refiner.blocks) :])
         # What the first frame completes lies before the recording.
-        return result if isinstance(self.stream, Encoder) else result[:, hop:]
+        return (result[:, hop:],)

@@ -6,7 +6,7 @@ entry e the first term is the same for all, and left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 
 import torch
@@ -60,8 +60,13 @@ class Search(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents `[batch, time, dimension]` to codes `[batch, codebooks, time]`."""
+        return self.after(latents, (len(self.books),))[0]
+
+    def after(self, latents: Tensor, counts: Sequence[int]) -> list[Tensor]:
+        """The codes that the search ends with after each of these numbers of codebooks."""
         left = latents.flatten(0, 1)[:, None]
         codes = None  # rather than an empty tensor, which ONNX cannot gather from
+        found = []
         for book, factor, norm in zip(self.books, self.factors, self.norms, strict=True):
             distances = left.square().sum(-1, keepdim=True) + steady_linear(left, factor, norm)
             nearest, entries = distances.topk(self._choices, largest=False)
@@ -75,8 +80,9 @@ class Search(nn.Module):
             else:
                 before = codes.gather(1, path[..., None].expand(-1, -1, codes.shape[-1]))
                 codes = torch.cat([before, chosen], dim=-1)
-        assert codes is not None
-        return codes[:, 0].view(*latents.shape[:2], -1).transpose(1, 2)
+            if codes.shape[-1] in counts:
+                found.append(codes[:, 0].view(*latents.shape[:2], -1).transpose(1, 2))
+        return found
 
 
 def _least(values: Tensor, count: int) -> Tensor:
