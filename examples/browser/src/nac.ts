@@ -1,4 +1,10 @@
-/** Reads and writes `.nac`, after docs/nac.md: versions 0 and 1. Nothing here is node's or the DOM's. */
+/** Reads and writes `.nac`, after docs/nac.md. Nothing here is node's or the DOM's. */
+
+import { BlockCoder, RUN_FRAMES, type LanguageModel } from "./entropy";
+import { NacError } from "./errors";
+import { parseJson } from "./json";
+
+export { NacError };
 
 export interface NacInfo {
   codec: string;
@@ -12,6 +18,8 @@ export interface NacInfo {
   fingerprint: string | null;
   loudness?: number[];
   chunk?: number;
+  /** Fingerprint of the language model that a file of version 2 is coded with. */
+  language_model?: string;
 }
 
 /** Frames that follow each other: codes `[frame][stream][codebook]` in one array. */
@@ -24,12 +32,13 @@ export interface NacFrames {
   segments: { frames: number; scale: number }[];
 }
 
-/** A file that cannot be read, or codes that cannot be written. */
-export class NacError extends Error {}
-
+/** The header of a block, of which the index has a copy. */
 interface Entry {
+  flags: number;
   frames: number;
   segment: number;
+  /** Bytes of the coded codes; 0 in version 1. */
+  coded: number;
 }
 
 const MAX_METADATA = 65536;
@@ -38,6 +47,10 @@ const MAX_BLOCKS = 16777216;
 const MAX_FRAMES = 4294967295;
 const MAX_LENGTH = 2 ** 48;
 const VERSION_0_FRAMES = 100;
+const LAST = 1;
+const CONTINUES = 2;
+const MAX_CODED_FRAMES = 1024;
+const MAX_CODED_SEQUENCES = 64;
 
 const TABLE = new Uint32Array(256).map((_, byte) => {
   let value = byte;
@@ -73,6 +86,12 @@ export class NacReader {
   private frames = 0;
   private entries: Entry[] = [];
   private segmented: boolean | null = null;
+  private coder: BlockCoder | null = null;
+  /** Frames since coding began anew; infinite where nothing can be gone on from. */
+  private context = Infinity;
+
+  /** `model` is the language model of files of version 2. */
+  constructor(private readonly model: LanguageModel | null = null) {}
 
   push(bytes: Uint8Array): NacFrames[] {
     const joined = new Uint8Array(this.held.length + bytes.length);
@@ -121,15 +140,18 @@ export class NacReader {
     }
     if (data.length < 9) return false;
     this.version = data[3];
-    if (this.version > 1) throw new NacError(`version ${this.version} is not read`);
+    if (this.version > 2) throw new NacError(`version ${this.version} is not read`);
     const size = view(data).getUint32(4);
     if (size > MAX_METADATA) throw new NacError(`${size} bytes of metadata are too many`);
     const whole = 9 + size + (this.version ? 4 : 0);
     if (data.length < whole) return false;
     const head = this.drop(whole);
     if (this.version) checkCrc(head, "the header");
-    const metadata = parse(head.subarray(9, 9 + size));
+    const metadata = parseJson(head.subarray(9, 9 + size));
     this.info = this.version ? infoOf(metadata) : infoOfVersion0(metadata, head[8]);
+    if (this.version === 2 && this.info.language_model === undefined) {
+      throw new NacError("the metadata lacks language_model");
+    }
     this.state = this.version ? "blocks" : "version 0";
     return true;
   }
@@ -137,50 +159,81 @@ export class NacReader {
   private takeBlock(): NacFrames | null {
     const data = this.held;
     const info = this.info!;
-    if (data.length < 9) return null;
+    const fixed = this.version === 2 ? 13 : 9;
+    if (data.length < fixed) return null;
     const at = view(data);
-    const [flags, first] = [data[0], at.getUint32(1)];
-    const [frames, segment] = [at.getUint16(5), at.getUint16(7)];
-    const count = segment ? Math.ceil(frames / segment) : 0;
-    const bits = frames * info.streams * info.codebooks * bitsOf(info);
-    const packed = 9 + 4 * count;
-    const size = packed + Math.ceil(bits / 8) + 4;
-    const damaged = flags > 1 || first !== this.frames || segment > frames || (!frames && !flags);
-    if (damaged || size > MAX_BLOCK || this.entries.length >= MAX_BLOCKS) {
+    const first = at.getUint32(1);
+    const entry = {
+      flags: data[0],
+      frames: at.getUint16(5),
+      segment: at.getUint16(7),
+      coded: this.version === 2 ? at.getUint32(9) : 0,
+    };
+    const size = blockSize(info, this.version, entry);
+    const full = size > MAX_BLOCK || this.entries.length >= MAX_BLOCKS;
+    if (first !== this.frames || full || !isPlausible(info, this.version, entry)) {
       throw new NacError(`the block at frame ${this.frames} is damaged`);
     }
     if (data.length < size) return null;
     const block = this.drop(size);
     checkCrc(block, `the block at frame ${first}`);
-    const segments = [];
-    for (let n = 0; n < count; n++) {
-      const scale = at.getFloat32(9 + 4 * n);
-      if (!Number.isFinite(scale)) throw new NacError("a scale is not finite");
-      segments.push({ frames: Math.min(segment, frames - n * segment), scale });
-    }
+    const { frames, segment } = entry;
+    const segments = segmentsOf(entry, block.subarray(fixed));
     if (frames && this.segmented !== null && this.segmented !== segment > 0) {
       throw new NacError("only some blocks have segments");
     }
     if (frames) this.segmented = segment > 0;
-    const codes = unpack(block.subarray(packed, size - 4), info, frames);
-    this.entries.push({ frames, segment });
+    const written = block.subarray(fixed + 4 * segments.length, size - 4);
+    const codes =
+      this.version === 2
+        ? this.decode(written, entry, segments.map((part) => part.frames))
+        : unpack(written, info, frames);
+    this.entries.push(entry);
     this.frames += frames;
     if (this.frames > MAX_FRAMES) throw new NacError("too many frames");
-    if (flags) this.state = "index";
+    if (entry.flags & LAST) this.state = "index";
     return { first, frames, codes, segments };
   }
 
+  private decode(written: Uint8Array, entry: Entry, segments: number[]): Uint16Array {
+    const anew = !(entry.flags & CONTINUES);
+    this.context = entry.frames + (anew ? 0 : this.context);
+    if (!anew && (entry.segment || this.context > RUN_FRAMES)) {
+      throw new NacError(`the block at frame ${this.frames} goes on from one that is not there`);
+    }
+    const lengths = segments.length ? segments : [entry.frames];
+    const codes = entry.frames
+      ? this.getCoder().decode(written.subarray(4), lengths, anew)
+      : new Uint16Array(0);
+    if (view(written).getUint32(0) !== crcOfCodes(codes)) {
+      throw new NacError(`the codes at frame ${this.frames} do not come out as they went in`);
+    }
+    return codes;
+  }
+
+  private getCoder(): BlockCoder {
+    if (this.coder) return this.coder;
+    const { info, model } = this;
+    if (!model || model.fingerprint !== info!.language_model) {
+      throw new NacError(`the codes are coded with the language model ${info!.language_model}`);
+    }
+    if (info!.codebook_size !== model.codebookSize || info!.codebooks > model.codebooks) {
+      throw new NacError("the language model does not fit the codes");
+    }
+    this.coder = new BlockCoder(model, info!);
+    return this.coder;
+  }
+
   private takeIndex(): void {
-    const size = 4 * this.entries.length + 20;
+    const width = this.version === 2 ? 9 : 4;
+    const size = width * this.entries.length + 20;
     if (this.held.length < size) return;
     const index = this.drop(size);
     checkCrc(index.subarray(0, size - 4), "the index");
     const at = view(index);
     const end = String.fromCharCode(...index.subarray(size - 4));
-    const fits = this.entries.every(
-      (entry, n) =>
-        at.getUint16(4 * n) === entry.frames && at.getUint16(4 * n + 2) === entry.segment,
-    );
+    const entries = entriesBytes(this.entries, this.version);
+    const fits = entries.every((byte, n) => byte === index[n]);
     if (!fits || at.getUint32(size - 12) !== this.entries.length || end !== "NACE") {
       throw new NacError("the index does not fit the blocks");
     }
@@ -208,6 +261,42 @@ export class NacReader {
   }
 }
 
+/** Bytes of a whole block. */
+function blockSize(info: NacInfo, version: number, entry: Entry): number {
+  const scales = 4 * countSegments(entry);
+  if (version === 2) return 13 + scales + 4 + entry.coded + 4;
+  const bits = entry.frames * info.streams * info.codebooks * bitsOf(info);
+  return 9 + scales + Math.ceil(bits / 8) + 4;
+}
+
+function countSegments({ frames, segment }: Entry): number {
+  return segment ? Math.ceil(frames / segment) : 0;
+}
+
+function isPlausible(info: NacInfo, version: number, entry: Entry): boolean {
+  const { flags, frames, segment, coded } = entry;
+  if (segment > frames) return false;
+  if (!frames) return flags === LAST && coded === 0;
+  if (version === 1) return flags <= LAST;
+  const most = Math.max(1, Math.floor(MAX_CODED_SEQUENCES / info.streams));
+  return flags <= LAST + CONTINUES && frames <= MAX_CODED_FRAMES && countSegments(entry) <= most;
+}
+
+function segmentsOf(entry: Entry, data: Uint8Array): NacFrames["segments"] {
+  return Array.from({ length: countSegments(entry) }, (_, n) => {
+    const scale = view(data).getFloat32(4 * n);
+    if (!Number.isFinite(scale)) throw new NacError("a scale is not finite");
+    return { frames: Math.min(entry.segment, entry.frames - n * entry.segment), scale };
+  });
+}
+
+/** CRC-32 of codes as numbers of 16 bits. */
+function crcOfCodes(codes: Uint16Array): number {
+  const data = new Uint8Array(2 * codes.length);
+  codes.forEach((code, n) => view(data).setUint16(2 * n, code));
+  return crc32(data);
+}
+
 function checkCrc(data: Uint8Array, what: string): void {
   const size = data.length - 4;
   if (crc32(data.subarray(0, size)) !== view(data).getUint32(size)) {
@@ -227,15 +316,6 @@ function unpack(packed: Uint8Array, info: NacInfo, frames: number): Uint16Array 
   }
   if (value & ((1 << bits) - 1)) throw new NacError("bits follow the codes");
   return codes;
-}
-
-function parse(text: Uint8Array): unknown {
-  try {
-    const encoded = Array.from(text, (byte) => `%${byte.toString(16).padStart(2, "0")}`);
-    return JSON.parse(decodeURIComponent(encoded.join("")));
-  } catch {
-    throw new NacError("the metadata is not JSON");
-  }
 }
 
 function infoOfVersion0(metadata: unknown, kbps: number): NacInfo {
@@ -276,6 +356,9 @@ function infoOf(metadata: unknown): NacInfo {
   if (info.fingerprint !== null && !/^[0-9a-f]{16}$/.test(String(info.fingerprint))) {
     throw new NacError("fingerprint is not 16 hexadecimal digits");
   }
+  if (info.language_model !== undefined && !/^[0-9a-f]{16}$/.test(String(info.language_model))) {
+    throw new NacError("language_model is not 16 hexadecimal digits");
+  }
   return info;
 }
 
@@ -285,9 +368,9 @@ export interface NacFile {
   length: number;
 }
 
-/** A whole file. */
-export function read(data: Uint8Array): NacFile {
-  const reader = new NacReader();
+/** A whole file; `model` is the language model of a file of version 2. */
+export function read(data: Uint8Array, model: LanguageModel | null = null): NacFile {
+  const reader = new NacReader(model);
   const blocks = [...reader.push(data), ...reader.end()];
   return { info: reader.info!, blocks, length: reader.length! };
 }
@@ -300,9 +383,11 @@ export function write({ info, blocks, length }: NacFile): Uint8Array {
   }
   const empty = { first: 0, frames: 0, codes: new Uint16Array(0), segments: [] };
   const all = blocks.length ? blocks : [empty];
-  const entries = all.map((block) => ({
+  const entries = all.map((block, n) => ({
+    flags: n === all.length - 1 ? LAST : 0,
     frames: block.frames,
     segment: block.segments.length ? block.segments[0].frames : 0,
+    coded: 0,
   }));
   let first = 0;
   const parts = all.map((block, n) => {
@@ -384,13 +469,27 @@ function pack(codes: Uint16Array, info: NacInfo, packed: Uint8Array): void {
   if (bits) packed[place] = value << (8 - bits);
 }
 
-function indexBytes(entries: Entry[], length: number): Uint8Array {
-  const data = new Uint8Array(4 * entries.length + 20);
+function entriesBytes(entries: Entry[], version: number): Uint8Array {
+  const width = version === 2 ? 9 : 4;
+  const data = new Uint8Array(width * entries.length);
   const at = view(data);
-  entries.forEach((entry, n) => {
-    at.setUint16(4 * n, entry.frames);
-    at.setUint16(4 * n + 2, entry.segment);
+  entries.forEach(({ flags, frames, segment, coded }, n) => {
+    const place = n * width + (version === 2 ? 1 : 0);
+    at.setUint16(place, frames);
+    at.setUint16(place + 2, segment);
+    if (version === 2) {
+      at.setUint8(n * width, flags);
+      at.setUint32(place + 4, coded);
+    }
   });
+  return data;
+}
+
+function indexBytes(entries: Entry[], length: number): Uint8Array {
+  const named = entriesBytes(entries, 1);
+  const data = new Uint8Array(named.length + 20);
+  const at = view(data);
+  data.set(named);
   at.setBigUint64(data.length - 20, BigInt(length));
   at.setUint32(data.length - 12, entries.length);
   data.set([0x4e, 0x41, 0x43, 0x45], data.length - 4);
