@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-import soundfile
 from commands import Cli, assert_done, assert_refused, files_in
+from exported import assert_guide_works, speech
 
 import acomp
-from acomp.audio.resampling import resample
 from acomp.export.folder import FILES
-
-
-def run_guide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the Python of a folder's README in it, on two thirds of a second of speech."""
-    speech = resample(acomp.read_audio(Path(acomp.__file__).parent / "samples/speech.flac"), 24_000)
-    soundfile.write(folder / "speech.wav", speech.samples[0, :16_001], 24_000, "FLOAT")
-    (python,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
-    monkeypatch.chdir(folder)
-    exec(python, {})
 
 
 @pytest.mark.parametrize(
@@ -42,18 +30,16 @@ def test_nano_is_exported_and_its_readme_works(
         graph = onnx.load(folder / model["file"], load_external_data=False).graph
         assert [port.name for port in graph.input] == [port["name"] for port in model["inputs"]]
         assert {node.domain for node in graph.node} == {""}
-    run_guide(folder, monkeypatch)
-    audio = acomp.read_audio(folder / "speech.wav")
     codec = acomp.load(command[0], engine="torch", device="cpu")
-    expected = codec.decode(codec.encode(audio, codebooks=card["codebooks"])).samples
-    found, _ = soundfile.read(folder / "back.wav", dtype="float32")
-    assert np.abs(found - expected[0]).max() < 1e-3  # written in 16 bits
+    assert_guide_works(codec, folder, speech(codec, 16_001), monkeypatch)
 
 
 def test_what_cannot_be_exported_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     assert_refused(cli("export", "nano", "-o", str(folder), "-k", "5"), "5")
-    assert_refused(cli("export", "encodec", "-o", str(folder)), "encodec", "nano")
+    assert_refused(cli("export", "soundstream", "-o", str(folder)), "soundstream", "nano")
+    stereo = cli("export", "encodec-48khz", "-o", str(folder), "--streaming")
+    assert_refused(stereo, "encodec-48khz", "leave --streaming out")
     assert not folder.exists()
 
 

@@ -104,7 +104,7 @@ ROOMS = {
     },
     "bench": {"errors", "settings", "codecs", "codes", "bare", "audio", "engines", "backends"},
     "packages": {"errors"},
-    "export": {"errors", "files", "codes", "audio", "engines", "backends"},
+    "export": {"errors", "files", "plain", "codecs", "codes", "audio", "engines", "backends"},
     "metrics": {"errors", "audio", "torchaudio"},
     "drawing": {"errors"},
     "tables": {"errors", "plain"},

@@ -20,7 +20,7 @@ def export(
     codec: Annotated[
         str,
         typer.Argument(
-            metavar="CODEC", help="A nano of either generation.", autocompletion=codec_names
+            metavar="CODEC", help="nano, EnCodec or custom.", autocompletion=codec_names
         ),
     ],
     output: Annotated[
@@ -65,20 +65,19 @@ def export(
         acomp export nano -o nano-live --streaming -k 1.5 -k 6
     """
     from acomp.backends import resolve
+    from acomp.backends.families import published_shape
     from acomp.cli.codecs import load_fetched
     from acomp.codecs import PUBLISHED
-    from acomp.errors import CodecError
     from acomp.packages import require_packages
 
     require_packages("acomp export", "onnx", "onnxruntime", extra="export")
-    from acomp.export.folder import FILES as NAMES, export as write
+    from acomp.export.folder import FILES as NAMES, check as check_form, export as write
 
-    # Before weights are fetched, which take minutes.
-    published = PUBLISHED.get(resolve(codec, 1))
-    if published is None or published.family != "nano":
-        raise CodecError(f"{codec} cannot be exported yet; nano can")
-    for name in NAMES:
-        guard(output / name, overwrite, weights)
+    name = resolve(codec, 1)
+    if name in PUBLISHED:  # before weights are fetched, which take minutes
+        check_form(name, published_shape(name), streaming=streaming)
+    for file in NAMES:
+        guard(output / file, overwrite, weights)
     loaded = load_fetched(codec, 1, weights, "cpu")
     asked: list[float | None] = [*bandwidth] if bandwidth else [None]
     counts = sorted({loaded.spec.codebooks_for(each, None) for each in asked})
@@ -91,12 +90,14 @@ def export(
 
 
 def _check(codec: Codec, folder: Path, codebooks: int) -> None:
-    from acomp.audio import read_audio
+    from acomp.audio import read_audio, to_channels
     from acomp.audio.resampling import resample
     from acomp.export.checking import compare
+    from acomp.export.running import Exported
 
+    exported = Exported(folder)
     for sample in ("speech", "music"):
         with as_file(files("acomp") / "samples" / f"{sample}.flac") as path:
             audio = read_audio(path)
-        samples = resample(audio, codec.spec.sample_rate).samples[:1]
-        say(f"{sample}: {compare(codec, folder, samples, codebooks)}")
+        samples = to_channels(resample(audio, codec.spec.sample_rate).samples, codec.spec.channels)
+        say(f"{sample}: {compare(codec, exported, samples, codebooks)}")

@@ -1,24 +1,59 @@
-"""nano's networks as they are exported: samples to codes and codes to samples, state in and out.
-
-The state is what a stream carries over; zeros are the beginning of a recording. A whole recording
-is one call, so the networks of a stream are those of a recording, too, but for what begins and ends
-it, which the graphs that are not for streams do themselves.
-"""
+"""nano's networks as they are exported: samples to codes and codes to samples, state in and out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from acomp.backends.nano.network import Network
+from acomp.backends.nano.codec import Nano
+from acomp.backends.nano.network import Network, Refiner
 from acomp.backends.nano.shape import CHOICES, MEMORY, PATHS
 from acomp.backends.shared.quantisers import Search
+from acomp.backends.weights.cache import fetch
+from acomp.backends.weights.checkpoint import SCALE, load_checkpoint
+from acomp.export.onnx import Steps, node
+from acomp.export.streams import (
+    Parts,
+    Shapes,
+    Stream,
+    codes_port,
+    fewer_codes,
+    half,
+    samples_port,
+)
 
 
-def named(network: Network) -> Network:
+def parts(codec: Nano, weights: Path | None, codebooks: Sequence[int], *, streaming: bool) -> Parts:
+    """A nano as it is exported."""
+    network = _named(codec.module)
+    hop, samples = network.hop, samples_port(1)
+    *others, most = codebooks
+    fewer = [codes_port(count, fewer_codes(count)) for count in others]
+    encoder, decoder = Encoder(network, codebooks), Decoder(network)
+    rules = _stream_rules(hop) if streaming else _whole_rules(hop)
+    if fewer:
+        rules["fewer"] = (
+            "Outputs codes_K of the encoder are the codes with K codebooks, which are not the "
+            "first K of codes."
+        )
+    return Parts(
+        half(encoder, samples, codes_port(most), *fewer, streaming=streaming),
+        half(decoder, codes_port("codebooks"), samples, streaming=streaming),
+        rules,
+        {"delay_samples": hop, "first_frames": 1, "multiple": hop if streaming else 1},
+        _stored(weights or fetch(codec.spec.name)),
+        partial(_transform, hop),
+    )
+
+
+def _named(network: Network) -> Network:
     """A copy whose constants are named in its graphs, as weights are."""
     network = deepcopy(network)
     for name in ("cosines", "sines", "to_bands", "to_lines"):
@@ -26,7 +61,7 @@ def named(network: Network) -> Network:
     return network
 
 
-class Encoder(nn.Module):
+class Encoder(Stream):
     """Hops of samples `[batch, hops * hop]`, the hop before them `[batch, hop]` and the blocks'
     state to codes `[batch, codebooks, hops]`, what comes next, and the codes with fewer codebooks.
     """
@@ -35,8 +70,8 @@ class Encoder(nn.Module):
         """`counts` are the numbers of codebooks, ascending."""
         super().__init__()
         self.network = network
-        self.refiner = network.encoder
         self.counts = counts
+        self.state = _state(network.hop, network.encoder)
 
     def forward(self, samples: Tensor, before: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         hop = self.network.hop
@@ -50,8 +85,14 @@ class Encoder(nn.Module):
         *fewer, codes = search.after(latents, self.counts)
         return (codes, hops[:, -1], *after, *fewer)
 
+    def before(self, x: Tensor) -> Tensor:
+        # Silence up to a whole hop, and one hop more for the last frame's second half.
+        hop = self.network.hop
+        hops = (x.shape[1] + 2 * hop - 1) // hop
+        return torch.cat([x, torch.zeros(x.shape[0], 2 * hop - 1)], dim=1)[:, : hops * hop]
 
-class Decoder(nn.Module):
+
+class Decoder(Stream):
     """Codes `[batch, codebooks, frames]`, the second half of the frame before them `[batch, hop]`
     and the blocks' state to samples `[batch, frames * hop]` and what comes next.
     """
@@ -59,7 +100,7 @@ class Decoder(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.refiner = network.decoder
+        self.state = _state(network.hop, network.decoder)
 
     def forward(self, codes: Tensor, before: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         hop = self.network.hop
@@ -72,31 +113,70 @@ class Decoder(nn.Module):
         samples = frames[:, :, :hop] + halves[:, :-1]
         return (samples.flatten(1), halves[:, -1], *after)
 
-
-class Whole(nn.Module):
-    """An encoder or decoder of streams on a whole recording, without state in or out.
-
-    The encoder's takes any number of samples, `[batch, time]`, and returns codes, and those with
-    fewer codebooks; the decoder's returns samples `[batch, (frames - 1) * hop]`.
-    """
-
-    def __init__(self, stream: Encoder | Decoder) -> None:
-        super().__init__()
-        self.stream = stream
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        hop = self.stream.network.hop
-        batch = x.shape[0]
-        zeros = self.stream.network.codebooks.new_zeros
-        if isinstance(self.stream, Encoder):
-            # Silence up to a whole hop, and one hop more for the last frame's second half.
-            hops = (x.shape[1] + 2 * hop - 1) // hop
-            x = torch.cat([x, zeros(batch, 2 * hop - 1)], dim=1)[:, : hops * hop]
-        state = (
-            zeros(batch, MEMORY, self.stream.refiner.width) for _ in self.stream.refiner.blocks
-        )
-        result, *rest = self.stream(x, zeros(batch, hop), *state)
-        if isinstance(self.stream, Encoder):
-            return (result, *rest[1 + len(self.stream.refiner.blocks) :])
+    def after(self, y: Tensor) -> Tensor:
         # What the first frame completes lies before the recording.
-        return (result[:, hop:],)
+        return y[:, self.network.hop :]
+
+
+def _state(hop: int, refiner: Refiner) -> Shapes:
+    pasts = {f"past_{number}": (MEMORY, refiner.width) for number in range(len(refiner.blocks))}
+    return {"before": (hop,), **pasts}
+
+
+def _whole_rules(hop: int) -> dict[str, str]:
+    return {
+        "encode": f"Any length: n samples give ceil(n / {hop}) + 1 frames.",
+        "decode": f"n frames give (n - 1) * {hop} samples; drop what exceeds the length of the "
+        "recording.",
+    }
+
+
+def _stream_rules(hop: int) -> dict[str, str]:
+    return {
+        "encode": f"Call with whole hops of {hop} samples; a state of zeros begins a "
+        f"recording, then each next_NAME is the next call's NAME. To end, pad with zeros to a "
+        f"whole hop, and one hop of zeros more: n samples give ceil(n / {hop}) + 1 frames.",
+        "decode": f"Each frame gives {hop} samples. Drop the first {hop} of a recording, and "
+        "what exceeds the length of the recording.",
+    }
+
+
+def _stored(weights: Path) -> Mapping[str, list[NDArray[np.generic]]]:
+    """The weights as the file has them, with their scales."""
+    state = load_checkpoint(weights).state
+    found = {}
+    for name, value in state.items():
+        if not name.endswith(SCALE) and value.dtype in (torch.float16, torch.int8, torch.float32):
+            scale = state.get(name + SCALE)
+            found[name] = [value.numpy(), *([] if scale is None else [scale.float().numpy()])]
+    return found
+
+
+def _transform(hop: int, name: str) -> Steps | None:
+    """The steps to the matrix of the MDCT or its sine twin, `[2 * hop, hop]`, and what they need;
+    None to other weights.
+
+    Its entries are few cosines, over and over: pi / (4 * hop) times (2 * time + 1 + hop) times
+    (2 * line + 1), the product modulo 8 * hop.
+    """
+    kind = name.rpartition("network.")[2]
+    if kind not in ("cosines", "sines"):
+        return None
+    time, line = np.arange(2 * hop), np.arange(hop)
+    turn = 2 * np.pi / (8 * hop)
+    shift = 2 * hop if kind == "sines" else 0
+    window = np.sin(np.pi / (2 * hop) * (time + 0.5)) * np.sqrt(2 / hop)
+    values: dict[str, NDArray[np.generic]] = {
+        f"{name}.rows": (2 * time + 1 + hop)[:, np.newaxis],
+        f"{name}.columns": 2 * line + 1,
+        f"{name}.circle": np.array(8 * hop),
+        f"{name}.table": np.cos(turn * (np.arange(8 * hop) - shift)).astype(np.float32),
+        f"{name}.window": window.astype(np.float32)[:, np.newaxis],
+    }
+    nodes = [
+        node("Mul", [f"{name}.rows", f"{name}.columns"], f"{name}.products"),
+        node("Mod", [f"{name}.products", f"{name}.circle"], f"{name}.places"),
+        node("Gather", [f"{name}.table", f"{name}.places"], f"{name}.bare"),
+        node("Mul", [f"{name}.bare", f"{name}.window"], name),
+    ]
+    return Steps(nodes, values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -68,6 +68,19 @@ def trace(
     return onnx.load_from_string(made.getvalue())
 
 
+@dataclass(frozen=True)
+class Steps:
+    """How a graph makes a weight.
+
+    Attributes:
+        nodes: the steps; the last one gives the weight.
+        values: what they need, by name.
+    """
+
+    nodes: list[NodeProto]
+    values: dict[str, NDArray[np.generic]]
+
+
 class Packer:
     """Makes graphs small: weights in the form they are kept in, and in one file for all graphs.
 
@@ -75,13 +88,17 @@ class Packer:
         data: that file's bytes so far.
     """
 
-    def __init__(self, stored: Mapping[str, Sequence[NDArray[np.generic]]], hop: int) -> None:
-        """`stored` are the weights by name, with their scales if they have any; `hop`, that of the
-        MDCT.
+    def __init__(
+        self,
+        stored: Mapping[str, Sequence[NDArray[np.generic]]],
+        computed: Callable[[str], Steps | None],
+    ) -> None:
+        """`stored` are the weights by name, with their scales if they have any; `computed` has the
+        steps to those that are made otherwise.
         """
         self.data = bytearray()
         self._stored = stored
-        self._hop = hop
+        self._computed = computed
         self._places: dict[bytes, int] = {}
 
     def pack(self, model: ModelProto) -> ModelProto:
@@ -89,15 +106,9 @@ class Packer:
         graph = model.graph
         kept, nodes = [], []
         for tensor in graph.initializer:
-            name = tensor.name.rpartition("network.")[2]
-            if name in ("cosines", "sines"):
-                made, values = _transform(tensor.name, self._hop)
-            elif name in self._stored:
-                made, values = _widened(tensor.name, self._stored[name])
-            else:
-                made, values = [], {tensor.name: numpy_helper.to_array(tensor)}
-            nodes += made
-            kept += [self._tensor(each, value) for each, value in values.items()]
+            steps = self._steps(tensor)
+            nodes += steps.nodes
+            kept += [self._tensor(name, value) for name, value in steps.values.items()]
         rest = list(graph.node)
         del graph.initializer[:], graph.node[:]
         graph.initializer.extend(kept)
@@ -105,6 +116,15 @@ class Packer:
         for node in graph.node:
             node.ClearField("name")  # which only debuggers read
         return model
+
+    def _steps(self, tensor: TensorProto) -> Steps:
+        computed = self._computed(tensor.name)
+        if computed is not None:
+            return computed
+        stored = self._stored.get(tensor.name.rpartition("network.")[2])
+        if stored is not None:
+            return _widened(tensor.name, stored)
+        return Steps([], {tensor.name: numpy_helper.to_array(tensor)})
 
     def _tensor(self, name: str, value: NDArray[np.generic]) -> TensorProto:
         tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
@@ -123,44 +143,19 @@ class Packer:
         return tensor
 
 
-def _widened(
-    name: str, stored: Sequence[NDArray[np.generic]]
-) -> tuple[list[NodeProto], dict[str, NDArray[np.generic]]]:
-    """The steps to a weight in float32 from what is stored of it, and that."""
+def _widened(name: str, stored: Sequence[NDArray[np.generic]]) -> Steps:
+    """The steps to a weight in float32 from what is stored of it."""
     values = {f"{name}.stored": stored[0]}
     if len(stored) == 1:
-        return [_node("Cast", [f"{name}.stored"], name, to=TensorProto.FLOAT)], values
+        return Steps([node("Cast", [f"{name}.stored"], name, to=TensorProto.FLOAT)], values)
     values[f"{name}.scale"] = stored[1].astype(np.float32)
-    return [
-        _node("Cast", [f"{name}.stored"], f"{name}.wide", to=TensorProto.FLOAT),
-        _node("Mul", [f"{name}.wide", f"{name}.scale"], name),
-    ], values
+    nodes = [
+        node("Cast", [f"{name}.stored"], f"{name}.wide", to=TensorProto.FLOAT),
+        node("Mul", [f"{name}.wide", f"{name}.scale"], name),
+    ]
+    return Steps(nodes, values)
 
 
-def _transform(name: str, hop: int) -> tuple[list[NodeProto], dict[str, NDArray[np.generic]]]:
-    """The steps to the matrix of the MDCT or its sine twin, `[2 * hop, hop]`, and what they need.
-
-    Its entries are few cosines, over and over: pi / (4 * hop) times (2 * time + 1 + hop) times
-    (2 * line + 1), the product modulo 8 * hop.
-    """
-    time, line = np.arange(2 * hop), np.arange(hop)
-    turn = 2 * np.pi / (8 * hop)
-    shift = 2 * hop if name.rpartition(".")[2] == "sines" else 0
-    window = np.sin(np.pi / (2 * hop) * (time + 0.5)) * np.sqrt(2 / hop)
-    values: dict[str, NDArray[np.generic]] = {
-        f"{name}.rows": (2 * time + 1 + hop)[:, np.newaxis],
-        f"{name}.columns": 2 * line + 1,
-        f"{name}.circle": np.array(8 * hop),
-        f"{name}.table": np.cos(turn * (np.arange(8 * hop) - shift)).astype(np.float32),
-        f"{name}.window": window.astype(np.float32)[:, np.newaxis],
-    }
-    return [
-        _node("Mul", [f"{name}.rows", f"{name}.columns"], f"{name}.products"),
-        _node("Mod", [f"{name}.products", f"{name}.circle"], f"{name}.places"),
-        _node("Gather", [f"{name}.table", f"{name}.places"], f"{name}.bare"),
-        _node("Mul", [f"{name}.bare", f"{name}.window"], name),
-    ], values
-
-
-def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
+def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
+    """A step of a graph."""
     return helper.make_node(kind, inputs, [output], **attributes)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +56,13 @@ def load(spec: CodecSpec, shape: EncodecShape, weights: Path, engine: Engine) ->
 
 
 class Encodec(Codec):
-    """EnCodec in any shape, causal or in segments."""
+    """EnCodec in any shape, causal or in segments.
 
+    Attributes:
+        network: the `encodec.EncodecModel` that runs, its weight norm folded.
+    """
+
+    network: Any
     encoder: CausalHalf | SegmentHalf | AcausalHalf
     decoder: CausalHalf | SegmentHalf | AcausalHalf
 
@@ -67,7 +73,7 @@ class Encodec(Codec):
         self.shape = shape
         self.preroll = PREROLL_FRAMES / spec.frame_rate
         self._module = network.module
-        folded = network.folded
+        self.network = folded = network.folded
         self._vq = folded.quantizer.vq
         self._precisely = partial(in_torch, engine, precise=True)
         self._in_torch = engine.name == "torch"

@@ -1,0 +1,135 @@
+"""What the networks of exported codecs are: halves with inputs, outputs and, for streams, a state.
+
+The state is what a stream carries over; zeros are the beginning of a recording. A whole recording
+is one call, so the networks of a causal codec's streams are those of recordings, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from acomp.export.onnx import Port, Steps
+
+Shapes = dict[str, tuple[int, ...]]
+"""The parts of a state by name, and the shape of each without the batch."""
+
+
+class Stream(nn.Module):
+    """A network over a stream, `(x, *state)` to `(y, *state)`, and to more outputs if it has them.
+
+    Attributes:
+        state: what it carries over.
+    """
+
+    state: Shapes
+
+    def before(self, x: Tensor) -> Tensor:
+        """What a whole recording is made before it goes in."""
+        return x
+
+    def after(self, y: Tensor) -> Tensor:
+        """What comes out for a whole recording, made of what the network gives."""
+        return y
+
+
+class Whole(nn.Module):
+    """A network of streams on a whole recording, without state in or out."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        state = self.stream.state
+        zeros = (torch.zeros(x.shape[0], *shape) for shape in state.values())
+        y, *rest = self.stream(self.stream.before(x), *zeros)
+        return (self.stream.after(y), *rest[len(state) :])
+
+
+@dataclass(frozen=True)
+class Half:
+    """The encoder or the decoder of a codec, as it is exported.
+
+    Attributes:
+        module: takes what `inputs` say and returns what `outputs` say.
+        inputs: what it takes.
+        outputs: what it returns.
+    """
+
+    module: nn.Module
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A codec in the form that it is exported in.
+
+    Attributes:
+        encoder: samples to codes.
+        decoder: codes to samples.
+        rules: how recordings are encoded and decoded, in words.
+        facts: the same in numbers, for codec.json.
+        stored: weights by name as they are kept, with their scales if they have any.
+        computed: the steps to those that are not kept.
+    """
+
+    encoder: Half
+    decoder: Half
+    rules: Mapping[str, str]
+    facts: Mapping[str, Any]
+    stored: Mapping[str, Sequence[NDArray[np.generic]]] = field(default_factory=dict)
+    computed: Callable[[str], Steps | None] = lambda _: None
+
+
+def samples_port(channels: int) -> Port:
+    """The port of samples; of one channel they have no axis for it."""
+    axes: tuple[int | str, ...] = (
+        ("batch", "time") if channels == 1 else ("batch", channels, "time")
+    )
+    return Port("samples", "float32", axes)
+
+
+def codes_port(codebooks: int | str, name: str = "codes") -> Port:
+    return Port(name, "int64", ("batch", codebooks, "frames"))
+
+
+def fewer_codes(codebooks: int) -> str:
+    """The output of an encoder that has the codes with fewer codebooks than its most."""
+    return f"codes_{codebooks}"
+
+
+def half(module: nn.Module, first: Port, last: Port, *more: Port, streaming: bool) -> Half:
+    """A half of one input and output, the state where it is for streams, and more outputs."""
+    if not streaming:
+        whole = Whole(module) if isinstance(module, Stream) else module
+        return Half(whole, [first], [last, *more])
+    assert isinstance(module, Stream)
+    state = [Port(name, "float32", ("batch", *shape)) for name, shape in module.state.items()]
+    after = [Port(f"next_{port.name}", port.dtype, port.shape) for port in state]
+    return Half(module, [first, *state], [last, *after, *more])
+
+
+def dequantised(levels: Iterable[Callable[[Tensor], Tensor]], codes: Tensor) -> Tensor:
+    """What codes `[batch, codebooks, frames]` of the first levels, or of all, say together.
+
+    Args:
+        levels: each makes something of its codes `[batch, frames]`.
+        codes: of any number of the levels, which a graph takes as it comes.
+    """
+    every = list(levels)
+    count, batch, frames = codes.shape[1], codes.shape[0], codes.shape[2]
+    more = torch.zeros(batch, len(every), frames, dtype=codes.dtype)
+    codes = torch.cat([codes, more], dim=1)[:, : len(every)]
+    total = every[0](codes[:, 0])
+    for index, level in enumerate(every[1:], start=1):
+        there = torch.as_tensor(count > index).to(total.dtype)
+        total = total + there * level(codes[:, index])
+    return total

@@ -1,0 +1,52 @@
+"""`acomp export` of codecs of each family: small networks with random weights, on real audio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from checkpoints import QUANTISED, SMALL, lively
+from exported import assert_guide_works, speech
+
+import acomp
+from acomp.backends.base import Codec
+from acomp.backends.shared.shape import Shape
+from acomp.backends.weights.checkpoint import save_weights
+from acomp.export.checking import compare
+from acomp.export.folder import export
+from acomp.export.running import Exported
+
+
+def custom(folder: Path, shape: Shape) -> Codec:
+    """A codec of one's own with random weights."""
+    path = folder / "weights.safetensors"
+    save_weights(path, lively(shape).state_dict(), shape)
+    return acomp.load("custom", weights=path, engine="torch", device="cpu")
+
+
+def assert_exports(
+    codec: Codec, folder: Path, monkeypatch: pytest.MonkeyPatch, *, streaming: bool
+) -> None:
+    """What is exported does what the codec does, from one sample on, and so does its README."""
+    codebooks = codec.spec.codebook_counts[-1]
+    export(codec, None, folder, codebooks=[codebooks], streaming=streaming)
+    exported = Exported(folder)
+    for length in (1, codec.spec.hop_length // 2, 30 * codec.spec.hop_length + 5):
+        compare(codec, exported, speech(codec, length).samples, codebooks)
+    assert_guide_works(codec, folder, speech(codec, 4001), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("shape", "streaming"),
+    [
+        pytest.param(SMALL["causal stereo"], True, id="causal stream"),
+        pytest.param(QUANTISED["fsq"], False, id="causal whole"),
+        pytest.param(SMALL["segments"], False, id="segments"),
+        pytest.param(SMALL["both sides"], False, id="both sides"),
+    ],
+)
+def test_custom_codecs_do_what_they_do_in_acomp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Shape, streaming: bool
+) -> None:
+    codec = custom(tmp_path, shape)
+    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=streaming)
