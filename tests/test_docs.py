@@ -71,6 +71,12 @@ def of_editing(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
+def of_latents(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    del patch
+    make(folder / "speech.wav", 0.3)
+    return {}
+
+
 def of_tokens(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Small codecs stand for EnCodec and SNAC, arrays for what other packages give."""
     codecs = {"encodec-24khz": custom("causal", folder), "snac-24khz": SevenLevels()}
@@ -127,6 +133,7 @@ PAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], dict[str, Any]]] = {
     "datasets.md": of_datasets,
     "editing.md": of_editing,
     "evaluation.md": of_evaluation,
+    "latents.md": of_latents,
     "streaming.md": of_streaming,
     "tokens.md": of_tokens,
     "training.md": of_training,

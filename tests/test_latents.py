@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoints import encodec_model, save_encodec
-from commands import sound
+from commands import Cli, assert_done, assert_refused, make, sound
 
 import acomp
 from acomp.backends.base import Codec
@@ -18,6 +19,12 @@ from acomp.errors import CodecError
 @pytest.fixture(scope="module")
 def nano() -> Codec:
     return acomp.load("nano", engine="torch")
+
+
+@pytest.fixture(scope="module")
+def of_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of EnCodec 48 kHz."""
+    return save_encodec(encodec_model("encodec-48khz"), tmp_path_factory.mktemp("w") / "w.th")
 
 
 def test_latents_of_stereo_are_two_streams(nano: Codec) -> None:
@@ -76,12 +83,103 @@ def test_a_stream_of_latents_has_one_number_of_streams(nano: Codec) -> None:
         decoder.push(np.zeros((2, 128, 9), np.float32))
 
 
-def test_segments_with_a_gain_have_no_latents_of_their_own(tmp_path: Path) -> None:
-    weights = save_encodec(encodec_model("encodec-48khz"), tmp_path / "w.th")
-    codec = acomp.load("encodec-48khz", weights=weights, engine="torch")
+def test_segments_with_a_gain_have_no_latents_of_their_own(of_segments: Path) -> None:
+    codec = acomp.load("encodec-48khz", weights=of_segments, engine="torch")
     with pytest.raises(CodecError, match="does not let its latents out"):
         codec.latents(sound(0.5, 48_000, 2))
     codes = codec.encode(sound(0.5, 48_000, 2))
     assert codec.latents_of(codes).shape == (1, 128, codes.frames)
     with pytest.raises(CodecError, match="codes of nano-1"):
         codec.latents_of(replace(codes, info=replace(codes.info, codec="nano-1")))
+
+
+# acomp encode --latents
+
+
+def test_latents_of_a_file_are_written_and_encoded(
+    cli: Cli, tmp_path: Path, nano: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acomp.pipeline.encoding.BLOCK_SECONDS", 1)
+    monkeypatch.setattr("acomp.backends.latents.BLOCK_SECONDS", 1)
+    make(tmp_path / "a.wav", 2.5, 44_100, 2)
+    done = cli("encode", "--latents", "a.wav", "a.npy", "-b", "nano", "--engine", "torch")
+    assert_done(done)
+    assert "a.wav -> a.npy: latents of nano-2, 2.50 s" in done.err
+    audio = acomp.read_audio(tmp_path / "a.wav")
+    latents = np.load(tmp_path / "a.npy")
+    np.testing.assert_allclose(latents, nano.latents(audio), atol=1e-5)
+    # In the order of C too, as numpy saves what was worked on.
+    np.save(tmp_path / "b.npy", latents.copy("C").astype(np.float64))
+    for name in ("a", "b"):
+        coded = cli("encode", "--latents", f"{name}.npy", "-b", "nano", "-k", 3, "-q")
+        assert_done(coded)
+        codes = acomp.read_codes(tmp_path / f"{name}.nac")
+        assert codes.info.source_rate == 24_000
+        assert np.array_equal(codes.data, nano.encode(audio, bandwidth=3).data)
+
+
+def test_a_folder_of_latents_is_encoded(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    for name in ("a", "b"):
+        np.save(tmp_path / "made" / f"{name}.npy", np.zeros((128, 9), np.float16))
+    run = cli("encode", "--latents", "made", "--output-dir", "codes", "-b", "nano", "-q")
+    assert_done(run)
+    assert [each.name for each in sorted((tmp_path / "codes").iterdir())] == ["a.nac", "b.nac"]
+
+
+def whole(values: object) -> bytes:
+    """A `.npy` file."""
+    file = BytesIO()
+    np.save(file, np.asarray(values))
+    return file.getvalue()
+
+
+GOOD = np.zeros((1, 128, 9), np.float32)
+HUGE = whole(GOOD).replace(b"(1, 128, 9), }          ", b"(1, 128, 99999999999), }")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"RIFF", "is no array of numpy"),
+        (whole(np.array([{}], object)), "not one of numbers"),
+        (whole(GOOD)[:-1], "cut short"),
+        (whole(GOOD) + b"x", "cut short, or has bytes after its end"),
+        (HUGE, "cut short"),
+        (whole(np.zeros((1, 8, 9), np.int64)), "int64, where latents are floats"),
+        (whole(GOOD[:, :64]), "(1, 64, 9), and those of nano-2"),
+        (whole(GOOD[0, 0]), "(9,), not [streams, dimension, frames]"),
+        (whole(GOOD[:, :, :0]), "(1, 128, 0), not"),
+        (whole(np.zeros((3, 128, 9), np.float32)), "3 streams"),
+        (whole(GOOD + np.nan), "not finite"),
+    ],
+)
+def test_files_that_hold_no_latents_are_refused(
+    cli: Cli, tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "a.npy").write_bytes(content)
+    assert_refused(cli("encode", "--latents", "a.npy", "-b", "nano"), "a.npy", words)
+    assert [each.name for each in tmp_path.glob("[!.]*")] == ["a.npy"]
+
+
+def test_what_does_not_go_with_latents_is_refused(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GOOD)
+    make(tmp_path / "b.wav", 0.1)
+    for words, arguments in (
+        ("from standard input", ("-",)),
+        ("--channels", ("a.npy", "--channels", "mono")),
+        ("--bandwidth", ("b.wav", "b.npy", "-k", "3")),
+    ):
+        run = cli("encode", "--latents", *arguments, "-b", "nano")
+        assert run.code == 2 and words in run.err
+    assert_refused(cli("encode", "--latents", "b.wav", "a.npy", "-b", "nano"), "a.npy exists")
+
+
+def test_codecs_of_segments_take_no_latents(cli: Cli, tmp_path: Path, of_segments: Path) -> None:
+    np.save(tmp_path / "a.npy", GOOD)
+    make(tmp_path / "b.wav", 0.1, 48_000)
+    given = ("-b", "encodec-48khz", "--weights", of_segments, "--engine", "torch")
+    assert_refused(cli("encode", "--latents", "a.npy", *given), "a.npy", "segments with a gain")
+    refused = cli("encode", "--latents", "b.wav", "b.npy", *given)
+    assert_refused(refused, "b.wav", "does not let its latents out")
+    assert not (tmp_path / "b.npy").exists()

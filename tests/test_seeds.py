@@ -222,6 +222,11 @@ def of_latents(left: Left) -> None:
     assert left.names["softer"].samples.shape == (1, 16_000)
 
 
+def of_files_of_latents(left: Left) -> None:
+    assert np.load(left.place / "latents.npy").shape == (1, 16, 125)
+    assert acomp.read_codes(left.place / "edited.nac").data.shape == (1, 24, 125)
+
+
 def of_codecs(left: Left) -> None:
     for name in ("soundstream", "encodec-24khz", "dac-44khz", "snac-24khz"):
         assert name in left.said
@@ -293,6 +298,7 @@ CHECKS: dict[str, Check] = {
     "001 the same STFT": of_losses("melgan", "stft", "adversarial"),
     "001 codes for generative": of_delays,
     "001 editing, as codes": of_editing,
+    "001 editing, as files": of_files_of_latents,
     "001 editing, in the latent space": of_latents,
     "002 SoundStream": of_codecs,
     "002 DAC: 44.1 kHz": of_dac,

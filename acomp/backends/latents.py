@@ -177,21 +177,31 @@ def as_latents(spec: CodecSpec, dimension: int, value: object) -> NDArray[np.flo
     array = as_array(value, "latents", CodecError)
     if array.ndim == 2:
         array = array[np.newaxis]
-    steps = steps_of(spec)
-    if array.ndim != 3 or array.shape[1] != dimension or not array.size:
-        raise CodecError(
-            f"latents are of shape {array.shape}, and those of {spec.name} are "
-            f"[streams, {dimension}, frames]"
-        )
-    if array.shape[2] % steps:
-        raise CodecError(
-            f"{spec.name} has {steps} latents in a frame: {array.shape[2]} are no whole frames"
-        )
+    check_shape(spec, dimension, array.shape)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
         latents = np.ascontiguousarray(array, np.float32)
     if not is_finite(latents):
         raise CodecError("latents are not finite numbers")
     return latents
+
+
+def check_shape(spec: CodecSpec, dimension: int, shape: tuple[int, ...]) -> int:
+    """The number of frames of latents `[streams, dimension, steps]`.
+
+    Raises:
+        CodecError: they are of another shape.
+    """
+    if len(shape) != 3 or shape[1] != dimension or 0 in shape:
+        raise CodecError(
+            f"latents are of shape {shape}, and those of {spec.name} are "
+            f"[streams, {dimension}, frames]"
+        )
+    steps = steps_of(spec)
+    if shape[2] % steps:
+        raise CodecError(
+            f"{spec.name} has {steps} latents in a frame: {shape[2]} are no whole frames"
+        )
+    return shape[2] // steps
 
 
 def encoded(codec: Codec, audio: Audio, info: CodesInfo) -> NDArray[np.float32]:
@@ -213,7 +223,7 @@ def decoded(codec: Codec, value: object, length: int | None, sample_rate: int | 
     shape = (len(latents), codec.spec.codebook_counts[0], frames)
     codes = codec.codes(np.zeros(shape, np.uint16), length=length, sample_rate=sample_rate)
     decoder = LatentDecoder(codec, codes.info)
-    parts = [decoder.push(block) for block in _blocks(codec, latents)]
+    parts = [decoder.push(block) for block in blocks_of(codec, latents)]
     samples = np.concatenate([*parts, decoder.finish(codes.length)], axis=1)
     return Audio(samples, decoder.sample_rate)
 
@@ -222,7 +232,7 @@ def quantised(codec: Codec, value: object, codebooks: int) -> NDArray[np.uint16]
     """Latents as codes `[streams, codebooks, frames]`, block by block."""
     parts = [
         np.concatenate([codec.quantised(one[np.newaxis], codebooks) for one in block])
-        for block in _blocks(codec, as_latents(codec.spec, dimension_of(codec), value))
+        for block in blocks_of(codec, as_latents(codec.spec, dimension_of(codec), value))
     ]
     return np.concatenate(parts, axis=2)
 
@@ -238,7 +248,7 @@ def latents_of(codec: Codec, codes: Codes) -> NDArray[np.float32]:
     return np.concatenate([empty, *parts], axis=2, dtype=np.float32)
 
 
-def _blocks(codec: Codec, latents: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+def blocks_of(codec: Codec, latents: Array) -> Iterator[Array]:
     """Latents cut into blocks of whole frames."""
     size = max(1, int(BLOCK_SECONDS * codec.spec.frame_rate)) * steps_of(codec.spec)
     for start in range(0, latents.shape[2], size):

@@ -35,8 +35,10 @@ from acomp.codecs import ENCODEC
 from acomp.settings import Channels, Coding, Running
 
 if TYPE_CHECKING:
-    from acomp.batch.outputs import Job
+    from acomp.batch.inputs import Kind
+    from acomp.batch.outputs import Job, Names
     from acomp.pipeline import Result
+    from acomp.pipeline.jobs import Latents
 
 
 def encode(
@@ -98,6 +100,14 @@ def encode(
             rich_help_panel=FILES,
         ),
     ] = False,
+    latents: Annotated[
+        bool,
+        typer.Option(
+            "--latents",
+            help="Encode latents, .npy files, or write those of audio to an output .npy.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     entropy: Entropy = "none",
     language_model: LanguageModel = None,
     weights: Weights = None,
@@ -130,11 +140,15 @@ def encode(
         acomp encode clips/ --output-dir codes/ -b nano --jobs 4 --skip-existing
 
         arecord -f S16_LE -r 24000 | acomp encode - live.nac -b nano
+
+        acomp encode --latents speech.wav speech.npy -b nano
+
+        acomp encode --latents speech.npy speech.nac -b nano -k 6
     """
-    from acomp.audio import is_audio_name, parse_pcm
-    from acomp.batch.inputs import Kind, gather
-    from acomp.batch.outputs import Names, Outputs, plan, split_output
-    from acomp.formats import CODES_FORMS, Writing, is_codes_name
+    from acomp.audio import parse_pcm
+    from acomp.batch.inputs import gather
+    from acomp.batch.outputs import Outputs, plan, split_output
+    from acomp.formats import Writing
     from acomp.pipeline import Recording
     from acomp.pipeline.jobs import Encoding
 
@@ -149,12 +163,24 @@ def encode(
     coding = Coding(bandwidth, codebooks, channels)
     check_coding(backend, weights, coding)  # before any file is looked for
     existing = policy(overwrite, skip_existing)
-    is_audio = partial(is_audio_name, raw=raw is not None)
+    way = _way(names, output) if latents else None
+    options = {
+        "--raw": raw,
+        "--recover": recover,
+        "--channels": channels != "auto",
+        "--output-file": output_file,
+        "--bandwidth": bandwidth,
+        "--codebooks": codebooks,
+        "--format": form,
+        "--entropy": entropy != "none",
+    }
+    _check_options(way, [name for name, value in options.items() if value not in (None, False)])
+    kind, kinds = _kinds(way, raw=raw is not None)
     read = [path for path in (weights, language_model) if path is not None]
     with usage():
         if output is None and output_dir is None:
-            names, output = split_output(names, Names(is_audio, is_codes_name, CODES_FORMS))
-        found = gather(names, Kind("audio files", is_audio))
+            names, output = split_output(names, kinds)
+        found = gather(names, kind)
         suffix, layout = f".{form or 'nac'}", (existing, keep_suffix, keep_tree, "an audio file")
         work = plan(found, Outputs(suffix, output, output_dir, *layout), read)
     if output_file is not None:
@@ -172,8 +198,64 @@ def encode(
         Writing(form, entropy, language_model, replace=overwrite),
         Recording(raw, recover),
         output_file,
+        way,
     )
-    run_all(found, work, existing, encoding.start, _line, jobs)
+    line = _line if way != "written" else _line_of_latents
+    run_all(found, work, existing, encoding.start, line, jobs)
+
+
+def _way(names: list[str], output: str | None) -> Latents:
+    """What becomes of latents: they are written where the one output is a `.npy` of something else,
+    and read otherwise.
+
+    Raises:
+        BadParameter: they would be read from standard input.
+    """
+    from acomp.pipeline.latents import is_latents_name
+
+    first, *more = names or [""]
+    target = output or (more[0] if len(more) == 1 else "")
+    if is_latents_name(Path(target)) and not is_latents_name(Path(first)):
+        return "written"
+    if PIPE in names[:1]:
+        raise typer.BadParameter("latents are read from a file, not from standard input")
+    return "read"
+
+
+_NOT_WITH: dict[Latents | None, tuple[str, ...]] = {
+    None: (),
+    "read": ("--raw", "--recover", "--channels", "--output-file"),
+    "written": ("--bandwidth", "--codebooks", "--format", "--entropy", "--output-file"),
+}
+"""Options that say something of audio where there is none, or of codes."""
+
+
+def _check_options(way: Latents | None, given: list[str]) -> None:
+    for name in given:
+        if name in _NOT_WITH[way]:
+            raise typer.BadParameter(
+                f"{name} does not go with latents that are {way}: leave it out"
+            )
+
+
+def _kinds(way: Latents | None, *, raw: bool) -> tuple[Kind, Names]:
+    """The files that are read, as folders are searched for them, and the names of both sides."""
+    from acomp.audio import is_audio_name
+    from acomp.batch.inputs import Kind
+    from acomp.batch.outputs import Names
+    from acomp.formats import CODES_FORMS, is_codes_name
+    from acomp.pipeline.latents import SUFFIX, is_latents_name
+
+    audio = Kind("audio files", partial(is_audio_name, raw=raw))
+    if way == "written":
+        return audio, Names(audio.takes, is_latents_name, f"a file of latents: {SUFFIX}")
+    kind = audio if way is None else Kind("files of latents", is_latents_name)
+    return kind, Names(kind.takes, is_codes_name, CODES_FORMS)
+
+
+def _line_of_latents(job: Job, result: Result) -> str:
+    seconds = result.audio_seconds
+    return f"{job.source} -> {job.target}: latents of {result.info.codec}, {seconds:.2f} s"
 
 
 def _line(job: Job, result: Result) -> str:

@@ -2,6 +2,7 @@
 
     source -> AudioReader -> Encoder -> CodesWriter -> target
     source -> CodesReader -> Decoder -> AudioWriter -> target
+    source -> AudioReader -> LatentEncoder -> latents -> quantiser -> CodesWriter -> target
 
 Memory does not grow with the length of the audio, and a target is whole or not there.
 """

@@ -56,7 +56,7 @@ def encode_file(
         )
         if reader.length == 0:
             raise AudioError(f"{name_of(source)} holds no samples: there is nothing to encode")
-        codec = codec_for(_coded_channels(reader, coding.channels))
+        codec = codec_for(coded_channels(reader, coding.channels))
         info = info_for(codec, reader, coding)
         writer = files.enter_context(writing_codes(target, info, writing))
         encoder = Encoder(codec, info, measure=writer.wants_loudness)
@@ -69,7 +69,7 @@ def encode_file(
             level = files.enter_context(Level(decoder)) if writer.wants_loudness else None
             listener = _Listener(decoder, audio, level)
         clock = Clock()
-        for block in _encoded(encoder, reader, clock, progress):
+        for block in encoded(encoder, reader, clock, progress):
             clock.own(writer.write, block)
             if listener is not None:
                 listener.write(block)
@@ -101,7 +101,7 @@ class _Listener:
             self._level.pass_on(self._audio)
 
 
-def _coded_channels(reader: AudioReader, channels: Channels | int) -> int:
+def coded_channels(reader: AudioReader, channels: Channels | int) -> int:
     """The number of channels by which the alias `encodec` chooses: where each is coded alone, 1."""
     if channels == "each":
         return 1
@@ -110,9 +110,10 @@ def _coded_channels(reader: AudioReader, channels: Channels | int) -> int:
     return CHANNEL_COUNTS.get(channels, reader.channels)
 
 
-def _encoded(
+def encoded(
     encoder: Encoder, reader: AudioReader, clock: Clock, progress: Progress | None
 ) -> Iterator[Block]:
+    """The blocks that an encoder gives for what is read; the clock has the time that it takes."""
     rate = reader.sample_rate
     total = reader.length and reader.length / rate
     if progress is not None:

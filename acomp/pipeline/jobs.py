@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from acomp import backends
 from acomp.backends.base import Codec
@@ -17,8 +18,19 @@ from acomp.codes import CodesInfo
 from acomp.errors import AcompError, WeightsError
 from acomp.files import make_folder
 from acomp.formats import Reading, Writing
-from acomp.pipeline import Recording, Result, Sound, Span, decode_file, encode_file
+from acomp.pipeline import (
+    Progress,
+    Recording,
+    Result,
+    Sound,
+    Span,
+    decode_file,
+    encode_file,
+)
+from acomp.pipeline.latents import quantise_file, write_latents
 from acomp.settings import Coding, Running
+
+Latents = Literal["read", "written"]
 
 
 def load_running(name: str, running: Running, weights: Path | None = None) -> Codec:
@@ -43,6 +55,7 @@ class Encoding:
         writing: how the codes are written.
         recording: how the audio is read.
         check: where the decoded codes of a single file go, to listen to.
+        latents: whether latents are read in the place of audio, or written in that of codes.
     """
 
     backend: str
@@ -51,6 +64,7 @@ class Encoding:
     writing: Writing
     recording: Recording
     check: str | None = None
+    latents: Latents | None = None
 
     def start(self, watching: Watching | None = None) -> Callable[[Job], Result]:
         """A function that encodes a file; each codec is loaded when the first file needs it."""
@@ -61,18 +75,43 @@ class Encoding:
             if job.makes_folder:
                 make_folder(Path(job.target).parent, AcompError)
             with watching.follow(job) as progress:
-                return encode_file(
+                return self._encode(
                     lambda channels: load_named(backends.resolve(self.backend, channels)),
-                    stream_or_path(job.source),
-                    stream_or_path(job.target, write=True),
-                    self.coding,
-                    self._writing_to(job.target),
-                    self.recording,
-                    check=self.check,
-                    progress=progress,
+                    job,
+                    progress,
                 )
 
         return encode
+
+    def _encode(
+        self, codec_for: Callable[[int], Codec], job: Job, progress: Progress | None
+    ) -> Result:
+        source = stream_or_path(job.source)
+        if self.latents == "written":
+            return write_latents(
+                codec_for,
+                source,
+                Path(job.target),
+                self.coding.channels,
+                self.recording,
+                replace=self.writing.replace,
+                progress=progress,
+            )
+        target, writing = stream_or_path(job.target, write=True), self._writing_to(job.target)
+        if self.latents == "read":
+            return quantise_file(
+                codec_for, Path(job.source), target, self.coding, writing, progress=progress
+            )
+        return encode_file(
+            codec_for,
+            source,
+            target,
+            self.coding,
+            writing,
+            self.recording,
+            check=self.check,
+            progress=progress,
+        )
 
     def _writing_to(self, target: str) -> Writing:
         if target != PIPE:
