@@ -150,6 +150,20 @@ def test_a_frozen_encoder_codes_as_before() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_weights_with_a_frozen_encoder_code_as_before(tmp_path: Path) -> None:
+    """Those of nano are kept in 8 bits with scales, which float16 would round."""
+    from acomp.backends.weights.checkpoint import save_weights
+
+    trainee, _ = build(settings(backend="nano-2"))
+    trainee.freeze()
+    save_weights(tmp_path / "own.safetensors", trainee.weights())
+    own = acomp.load("nano", weights=tmp_path / "own.safetensors", engine="torch")
+    np.testing.assert_array_equal(
+        own.latents(sound(0.3)), acomp.load("nano", engine="torch").latents(sound(0.3))
+    )
+    np.testing.assert_array_equal(own.codebooks(), acomp.load("nano").codebooks())
+
+
 def test_nano_begins_from_scratch_as_a_transform_codec() -> None:
     torch.manual_seed(0)
     trainee, _ = build(settings(from_scratch=True))

@@ -81,8 +81,12 @@ class NanoTrainee(Trainee):
         self.quantiser.start(centred @ basis, list(self.network.codebooks))
 
     def weights(self) -> dict[str, Tensor]:
-        """As float16, half the size."""
-        return {name: value.half() for name, value in self.network.state_dict().items()}
+        """As float16, half the size; what is frozen as it was, or the codes would be others."""
+        frozen = () if self.learns else ("codebooks", "analysis.", "encoder.")
+        return {
+            name: value if name.startswith(frozen) else value.half()
+            for name, value in self.network.state_dict().items()
+        }
 
 
 def windows(samples: Tensor, hop: int) -> Tensor:
