@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from acomp.backends.encodec.quantisers import Residual
 from acomp.codecs import CodecSpec
 from acomp.training import descent
+from acomp.training.beginning import level
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.quantiser import LearningQuantiser
 
@@ -79,7 +80,17 @@ class EncodecTrainee(Trainee):
 
     @torch.no_grad()
     def start(self, samples: Tensor) -> None:
-        latents = self.model.encoder(self._normalise(samples)[0]).transpose(1, 2).flatten(0, 1)
+        scaled = self._normalise(samples)[0]
+        latents = level(self.model.encoder, scaled).transpose(1, 2)
+        self._start_quantiser(latents.flatten(0, 1))
+        every = torch.full((len(samples),), self.spec.codebooks, device=samples.device)
+        level(self.model.decoder, self._quantise(latents, every)[0].transpose(1, 2))
+        # What goes out is as loud as what came in, not of unit variance.
+        end = self.model.decoder.model[-1].conv.conv
+        (end.weight_g if hasattr(end, "weight_g") else end.weight).mul_(scaled.std())
+
+    def _start_quantiser(self, latents: Tensor) -> None:
+        """Begin from latents `[n, dimension]`."""
         if isinstance(self.vq, Residual):
             descent.start(self.vq, latents)
             return
