@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from agreement import assert_official_codes, encodec_distances
-from checkpoints import SMALL, lively
+from checkpoints import QUANTISED, SMALL, lively
 from commands import sound
 
 import acomp
@@ -21,8 +21,10 @@ from acomp.training.families import build
 from acomp.training.families.dac import DacTrainee
 from acomp.training.families.encodec import EncodecTrainee
 from acomp.training.families.nano import NanoTrainee
+from acomp.training.losses import mel_loss
 
 IN_TIME = ["causal", "causal stereo", "segments"]
+SMALL_ENCODECS = [name for name, shape in SMALL.items() if isinstance(shape, EncodecShape)]
 
 
 def settings(**more: Any) -> Config:
@@ -162,6 +164,44 @@ def test_weights_with_a_frozen_encoder_code_as_before(tmp_path: Path) -> None:
         own.latents(sound(0.3)), acomp.load("nano", engine="torch").latents(sound(0.3))
     )
     np.testing.assert_array_equal(own.codebooks(), acomp.load("nano").codebooks())
+
+
+@pytest.mark.parametrize("name", SMALL_ENCODECS)
+def test_encodec_begins_from_scratch_with_latents_that_tell_sounds_apart(name: str) -> None:
+    shape = SMALL[name]
+    assert isinstance(shape, EncodecShape)
+    torch.manual_seed(0)
+    trainee = EncodecTrainee(shape.build(), shape.spec("custom"))
+    x = sound_for(shape)
+    trainee.start(x)
+    every = torch.full((len(x),), shape.codebooks)
+    with torch.no_grad():
+        latents = trainee.model.encoder(trainee._normalise(x)[0])
+        output = trainee.eval()(x, every).output
+    of_a_channel, of_all = latents.std((0, 2)).mean(), latents.std()
+    assert 0.8 < of_a_channel < 1.2 and 0.8 < of_all < 1.2
+    assert 0.5 < output.std() / x.std() < 2
+
+
+@pytest.mark.parametrize("quantiser", ["rvq", "fsq"])
+def test_codes_still_tell_sounds_apart_after_the_first_steps(quantiser: str) -> None:
+    """The fastest of which are those by which biases move."""
+    shape = QUANTISED[quantiser]
+    assert isinstance(shape, EncodecShape)
+    torch.manual_seed(0)
+    trainee = EncodecTrainee(shape.build(), shape.spec("custom"))
+    x, every = samples(1, 3840), torch.full((2,), shape.codebooks)
+    trainee.start(x)
+    optimiser = torch.optim.Adam(trainee.parameters(), 1e-3)
+    for _ in range(10):
+        optimiser.zero_grad()
+        coded = trainee(x, every)
+        loss = mel_loss(x, coded.output, shape.sample_rate) + coded.penalties["commitment"]
+        torch.autograd.backward(loss)
+        optimiser.step()
+    with torch.no_grad():
+        codes = trainee.eval()(x, every).codes
+    assert min(len(level.unique()) for level in codes.unbind(1)) > 2
 
 
 def test_nano_begins_from_scratch_as_a_transform_codec() -> None:

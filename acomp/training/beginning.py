@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+SILENT = 1e-6
+"""A layer that makes nothing louder of real data is left as it is."""
+
 
 @torch.no_grad()
 def level(network: nn.Module, x: Tensor) -> Tensor:
@@ -37,11 +40,18 @@ def level(network: nn.Module, x: Tensor) -> Tensor:
     return made
 
 
+def scale(layer: Any, factor: Tensor) -> None:
+    """Multiply the weights of a convolution."""
+    # Under weight norm, `weight` itself is made of the length and the direction in each pass.
+    (layer.weight_g if hasattr(layer, "weight_g") else layer.weight).mul_(factor)
+
+
 def _level(layer: Any, _: Any, output: Tensor) -> Tensor:
     mean = output.mean((0, 2))
     centred = output - mean[:, None]
-    size = centred.std().clamp(min=1e-8)
-    # Under weight norm, `weight` itself is made of the length and the direction in each pass.
-    (layer.weight_g if hasattr(layer, "weight_g") else layer.weight).div_(size)
+    size = centred.std()
+    if size < SILENT:
+        return output
+    scale(layer, 1 / size)
     layer.bias.sub_(mean).div_(size)
     return centred / size

@@ -1,6 +1,6 @@
 """Compares quantisers in the same network, on speech that noise is to be taken out of.
 
-    python examples/quantisers/run.py [--vq-type rvq] [--epochs 5] [--results-dir results]
+    python examples/quantisers/run.py [--vq-type rvq] [--epochs 6] [--results-dir results]
 
 Without `--vq-type` all of them are trained, each from several seeds (`--seeds`), for equally many
 steps on the same segments, at the same bit rate: `vq`, with one codebook, has as many times the
@@ -29,13 +29,15 @@ import yaml
 from recordings import SNR, prepare
 
 QUANTISERS = ("vq", "rvq", "gumbel", "factorised", "fsq")
-SAMPLE_RATE = 16_000
-STRIDES = {"residual": [4, 6, 8], "single": [4, 4, 4]}
-"""Frames of 192 samples, and of a third of that: one stage has the bits of three."""
-LOSSES = {"mel": 1.0, "complex": 0.5, "commitment": 1.0}
+SAMPLE_RATE = 8_000
+STRIDES = {"residual": [5, 12], "single": [4, 5]}
+"""Frames of 60 samples, and of a third of that: one stage has the bits of three."""
+LOSSES = {"mel": 1.0, "commitment": 1.0}
 FACTORISED = {**LOSSES, "commitment": 1 / 15}
 """As DAC weighs it beside the mel distance; with more, latents and entries meet at nothing."""
+EPOCHS = 6
 STEPS_AN_EPOCH = 100
+SEGMENTS = {"segment": 0.5, "validation": 32}
 METRICS = ("si_sdr", "pesq", "stoi")
 USAGE = ("utilisation", "perplexity")
 
@@ -43,8 +45,8 @@ USAGE = ("utilisation", "perplexity")
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vq-type", choices=QUANTISERS, help="only this one")
-    parser.add_argument("--epochs", type=int, default=5, help=f"of {STEPS_AN_EPOCH} steps")
-    parser.add_argument("--batch-size", type=int, default=8, help="segments of a second")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of {STEPS_AN_EPOCH} steps")
+    parser.add_argument("--batch-size", type=int, default=8, help="segments of half a second")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--num-stages", type=int, default=3)
     parser.add_argument("--codebook-size", type=one_size, default=512, help="of each stage")
@@ -87,14 +89,14 @@ def settings(quantiser: str, seed: int, asked: argparse.Namespace) -> dict[str, 
         "losses": FACTORISED if quantiser == "factorised" else LOSSES,
         "balance": False,
         "adversary": {"discriminators": []},
-        "data": {"noise": str(asked.data_dir / "noise/train"), "snr": [*SNR], "validation": 16},
+        "data": {"noise": str(asked.data_dir / "noise/train"), "snr": [*SNR], **SEGMENTS},
         "optimiser": {"rate": asked.lr, "warm_up": 20, "schedule": "cosine", "clip": 1.0},
         "dropout": 0.5,
         "batch": asked.batch_size,
         "steps": steps,
         "seed": seed,
-        "validate_every": max(1, steps // 5),
-        "save_every": max(1, steps // 5),
+        "validate_every": max(1, steps // 3),
+        "save_every": max(1, steps // 3),
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from acomp.backends.encodec.quantisers import Residual
 from acomp.codecs import CodecSpec
 from acomp.training import descent
-from acomp.training.beginning import level
+from acomp.training.beginning import SILENT, level, scale
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.quantiser import LearningQuantiser
 
@@ -86,8 +86,7 @@ class EncodecTrainee(Trainee):
         every = torch.full((len(samples),), self.spec.codebooks, device=samples.device)
         level(self.model.decoder, self._quantise(latents, every)[0].transpose(1, 2))
         # What goes out is as loud as what came in, not of unit variance.
-        end = self.model.decoder.model[-1].conv.conv
-        (end.weight_g if hasattr(end, "weight_g") else end.weight).mul_(scaled.std())
+        scale(self.model.decoder.model[-1].conv.conv, scaled.std().clamp(min=SILENT))
 
     def _start_quantiser(self, latents: Tensor) -> None:
         """Begin from latents `[n, dimension]`."""
