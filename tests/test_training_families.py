@@ -181,12 +181,12 @@ def test_encodec_begins_from_scratch_with_latents_that_tell_sounds_apart(name: s
     of_a_channel, of_all = latents.std((0, 2)).mean(), latents.std()
     assert 0.8 < of_a_channel < 1.2 and 0.8 < of_all < 1.2
     assert 0.5 < output.std() / x.std() < 2
+    assert output.mean().abs() < 0.1 * x.std()
 
 
-@pytest.mark.parametrize("quantiser", ["rvq", "fsq"])
-def test_codes_still_tell_sounds_apart_after_the_first_steps(quantiser: str) -> None:
-    """The fastest of which are those by which biases move."""
-    shape = QUANTISED[quantiser]
+def test_codes_still_tell_sounds_apart_after_the_first_steps() -> None:
+    """In which biases move fastest."""
+    shape = QUANTISED["rvq"]
     assert isinstance(shape, EncodecShape)
     torch.manual_seed(0)
     trainee = EncodecTrainee(shape.build(), shape.spec("custom"))

@@ -41,17 +41,18 @@ def level(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def scale(layer: Any, factor: Tensor) -> None:
-    """Multiply the weights of a convolution."""
+    """Multiply what a convolution makes of anything."""
     # Under weight norm, `weight` itself is made of the length and the direction in each pass.
     (layer.weight_g if hasattr(layer, "weight_g") else layer.weight).mul_(factor)
+    layer.bias.mul_(factor)
 
 
 def _level(layer: Any, _: Any, output: Tensor) -> Tensor:
     mean = output.mean((0, 2))
-    centred = output - mean[:, None]
-    size = centred.std()
+    output.sub_(mean[:, None])  # in place, as there may be minutes of sound
+    layer.bias.sub_(mean)
+    size = output.std()
     if size < SILENT:
         return output
     scale(layer, 1 / size)
-    layer.bias.sub_(mean).div_(size)
-    return centred / size
+    return output.div_(size)

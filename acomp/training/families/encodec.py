@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from acomp.backends.encodec.quantisers import Residual
 from acomp.codecs import CodecSpec
-from acomp.training import descent
-from acomp.training.beginning import SILENT, level, scale
+from acomp.training import beginning, descent
 from acomp.training.families.base import Coded, Trainee, precise
 from acomp.training.quantiser import LearningQuantiser
+
+LEVELLED = 32
+"""Segments by which the decoder's layers begin."""
 
 
 class EncodecTrainee(Trainee):
@@ -81,12 +83,15 @@ class EncodecTrainee(Trainee):
     @torch.no_grad()
     def start(self, samples: Tensor) -> None:
         scaled = self._normalise(samples)[0]
-        latents = level(self.model.encoder, scaled).transpose(1, 2)
+        latents = beginning.level(self.model.encoder, scaled).transpose(1, 2)
         self._start_quantiser(latents.flatten(0, 1))
-        every = torch.full((len(samples),), self.spec.codebooks, device=samples.device)
-        level(self.model.decoder, self._quantise(latents, every)[0].transpose(1, 2))
+        few = latents[:LEVELLED]
+        every = torch.full((len(few),), self.spec.codebooks, device=few.device)
+        quantised = self._quantise(few, every)[0].transpose(1, 2)
+        beginning.level(self.model.decoder, quantised)
         # What goes out is as loud as what came in, not of unit variance.
-        scale(self.model.decoder.model[-1].conv.conv, scaled.std().clamp(min=SILENT))
+        loudness = scaled.std().clamp(min=beginning.SILENT)
+        beginning.scale(self.model.decoder.model[-1].conv.conv, loudness)
 
     def _start_quantiser(self, latents: Tensor) -> None:
         """Begin from latents `[n, dimension]`."""
