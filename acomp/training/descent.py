@@ -18,9 +18,9 @@ from acomp.training.quantiser import kmeans
 
 HOT, COLD = 0.1, 0.005
 """Temperature of Gumbel-softmax at the beginning of a run and at its end; it falls geometrically.
-The unit is the mean squared distance to the nearest entry. As of 512 entries the tenth is about half
-as far again as the first, a draw is among some 30 at first; at a temperature of 1 it is among most of
-them, says nothing of the vector, and nothing is what a decoder learns to make of it.
+The unit is the mean squared distance to the nearest entry. Of 512 entries the tenth nearest is half
+as far again, so a draw is among some 30 at first. At a temperature of 1 it is among most of them,
+and says nothing of the vector, so that a decoder learns to do without it.
 """
 COMMITMENT = 0.25
 """Weight of what pulls latents to the entries of factorised codebooks, beside what pulls the
