@@ -77,6 +77,51 @@ class RangeDecoder {
   }
 }
 
+class RangeEncoder {
+  private lower = 0n;
+  private range = MASK;
+  private readonly words: number[] = [];
+
+  /** Adds a code, given how often each is expected. */
+  encode(frequencies: Float64Array, code: number): void {
+    const scale = this.range >> TOTAL_BITS;
+    let below = 0;
+    for (let n = 0; n < code; n++) below += frequencies[n];
+    this.raise(scale * BigInt(below));
+    this.range = scale * BigInt(frequencies[code]);
+    if (this.range < LEAST_RANGE) {
+      this.words.push(Number(this.lower >> WORD_BITS));
+      this.lower = (this.lower << WORD_BITS) & MASK;
+      this.range <<= WORD_BITS;
+    }
+  }
+
+  /** The words of all codes; nothing can be added behind them. */
+  end(): Uint8Array {
+    const { words } = this;
+    if (this.range !== MASK) {
+      const upper = ((this.lower + this.range) & MASK) >> WORD_BITS;
+      this.raise(LEAST_RANGE - 1n);
+      words.push(Number(this.lower >> WORD_BITS));
+      if (upper === this.lower >> WORD_BITS) words.push(0);
+    }
+    const data = new Uint8Array(4 * words.length);
+    const bytes = new DataView(data.buffer);
+    words.forEach((word, n) => bytes.setUint32(4 * n, word));
+    return data;
+  }
+
+  /** Adds to the lower end, and carries into the words before. */
+  private raise(by: bigint): void {
+    this.lower += by;
+    if (this.lower <= MASK) return;
+    this.lower &= MASK;
+    let at = this.words.length - 1;
+    for (; this.words[at] === 0xffffffff; at--) this.words[at] = 0;
+    this.words[at]++;
+  }
+}
+
 /** The shape of the codes of a file. */
 export interface CodesShape {
   streams: number;
@@ -111,6 +156,16 @@ export class BlockCoder {
     return codes;
   }
 
+  /** The bytes of the codes of a block, with the arguments of `decode`. */
+  encode(codes: Uint16Array, lengths: number[], anew: boolean): Uint8Array {
+    const coder = new RangeEncoder();
+    this.walk(lengths, anew, (place, frequencies) => {
+      coder.encode(frequencies, codes[place]);
+      return codes[place];
+    });
+    return coder.end();
+  }
+
   /** Visits the places of all codes in the order that they are coded in; a visit says the code. */
   private walk(
     lengths: number[],
@@ -120,7 +175,8 @@ export class BlockCoder {
     const { streams, codebooks } = this.shape;
     const size = this.model.codebookSize;
     const runs = lengths.flatMap(runsOf);
-    const starts = runs.map((_, n) => runs.slice(0, n).reduce((sum, length) => sum + length, 0));
+    const starts = [0];
+    for (const frames of runs) starts.push(starts[starts.length - 1] + frames);
     if (anew) this.prediction = this.model.begin(runs.length * streams, codebooks);
     const prediction = this.prediction!;
     const taken = new Uint16Array(runs.length * streams);

@@ -2,6 +2,7 @@
 
 import { BlockCoder, RUN_FRAMES, type LanguageModel } from "./entropy";
 import { NacError } from "./errors";
+import { rint } from "./exact";
 import { parseJson } from "./json";
 
 export { NacError };
@@ -212,16 +213,11 @@ export class NacReader {
   }
 
   private getCoder(): BlockCoder {
-    if (this.coder) return this.coder;
     const { info, model } = this;
     if (!model || model.fingerprint !== info!.language_model) {
       throw new NacError(`the codes are coded with the language model ${info!.language_model}`);
     }
-    if (info!.codebook_size !== model.codebookSize || info!.codebooks > model.codebooks) {
-      throw new NacError("the language model does not fit the codes");
-    }
-    this.coder = new BlockCoder(model, info!);
-    return this.coder;
+    return (this.coder ??= coderOf(info!, model));
   }
 
   private takeIndex(): void {
@@ -259,6 +255,13 @@ export class NacReader {
     this.frames += frames;
     return { first, frames, codes, segments: [] };
   }
+}
+
+function coderOf(info: NacInfo, model: LanguageModel): BlockCoder {
+  if (info.codebook_size !== model.codebookSize || info.codebooks > model.codebooks) {
+    throw new NacError("the language model does not fit the codes");
+  }
+  return new BlockCoder(model, info);
 }
 
 /** Bytes of a whole block. */
@@ -375,30 +378,97 @@ export function read(data: Uint8Array, model: LanguageModel | null = null): NacF
   return { info: reader.info!, blocks, length: reader.length! };
 }
 
-/** A file of version 1 with these blocks; each is at most 65535 frames long, and follows the last. */
-export function write({ info, blocks, length }: NacFile): Uint8Array {
-  infoOf(info);
-  if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
-    throw new NacError("the length is out of bounds");
-  }
+/**
+ * A file with these blocks, each of which follows the last: of version 1, or of version 2 where a
+ * language model is given. A block has at most 65535 frames, in version 2 at most 1024 (768 are best).
+ */
+export function write(file: NacFile, model: LanguageModel | null = null): Uint8Array {
+  const writer = new NacWriter(file.info, model);
   const empty = { first: 0, frames: 0, codes: new Uint16Array(0), segments: [] };
-  const all = blocks.length ? blocks : [empty];
-  const entries = all.map((block, n) => ({
-    flags: n === all.length - 1 ? LAST : 0,
-    frames: block.frames,
-    segment: block.segments.length ? block.segments[0].frames : 0,
-    coded: 0,
-  }));
-  let first = 0;
-  const parts = all.map((block, n) => {
-    const last = n === all.length - 1;
-    if (block.first !== first) throw new NacError("a block does not follow the one before");
-    if (!block.frames && !last) throw new NacError("only the last block has no frames");
-    first += block.frames;
-    return blockBytes(info, block, entries[n], last);
-  });
-  if (first > MAX_FRAMES || all.length > MAX_BLOCKS) throw new NacError("too many codes");
-  return joined([headerBytes(info), ...parts, indexBytes(entries, length)]);
+  const all = file.blocks.length ? file.blocks : [empty];
+  const parts = all.map((block, n) => writer.block(block, n === all.length - 1));
+  return joined([writer.header, ...parts, writer.end(file.length)]);
+}
+
+/** Writes a file piece by piece: its `header`, each `block` in order, and what `end` gives. */
+export class NacWriter {
+  readonly header: Uint8Array;
+
+  private readonly info: NacInfo;
+  private readonly coder: BlockCoder | null;
+  private readonly entries: Entry[] = [];
+  private frames = 0;
+  private segmented: boolean | null = null;
+  /** Frames since coding began anew; infinite where nothing can be gone on from. */
+  private context = Infinity;
+
+  constructor(info: NacInfo, model: LanguageModel | null = null) {
+    const { language_model: _, ...rest } = info;
+    this.info = infoOf(model ? { ...rest, language_model: model.fingerprint } : rest);
+    this.coder = model && coderOf(this.info, model);
+    this.header = headerBytes(this.info, this.version);
+  }
+
+  private get version(): number {
+    return this.coder ? 2 : 1;
+  }
+
+  /** The bytes of the next block; only the last one may have no frames. */
+  block(block: NacFrames, last: boolean): Uint8Array {
+    const { info, version, entries } = this;
+    const { frames, segments, codes } = block;
+    if (entries.length && entries[entries.length - 1].flags & LAST) {
+      throw new NacError("nothing can follow the last block");
+    }
+    if (block.first !== this.frames) throw new NacError("a block does not follow the one before");
+    const segment = segments.length ? segments[0].frames : 0;
+    const header = { flags: last ? LAST : 0, frames, segment, coded: 0 };
+    if (codes.length !== frames * info.streams * info.codebooks || !fitsSegments(block, header)) {
+      throw new NacError("a block does not have the codes or the segments of its frames");
+    }
+    if (frames > 65535 || !isPlausible(info, version, header)) {
+      throw new NacError("a block has too many frames or segments, or none");
+    }
+    if (codes.some((code) => code >= info.codebook_size)) {
+      throw new NacError("a code is out of bounds");
+    }
+    if (frames && this.segmented !== null && this.segmented !== segment > 0) {
+      throw new NacError("either all blocks have segments or none has");
+    }
+    if (frames) this.segmented = segment > 0;
+    const written = this.coder ? this.encode(this.coder, block, header) : pack(codes, info);
+    this.entries.push(header);
+    this.frames += frames;
+    if (this.frames > MAX_FRAMES || entries.length > MAX_BLOCKS) throw new NacError("too many codes");
+    return blockBytes(version, block, header, written);
+  }
+
+  /** What stands behind the last block; `length` is in samples per channel at `source_rate`. */
+  end(length: number): Uint8Array {
+    const { entries } = this;
+    if (!entries.length || !(entries[entries.length - 1].flags & LAST)) {
+      throw new NacError("the last block is missing");
+    }
+    if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
+      throw new NacError("the length is out of bounds");
+    }
+    return indexBytes(entries, this.version, length);
+  }
+
+  /** The CRC-32 of the codes and the coded codes; sets the flag and the size in the header. */
+  private encode(coder: BlockCoder, { codes, segments }: NacFrames, header: Entry): Uint8Array {
+    const { frames } = header;
+    const anew = segments.length > 0 || this.context + frames > RUN_FRAMES;
+    this.context = anew ? frames : this.context + frames;
+    const crc = new Uint8Array(4);
+    view(crc).setUint32(0, crcOfCodes(codes));
+    if (!frames) return crc;
+    if (!anew) header.flags |= CONTINUES;
+    const lengths = segments.length ? segments.map((part) => part.frames) : [frames];
+    const coded = coder.encode(codes, lengths, anew);
+    header.coded = coded.length;
+    return joined([crc, coded]);
+  }
 }
 
 function joined(parts: Uint8Array[]): Uint8Array {
@@ -417,56 +487,59 @@ function sealed(data: Uint8Array, at: number): Uint8Array {
   return data;
 }
 
-function headerBytes(info: NacInfo): Uint8Array {
+function headerBytes(info: NacInfo, version: number): Uint8Array {
   const escaped = encodeURIComponent(JSON.stringify(info));
   const text = escaped.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
   if (text.length > MAX_METADATA) throw new NacError("the metadata is too long");
   const data = new Uint8Array(13 + text.length);
-  data.set([0x4e, 0x41, 0x43, 1]);
+  data.set([0x4e, 0x41, 0x43, version]);
   view(data).setUint32(4, text.length);
   const codesPerSecond = (info.streams * info.codebooks * info.sample_rate) / info.hop_length;
-  data[8] = Math.min(255, Math.max(1, Math.round((codesPerSecond * bitsOf(info)) / 1000)));
+  data[8] = Math.min(255, Math.max(1, rint((codesPerSecond * bitsOf(info)) / 1000)));
   for (let n = 0; n < text.length; n++) data[9 + n] = text.charCodeAt(n);
   return sealed(data, 9 + text.length);
 }
 
-function blockBytes(info: NacInfo, block: NacFrames, entry: Entry, last: boolean): Uint8Array {
-  const { frames, segments, codes } = block;
-  const width = bitsOf(info);
-  const count = frames * info.streams * info.codebooks;
-  const packed = 9 + 4 * segments.length;
-  const size = packed + Math.ceil((count * width) / 8) + 4;
+function fitsSegments({ frames, segments }: NacFrames, entry: Entry): boolean {
   const whole = segments.every(
     (part, n) =>
       part.frames === Math.min(entry.segment, frames - n * entry.segment) &&
-      part.frames > 0 &&
       Number.isFinite(Math.fround(part.scale)),
   );
-  const total = segments.reduce((sum, part) => sum + part.frames, 0);
-  if (!whole || (segments.length && total !== frames)) throw new NacError("segments do not fit");
-  if (codes.length !== count || frames > 65535 || size > MAX_BLOCK) {
-    throw new NacError("a block has too many frames, or not the codes of its frames");
-  }
-  const data = new Uint8Array(size);
-  const at = view(data);
-  data[0] = last ? 1 : 0;
-  at.setUint32(1, block.first);
-  at.setUint16(5, frames);
-  at.setUint16(7, entry.segment);
-  segments.forEach((part, n) => at.setFloat32(9 + 4 * n, part.scale));
-  pack(codes, info, data.subarray(packed, size - 4));
-  return sealed(data, size - 4);
+  return whole && segments.length === countSegments(entry);
 }
 
-function pack(codes: Uint16Array, info: NacInfo, packed: Uint8Array): void {
+function blockBytes(
+  version: number,
+  { first, segments }: NacFrames,
+  entry: Entry,
+  written: Uint8Array,
+): Uint8Array {
+  const fixed = version === 2 ? 13 : 9;
+  const packed = fixed + 4 * segments.length;
+  const data = new Uint8Array(packed + written.length + 4);
+  if (data.length > MAX_BLOCK) throw new NacError("a block is too large");
+  const at = view(data);
+  data[0] = entry.flags;
+  at.setUint32(1, first);
+  at.setUint16(5, entry.frames);
+  at.setUint16(7, entry.segment);
+  if (version === 2) at.setUint32(9, entry.coded);
+  segments.forEach((part, n) => at.setFloat32(fixed + 4 * n, part.scale));
+  data.set(written, packed);
+  return sealed(data, data.length - 4);
+}
+
+function pack(codes: Uint16Array, info: NacInfo): Uint8Array {
   const width = bitsOf(info);
+  const packed = new Uint8Array(Math.ceil((codes.length * width) / 8));
   let [value, bits, place] = [0, 0, 0];
   for (const code of codes) {
-    if (code >= info.codebook_size) throw new NacError("a code is out of bounds");
     value = ((value & 0xff) << width) | code;
     for (bits += width; bits >= 8; bits -= 8) packed[place++] = value >>> (bits - 8);
   }
   if (bits) packed[place] = value << (8 - bits);
+  return packed;
 }
 
 function entriesBytes(entries: Entry[], version: number): Uint8Array {
@@ -485,8 +558,8 @@ function entriesBytes(entries: Entry[], version: number): Uint8Array {
   return data;
 }
 
-function indexBytes(entries: Entry[], length: number): Uint8Array {
-  const named = entriesBytes(entries, 1);
+function indexBytes(entries: Entry[], version: number, length: number): Uint8Array {
+  const named = entriesBytes(entries, version);
   const data = new Uint8Array(named.length + 20);
   const at = view(data);
   data.set(named);

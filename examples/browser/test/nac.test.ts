@@ -51,12 +51,16 @@ for (const name of Object.keys(damaged)) {
   });
 }
 
-for (const name of names.filter((name) => bytes(name)[3] === 1)) {
+for (const name of names.filter((name) => bytes(name)[3] > 0)) {
   test(`${name} is written as it was read`, () => {
-    const file = read(bytes(name));
-    const again = write(file);
-    assert.deepEqual(read(again), file);
+    const file = read(bytes(name), model);
+    const blocks = [...file.blocks];
     // The end of a live stream is a block of no frames, which reading passes over.
-    if (name !== "live.nac") assert.deepEqual(again, bytes(name));
+    if (name.endsWith("live.nac")) {
+      const first = blocks.reduce((sum, block) => sum + block.frames, 0);
+      blocks.push({ first, frames: 0, codes: new Uint16Array(0), segments: [] });
+    }
+    const again = write({ ...file, blocks }, bytes(name)[3] === 2 ? model : null);
+    assert.deepEqual(again, bytes(name));
   });
 }
