@@ -4,24 +4,35 @@ import { BlockCoder, RUN_FRAMES, type LanguageModel } from "./entropy";
 import { NacError } from "./errors";
 import { rint } from "./exact";
 import { parseJson } from "./json";
+import {
+  bitsOf,
+  blockSize,
+  checkCrc,
+  CONTINUES,
+  countSegments,
+  crc32,
+  entriesBytes,
+  INDEX_TAIL,
+  indexBytes,
+  infoOf,
+  isPlausible,
+  joined,
+  LAST,
+  MAX_BLOCK,
+  MAX_BLOCKS,
+  MAX_FRAMES,
+  MAX_LENGTH,
+  MAX_METADATA,
+  readIndex,
+  sealed,
+  view,
+  type Entry,
+  type NacInfo,
+} from "./layout";
 
-export { NacError };
+export { bitsOf, crc32, NacError, type NacInfo };
 
-export interface NacInfo {
-  codec: string;
-  sample_rate: number;
-  channels: number;
-  streams: number;
-  codebooks: number;
-  codebook_size: number;
-  hop_length: number;
-  source_rate: number;
-  fingerprint: string | null;
-  loudness?: number[];
-  chunk?: number;
-  /** Fingerprint of the language model that a file of version 2 is coded with. */
-  language_model?: string;
-}
+const VERSION_0_FRAMES = 100;
 
 /** Frames that follow each other: codes `[frame][stream][codebook]` in one array. */
 export interface NacFrames {
@@ -31,47 +42,6 @@ export interface NacFrames {
   codes: Uint16Array;
   /** Frames and scale of each segment, of codecs that have such. */
   segments: { frames: number; scale: number }[];
-}
-
-/** The header of a block, of which the index has a copy. */
-interface Entry {
-  flags: number;
-  frames: number;
-  segment: number;
-  /** Bytes of the coded codes; 0 in version 1. */
-  coded: number;
-}
-
-const MAX_METADATA = 65536;
-const MAX_BLOCK = 16777216;
-const MAX_BLOCKS = 16777216;
-const MAX_FRAMES = 4294967295;
-const MAX_LENGTH = 2 ** 48;
-const VERSION_0_FRAMES = 100;
-const LAST = 1;
-const CONTINUES = 2;
-const MAX_CODED_FRAMES = 1024;
-const MAX_CODED_SEQUENCES = 64;
-
-const TABLE = new Uint32Array(256).map((_, byte) => {
-  let value = byte;
-  for (let bit = 0; bit < 8; bit++) value = value & 1 ? 0xedb88320 ^ (value >>> 1) : value >>> 1;
-  return value;
-});
-
-export function crc32(data: Uint8Array): number {
-  let value = 0xffffffff;
-  for (const byte of data) value = TABLE[(value ^ byte) & 255] ^ (value >>> 8);
-  return ~value >>> 0;
-}
-
-/** Bits of a code. */
-export function bitsOf(info: NacInfo): number {
-  return 32 - Math.clz32(info.codebook_size - 1);
-}
-
-function view(data: Uint8Array): DataView {
-  return new DataView(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** Takes the bytes of a file as they come and gives the frames that are whole. */
@@ -113,6 +83,12 @@ export class NacReader {
     if (this.state === "index") this.takeIndex();
     if (this.state === "done" && this.held.length) throw new NacError("bytes follow the end");
     return found;
+  }
+
+  /** Goes on, behind the header, with the block behind these. */
+  skip(entries: Entry[]): void {
+    this.entries = [...entries];
+    this.frames = entries.reduce((sum, entry) => sum + entry.frames, 0);
   }
 
   /** The file has ended: gives what frames remain, or complains that it is cut short. */
@@ -221,21 +197,16 @@ export class NacReader {
   }
 
   private takeIndex(): void {
-    const width = this.version === 2 ? 9 : 4;
-    const size = width * this.entries.length + 20;
+    const blocks = entriesBytes(this.entries, this.version);
+    const size = blocks.length + INDEX_TAIL;
     if (this.held.length < size) return;
     const index = this.drop(size);
-    checkCrc(index.subarray(0, size - 4), "the index");
-    const at = view(index);
-    const end = String.fromCharCode(...index.subarray(size - 4));
-    const entries = entriesBytes(this.entries, this.version);
-    const fits = entries.every((byte, n) => byte === index[n]);
-    if (!fits || at.getUint32(size - 12) !== this.entries.length || end !== "NACE") {
+    const { entries, length } = readIndex(index, this.version);
+    const named = entries.length === this.entries.length;
+    if (!named || !blocks.every((byte, n) => byte === index[n])) {
       throw new NacError("the index does not fit the blocks");
     }
-    const length = at.getBigUint64(size - 20);
-    if (length > BigInt(MAX_LENGTH)) throw new NacError("the length is out of bounds");
-    this.length = Number(length);
+    this.length = length;
     this.state = "done";
   }
 
@@ -264,27 +235,6 @@ function coderOf(info: NacInfo, model: LanguageModel): BlockCoder {
   return new BlockCoder(model, info);
 }
 
-/** Bytes of a whole block. */
-function blockSize(info: NacInfo, version: number, entry: Entry): number {
-  const scales = 4 * countSegments(entry);
-  if (version === 2) return 13 + scales + 4 + entry.coded + 4;
-  const bits = entry.frames * info.streams * info.codebooks * bitsOf(info);
-  return 9 + scales + Math.ceil(bits / 8) + 4;
-}
-
-function countSegments({ frames, segment }: Entry): number {
-  return segment ? Math.ceil(frames / segment) : 0;
-}
-
-function isPlausible(info: NacInfo, version: number, entry: Entry): boolean {
-  const { flags, frames, segment, coded } = entry;
-  if (segment > frames) return false;
-  if (!frames) return flags === LAST && coded === 0;
-  if (version === 1) return flags <= LAST;
-  const most = Math.max(1, Math.floor(MAX_CODED_SEQUENCES / info.streams));
-  return flags <= LAST + CONTINUES && frames <= MAX_CODED_FRAMES && countSegments(entry) <= most;
-}
-
 function segmentsOf(entry: Entry, data: Uint8Array): NacFrames["segments"] {
   return Array.from({ length: countSegments(entry) }, (_, n) => {
     const scale = view(data).getFloat32(4 * n);
@@ -298,13 +248,6 @@ function crcOfCodes(codes: Uint16Array): number {
   const data = new Uint8Array(2 * codes.length);
   codes.forEach((code, n) => view(data).setUint16(2 * n, code));
   return crc32(data);
-}
-
-function checkCrc(data: Uint8Array, what: string): void {
-  const size = data.length - 4;
-  if (crc32(data.subarray(0, size)) !== view(data).getUint32(size)) {
-    throw new NacError(`${what} is damaged (CRC)`);
-  }
 }
 
 function unpack(packed: Uint8Array, info: NacInfo, frames: number): Uint16Array {
@@ -329,40 +272,6 @@ function infoOfVersion0(metadata: unknown, kbps: number): NacInfo {
   const rates = { sample_rate: 16000, source_rate: 16000, hop_length: 320 };
   const shape = { channels: 1, streams: 1, codebooks: 2 * kbps, codebook_size: 1024 };
   return { codec: "nac0-16khz", ...rates, ...shape, fingerprint: null };
-}
-
-const BOUNDS = {
-  sample_rate: [1, 1048576],
-  channels: [1, 64],
-  streams: [1, 64],
-  codebooks: [1, 256],
-  codebook_size: [2, 65536],
-  hop_length: [1, 1048576],
-  source_rate: [1, 1048576],
-} as const;
-
-function infoOf(metadata: unknown): NacInfo {
-  if (metadata === null || typeof metadata !== "object" || Array.isArray(metadata)) {
-    throw new NacError("the metadata is not a JSON object");
-  }
-  const info = metadata as NacInfo;
-  for (const [key, [least, most]] of Object.entries(BOUNDS)) {
-    const value: unknown = info[key as keyof typeof BOUNDS];
-    if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
-      throw new NacError(`${key} is out of bounds`);
-    }
-  }
-  if (info.streams !== 1 && info.streams !== info.channels) throw new NacError("streams do not fit");
-  if (!/^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(String(info.codec))) {
-    throw new NacError("codec is not the name of a codec");
-  }
-  if (info.fingerprint !== null && !/^[0-9a-f]{16}$/.test(String(info.fingerprint))) {
-    throw new NacError("fingerprint is not 16 hexadecimal digits");
-  }
-  if (info.language_model !== undefined && !/^[0-9a-f]{16}$/.test(String(info.language_model))) {
-    throw new NacError("language_model is not 16 hexadecimal digits");
-  }
-  return info;
 }
 
 export interface NacFile {
@@ -471,22 +380,6 @@ export class NacWriter {
   }
 }
 
-function joined(parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
-/** Writes the CRC-32 of what is before `at` there. */
-function sealed(data: Uint8Array, at: number): Uint8Array {
-  view(data).setUint32(at, crc32(data.subarray(0, at)));
-  return data;
-}
-
 function headerBytes(info: NacInfo, version: number): Uint8Array {
   const escaped = encodeURIComponent(JSON.stringify(info));
   const text = escaped.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
@@ -542,29 +435,3 @@ function pack(codes: Uint16Array, info: NacInfo): Uint8Array {
   return packed;
 }
 
-function entriesBytes(entries: Entry[], version: number): Uint8Array {
-  const width = version === 2 ? 9 : 4;
-  const data = new Uint8Array(width * entries.length);
-  const at = view(data);
-  entries.forEach(({ flags, frames, segment, coded }, n) => {
-    const place = n * width + (version === 2 ? 1 : 0);
-    at.setUint16(place, frames);
-    at.setUint16(place + 2, segment);
-    if (version === 2) {
-      at.setUint8(n * width, flags);
-      at.setUint32(place + 4, coded);
-    }
-  });
-  return data;
-}
-
-function indexBytes(entries: Entry[], version: number, length: number): Uint8Array {
-  const named = entriesBytes(entries, version);
-  const data = new Uint8Array(named.length + 20);
-  const at = view(data);
-  data.set(named);
-  at.setBigUint64(data.length - 20, BigInt(length));
-  at.setUint32(data.length - 12, entries.length);
-  data.set([0x4e, 0x41, 0x43, 0x45], data.length - 4);
-  return sealed(data, data.length - 8);
-}

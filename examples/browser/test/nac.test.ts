@@ -3,10 +3,12 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { Cascade } from "../src/cascade";
 import { NacError, NacReader, read, write, type NacFrames } from "../src/nac";
+import { NacSeeker } from "../src/seek";
 
 const folder = "../../tests/golden";
 const bytes = (name: string) => new Uint8Array(readFileSync(`${folder}/${name}`));
 const names = readdirSync(folder).filter((name) => name.endsWith(".nac"));
+const whole = names.filter((name) => bytes(name)[3] > 0);
 const model = new Cascade(bytes("language_model.safetensors"));
 
 /** Codes as `[stream][codebook][frame]`. */
@@ -51,7 +53,7 @@ for (const name of Object.keys(damaged)) {
   });
 }
 
-for (const name of names.filter((name) => bytes(name)[3] > 0)) {
+for (const name of whole) {
   test(`${name} is written as it was read`, () => {
     const file = read(bytes(name), model);
     const blocks = [...file.blocks];
@@ -64,3 +66,67 @@ for (const name of names.filter((name) => bytes(name)[3] > 0)) {
     assert.deepEqual(again, bytes(name));
   });
 }
+
+function opened(data: Uint8Array): Promise<NacSeeker> {
+  return NacSeeker.open(data.length, async (begin, end) => data.subarray(begin, end), model);
+}
+
+async function from(seeker: NacSeeker, frame: number): Promise<NacFrames[]> {
+  const found = [];
+  for await (const block of seeker.blocks(frame)) found.push(block);
+  return found;
+}
+
+for (const name of whole) {
+  test(`${name} is read from any frame on`, async () => {
+    const [seeker, file] = [await opened(bytes(name)), read(bytes(name), model)];
+    assert.equal(seeker.length, file.length);
+    for (const frame of [0, 1, 99, 100, 767, 768, seeker.frames - 1, seeker.frames]) {
+      const expected = file.blocks.filter((block) => block.first + block.frames > frame);
+      assert.deepEqual(await from(seeker, frame), expected);
+    }
+  });
+}
+
+for (const name of Object.keys(damaged)) {
+  test(`${name} is refused where it is sought in`, async () => {
+    const all = async () => from(await opened(bytes(`damaged/${name}`)), 0);
+    await assert.rejects(all, NacError);
+  });
+}
+
+test("only the bytes of a stretch are read", async () => {
+  const data = bytes("coded-several-blocks.nac");
+  let taken = 0;
+  const readBytes = async (begin: number, end: number) => {
+    taken += end - begin;
+    return data.subarray(begin, end);
+  };
+  const seeker = await NacSeeker.open(data.length, readBytes, model);
+  assert.deepEqual((await from(seeker, 790)).map((block) => block.first), [768]);
+  assert(taken < data.length);
+});
+
+test("a file of version 2 is refused without its language model", () => {
+  assert.throws(() => read(bytes("coded.nac")), NacError);
+  const other = new Cascade(bytes("language_model.safetensors"));
+  Object.assign(other, { fingerprint: "0".repeat(16) });
+  assert.throws(() => read(bytes("coded.nac"), other), NacError);
+});
+
+test("a damaged language model is refused", () => {
+  const data = bytes("language_model.safetensors");
+  for (let at = 0; at < data.length; at += 7) {
+    assert.throws(() => new Cascade(data.subarray(0, at)), NacError);
+  }
+});
+
+test("a bit changed anywhere ends in a NacError", () => {
+  for (const name of ["coded.nac", "frames-3.nac"]) {
+    for (let at = 0; at < bytes(name).length; at++) {
+      const data = bytes(name);
+      data[at] ^= 1 << at % 8;
+      assert.throws(() => read(data, model), NacError);
+    }
+  }
+});
