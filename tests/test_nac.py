@@ -276,6 +276,14 @@ def test_unknown_keys_of_the_metadata_are_ignored() -> None:
     assert_same(read_codes(io.BytesIO(start + data[blocks_at(data)[0] :])), SMALL)
 
 
+def test_a_loudness_may_be_written_as_a_whole_number() -> None:
+    """Programs in other languages do."""
+    data = to_bytes(SMALL)
+    start = header({**written_metadata(data), "loudness": [-16] * SMALL.info.channels})
+    found = read_codes(io.BytesIO(start + data[blocks_at(data)[0] :]))
+    assert found.info.loudness == (-16.0,) * SMALL.info.channels
+
+
 def small_file(block: bytes, entry: bytes, length: int = 0) -> bytes:
     """A file of one block with right checksums, whatever it says."""
     info = to_bytes(SMALL)[: 9 + 153 + 4]

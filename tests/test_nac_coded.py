@@ -486,6 +486,8 @@ NONE = bytes(4)
         (Header(LAST | CONTINUES, 0, 5, 0, 0), NONE),
         (Header(LAST | CONTINUES, 0, 5, 5, 0), bytes(4) + NONE),
         (Header(LAST | 4, 0, 5, 0, 0), NONE),
+        (Header(LAST | CONTINUES, 0, 0, 0, 0), NONE),
+        (Header(LAST, 0, 0, 0, 4), NONE + bytes(4)),
         (Header(LAST, 0, 5, 0, 3), NONE + bytes(3)),
         (Header(LAST, 0, 5, 0, 0), b"\1\2\3\4"),
         (Header(LAST, 0, 5, 0, 8), NONE + b"\xff" * 8),

@@ -265,8 +265,10 @@ def info_from_dict(values: Mapping[str, object]) -> CodesInfo:
     if missing:
         raise FormatError(f"the metadata lacks {', '.join(missing)}")
     given = {name: values[name] for name in names if name in values}
-    if isinstance(given.get("loudness"), list):
-        given["loudness"] = tuple(given["loudness"])  # type: ignore[arg-type]
+    loudness = given.get("loudness")
+    if isinstance(loudness, list):
+        # JSON has one kind of number: other programs write -16.0 as -16.
+        given["loudness"] = tuple(float(v) if type(v) is int else v for v in loudness)
     if isinstance(given["codec"], str):
         given["codec"] = FORMER.get(given["codec"], given["codec"])
     return CodesInfo(**given)  # type: ignore[arg-type]

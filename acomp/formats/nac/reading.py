@@ -215,7 +215,7 @@ class NacReader(CodesReader):
             header.flags & ~self._flags == 0
             and header.segment <= header.frames <= self._payload.max_frames
             and header.segments <= most_segments(self.info, self._layout)
-            and (header.frames > 0 or header.last)
+            and (header.frames > 0 or (header.flags, header.coded) == (LAST, 0))
             and header.size(self.info, self._layout) <= MAX_BLOCK
             and (not header.frames or self._segmented in (None, header.segment > 0))
         )

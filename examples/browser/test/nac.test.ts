@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { Cascade } from "../src/cascade";
-import { NacError, NacReader, read, write, type NacFrames } from "../src/nac";
+import { crc32, NacError, NacReader, read, write, type NacFrames } from "../src/nac";
 import { NacSeeker } from "../src/seek";
 
 const folder = "../../tests/golden";
@@ -112,6 +112,18 @@ test("a file of version 2 is refused without its language model", () => {
   const other = new Cascade(bytes("language_model.safetensors"));
   Object.assign(other, { fingerprint: "0".repeat(16) });
   assert.throws(() => read(bytes("coded.nac"), other), NacError);
+});
+
+test("coded codes that are damaged are refused, though the checksums of their block are right", () => {
+  for (let seed = 1; seed < 200; seed++) {
+    const data = bytes("coded.nac");
+    const block = 13 + new DataView(data.buffer).getUint32(4);
+    const coded = new DataView(data.buffer).getUint32(block + 9);
+    const end = block + 13 + 4 + coded;
+    data[block + 17 + (seed % coded)] ^= seed;
+    new DataView(data.buffer).setUint32(end, crc32(data.subarray(block, end)));
+    assert.throws(() => read(data, model), NacError);
+  }
 });
 
 test("a damaged language model is refused", () => {
