@@ -3,6 +3,7 @@
 import { floats, fingerprintOf, readModel, wholes, type Tensors } from "./cascade_file";
 import type { LanguageModel, Prediction } from "./entropy";
 import { Linear, Norm, relu, snap, toFrequencies } from "./exact";
+import { Products } from "./products";
 
 interface Block {
   dilation: number;
@@ -29,6 +30,7 @@ export class Cascade implements LanguageModel {
 
   constructor(file: Uint8Array) {
     const { shape, tensors } = readModel(file);
+    const products = Products.make();
     this.codebooks = shape.codebooks;
     this.codebookSize = shape.codebook_size;
     this.width = shape.width;
@@ -37,8 +39,8 @@ export class Cascade implements LanguageModel {
       const [weights, biases] = split(both, 2);
       return new Norm(weights, biases);
     });
-    const first = linears(tensors, "first");
-    const second = linears(tensors, "second");
+    const first = linears(tensors, "first", products);
+    const second = linears(tensors, "second", products);
     this.blocks = shape.dilations.map((dilation, n) => ({
       dilation,
       norm: norms[n],
@@ -46,10 +48,10 @@ export class Cascade implements LanguageModel {
       second: second[n],
     }));
     this.norm = norms[norms.length - 1];
-    this.narrow = linears(tensors, "narrow");
-    this.entries = linears(tensors, "entries");
-    this.before = linears(tensors, "before");
-    this.within = linears(tensors, "within");
+    this.narrow = linears(tensors, "narrow", products);
+    this.entries = linears(tensors, "entries", products);
+    this.before = linears(tensors, "before", products);
+    this.within = linears(tensors, "within", products);
     this.embedding = wholes(tensors.embedding);
     this.embeddingScale = floats(tensors.embedding_scale);
     this.numbers = floats(tensors.number).map(snap);
@@ -166,10 +168,12 @@ function split<T extends Float64Array | Int8Array>(array: T, parts: number): T[]
   return Array.from({ length: parts }, (_, n) => array.subarray(n * size, (n + 1) * size) as T);
 }
 
-function linears(tensors: Tensors, name: string): Linear[] {
+function linears(tensors: Tensors, name: string, products: Products | null): Linear[] {
   const [count, , inputs] = tensors[name].shape;
   const weights = split(wholes(tensors[name]), count);
   const scales = split(floats(tensors[`${name}_scale`]), count);
   const biases = tensors[`${name}_bias`] && split(floats(tensors[`${name}_bias`]), count);
-  return weights.map((each, n) => new Linear(each, scales[n], biases ? biases[n] : null, inputs));
+  return weights.map(
+    (each, n) => new Linear(each, scales[n], biases ? biases[n] : null, inputs, products),
+  );
 }

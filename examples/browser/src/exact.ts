@@ -3,6 +3,8 @@
  * exactly". Every number is a double, and every sum is one of whole numbers that it holds.
  */
 
+import { plainProduct, type Product, type Products } from "./products";
+
 const GRID = 4096;
 const TOTAL = 2 ** 24;
 const TINY = 1e-30;
@@ -24,13 +26,9 @@ export function snap(x: number): number {
   return rint(x * GRID) / GRID;
 }
 
-/** Two sums below 2^24 fit into one double, side by side, which halves the multiplications. */
-const SIDE = 2 ** 26;
-
 /** A matrix of 8-bit numbers, `[outputs, inputs]`, with a scale for each row. */
 export class Linear {
-  private readonly weights: Int8Array;
-  private readonly padded: number;
+  private readonly product: Product;
   private readonly limit: number;
 
   constructor(
@@ -38,11 +36,11 @@ export class Linear {
     private readonly scales: Float64Array,
     private readonly biases: Float64Array | null,
     readonly inputs: number,
+    products: Products | null,
   ) {
-    this.padded = 4 * Math.ceil(scales.length / 4);
-    this.weights = new Int8Array(this.padded * inputs);
-    this.weights.set(weights);
     this.limit = Math.floor((TOTAL - 1) / (WEIGHT_LIMIT * inputs));
+    const short = this.limit < 2 ** 15;
+    this.product = products && short ? products.of(weights, inputs) : plainProduct(weights, inputs);
   }
 
   get outputs(): number {
@@ -51,96 +49,29 @@ export class Linear {
 
   /** From rows of inputs to rows of outputs. */
   apply(x: Float64Array, rows: number, y: Float64Array): void {
-    const { inputs, outputs, padded, scales, biases } = this;
-    const pairs = Math.ceil(rows / 2);
-    const whole = new Float64Array(pairs * inputs);
-    const steps = new Float64Array(2 * pairs);
+    const { inputs, outputs, scales, biases } = this;
+    const whole = new Int32Array(rows * inputs);
+    const steps = new Float64Array(rows);
     for (let row = 0; row < rows; row++) {
-      steps[row] = this.addWhole(x.subarray(row * inputs, (row + 1) * inputs), row, whole);
+      const [begin, end] = [row * inputs, (row + 1) * inputs];
+      steps[row] = this.toWhole(x.subarray(begin, end), whole.subarray(begin, end));
     }
-    const sums = new Float64Array(pairs * padded);
-    let pair = 0;
-    for (; pair + 1 < pairs; pair += 2) multiplyTwo(this.weights, inputs, padded, whole, pair, sums);
-    if (pair < pairs) multiplyOne(this.weights, inputs, padded, whole, pair, sums);
-    for (let row = 0; row < rows; row++) {
-      const [from, to] = [(row >> 1) * padded, row * outputs];
-      for (let n = 0; n < outputs; n++) {
-        const second = Math.floor(sums[from + n] / SIDE + 0.5);
-        const sum = row % 2 ? second : sums[from + n] - second * SIDE;
-        y[to + n] = sum * steps[row] * scales[n] + (biases ? biases[n] : 0);
+    const sums = this.product(whole, rows);
+    for (let n = 0; n < outputs; n++) {
+      const bias = biases ? biases[n] : 0;
+      for (let row = 0; row < rows; row++) {
+        y[row * outputs + n] = sums[n * rows + row] * steps[row] * scales[n] + bias;
       }
     }
   }
 
-  /** Rounds a row to whole numbers, adds them at its side of its pair, and gives their scale. */
-  private addWhole(x: Float64Array, row: number, whole: Float64Array): number {
+  /** Rounds a row to whole numbers, and gives their scale. */
+  private toWhole(x: Float64Array, whole: Int32Array): number {
     let greatest = TINY;
     for (let n = 0; n < x.length; n++) greatest = Math.max(greatest, Math.abs(x[n]));
     const step = greatest / this.limit;
-    const [at, side] = [(row >> 1) * x.length, row % 2 ? SIDE : 1];
-    for (let n = 0; n < x.length; n++) whole[at + n] += rint(x[n] / step) * side;
+    for (let n = 0; n < x.length; n++) whole[n] = rint(x[n] / step);
     return step;
-  }
-}
-
-/** The sums of a pair of rows, four outputs at a time. */
-function multiplyOne(
-  weights: Int8Array,
-  inputs: number,
-  outputs: number,
-  whole: Float64Array,
-  pair: number,
-  sums: Float64Array,
-): void {
-  const [from, to] = [pair * inputs, pair * outputs];
-  for (let n = 0; n < outputs; n += 4) {
-    let a = 0;
-    let b = 0;
-    let c = 0;
-    let d = 0;
-    for (let k = 0, at = n * inputs; k < inputs; k++, at++) {
-      const x = whole[from + k];
-      a += weights[at] * x;
-      b += weights[at + inputs] * x;
-      c += weights[at + 2 * inputs] * x;
-      d += weights[at + 3 * inputs] * x;
-    }
-    sums[to + n] = a;
-    sums[to + n + 1] = b;
-    sums[to + n + 2] = c;
-    sums[to + n + 3] = d;
-  }
-}
-
-/** The sums of two pairs of rows, two outputs at a time. */
-function multiplyTwo(
-  weights: Int8Array,
-  inputs: number,
-  outputs: number,
-  whole: Float64Array,
-  pair: number,
-  sums: Float64Array,
-): void {
-  const [from, to] = [pair * inputs, pair * outputs];
-  for (let n = 0; n < outputs; n += 2) {
-    let a = 0;
-    let b = 0;
-    let c = 0;
-    let d = 0;
-    for (let k = 0, at = n * inputs; k < inputs; k++, at++) {
-      const x = whole[from + k];
-      const y = whole[from + inputs + k];
-      const v = weights[at];
-      const w = weights[at + inputs];
-      a += v * x;
-      b += w * x;
-      c += v * y;
-      d += w * y;
-    }
-    sums[to + n] = a;
-    sums[to + n + 1] = b;
-    sums[to + outputs + n] = c;
-    sums[to + outputs + n + 1] = d;
   }
 }
 

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { Cascade } from "../src/cascade";
 import { crc32, NacError, NacReader, read, write, type NacFrames } from "../src/nac";
+import { plainProduct, Products } from "../src/products";
 import { NacSeeker } from "../src/seek";
 
 const folder = "../../tests/golden";
@@ -123,6 +124,17 @@ test("coded codes that are damaged are refused, though the checksums of their bl
     data[block + 17 + (seed % coded)] ^= seed;
     new DataView(data.buffer).setUint32(end, crc32(data.subarray(block, end)));
     assert.throws(() => read(data, model), NacError);
+  }
+});
+
+test("sums are the same by WebAssembly and without", () => {
+  const products = Products.make()!;
+  for (const [outputs, inputs, rows] of [[1, 5, 1], [3, 8, 2], [24, 96, 5], [7, 513, 9]]) {
+    const limit = Math.floor((2 ** 24 - 1) / (127 * inputs));
+    const weights = new Int8Array(outputs * inputs).map((_, n) => ((n * 7919) % 255) - 127);
+    const whole = new Int32Array(rows * inputs).map((_, n) => ((n * 104729) % (2 * limit)) - limit);
+    const sums = products.of(weights, inputs)(whole, rows);
+    assert.deepEqual([...sums], [...plainProduct(weights, inputs)(whole, rows)]);
   }
 });
 
