@@ -22,6 +22,11 @@ export function rint(x: number): number {
   return x < 0 ? x - 2 ** 52 + 2 ** 52 : x + 2 ** 52 - 2 ** 52;
 }
 
+/** The same of numbers below 2^51, where the sign needs no question. */
+function rintSmall(x: number): number {
+  return x + 3 * 2 ** 51 - 3 * 2 ** 51;
+}
+
 export function snap(x: number): number {
   return rint(x * GRID) / GRID;
 }
@@ -68,9 +73,12 @@ export class Linear {
   /** Rounds a row to whole numbers, and gives their scale. */
   private toWhole(x: Float64Array, whole: Int32Array): number {
     let greatest = TINY;
-    for (let n = 0; n < x.length; n++) greatest = Math.max(greatest, Math.abs(x[n]));
+    for (let n = 0; n < x.length; n++) {
+      const size = Math.abs(x[n]);
+      if (size > greatest) greatest = size;
+    }
     const step = greatest / this.limit;
-    for (let n = 0; n < x.length; n++) whole[n] = rint(x[n] / step);
+    for (let n = 0; n < x.length; n++) whole[n] = rintSmall(x[n] / step);
     return step;
   }
 }
@@ -110,10 +118,11 @@ export function toFrequencies(logits: Float64Array, size: number): void {
   const free = TOTAL - size;
   for (let at = 0; at < logits.length; at += size) {
     let most = -Infinity;
-    for (let n = at; n < at + size; n++) most = Math.max(most, logits[n]);
+    for (let n = at; n < at + size; n++) if (logits[n] > most) most = logits[n];
     let sum = 0;
     for (let n = at; n < at + size; n++) {
-      const step = rint(Math.min((most - logits[n]) * STEPS_OF_E, STEPS * OCTAVES));
+      const below = (most - logits[n]) * STEPS_OF_E;
+      const step = below < STEPS * OCTAVES ? rintSmall(below) : STEPS * OCTAVES;
       logits[n] = HALF_POWERS[step];
       sum += logits[n];
     }
