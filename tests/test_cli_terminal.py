@@ -15,8 +15,7 @@ from acomp.audio.pcm import FORMATS, Pcm
 from acomp.audio.wav import build_header
 from acomp.cli.progress import progress_state
 
-TORCH = ("--engine", "torch")
-NANO = ("-b", "nano", *TORCH)
+NANO = ("-b", "nano")
 PCM = Pcm(24_000, 1, FORMATS["s16le"])
 
 
@@ -47,7 +46,7 @@ def test_a_bar_shows_the_time_left_of_each_input(tmp_path: Path) -> None:
         make(tmp_path / f"{name}.wav", 30)
     files = [f"{name}.wav" for name in names]
     shown = on_a_terminal(tmp_path, "encode", *files, "--output-dir", "codes", *NANO)
-    shown += on_a_terminal(tmp_path, "decode", "codes", "--output-dir", "out", *TORCH)
+    shown += on_a_terminal(tmp_path, "decode", "codes", "--output-dir", "out")
     for name in names:
         for suffix in ("wav", "nac"):
             assert re.search(rf"{re.escape(name)}\.{suffix}[^\n]* of 30 s, [0-9.]+ times", shown)

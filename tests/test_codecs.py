@@ -27,6 +27,7 @@ from acomp.codecs import (
     of_family,
 )
 from acomp.errors import CodecError
+from acomp.torchaudio import ensure_torchaudio
 
 SOURCE = Path(acomp.__file__).parent
 SAY_NAMES = ("codecs.py", "backends/weights/catalogue.py")
@@ -105,8 +106,6 @@ def test_the_spec_is_that_of_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("codec", of_family("encodec"), ids=lambda codec: codec.spec.name)
 def test_encodec_is_as_its_package_has_it(codec: Any) -> None:
-    from acomp.torchaudio import ensure_torchaudio
-
     ensure_torchaudio()
     from encodec.compress import MODELS
 
@@ -130,6 +129,7 @@ def test_encodec_is_as_its_package_has_it(codec: Any) -> None:
 @pytest.mark.parametrize("codec", of_family("dac"), ids=lambda codec: codec.spec.name)
 def test_dac_is_as_its_package_has_it(codec: Any) -> None:
     pytest.importorskip("dac", reason="the extra acomp[dac] is not installed")
+    ensure_torchaudio()
     from dac.model import DAC
 
     spec, strides = codec.spec, list(published_shape(codec.spec.name).strides)
@@ -163,8 +163,6 @@ def test_snac_is_as_its_package_has_it(codec: Any) -> None:
 
 def test_mimi_is_as_transformers_has_it() -> None:
     pytest.importorskip("transformers", reason="the extra acomp[mimi] is not installed")
-    from acomp.torchaudio import ensure_torchaudio
-
     ensure_torchaudio()
     from transformers import MimiConfig
 

@@ -43,6 +43,7 @@ from acomp.metrics import si_sdr
 SAMPLES = Path(str(files("acomp") / "samples"))
 NO_SPEECH = ("--content", "other")
 """What tells speech, and the metrics of speech, take most of a short run."""
+QUICK = (*NO_SPEECH, "--metrics", "si_sdr")
 TIMES = ("encode_speed", "decode_speed")
 needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="workers are found in /proc")
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not here")
@@ -95,11 +96,13 @@ def is_running(number: int) -> bool:
 
 @pytest.fixture
 def audio(tmp_path: Path) -> Path:
-    """A folder of speech, and of music in stereo below it."""
+    """A folder of speech, and of music in stereo below it, 1.5 s of each."""
     folder = tmp_path / "audio"
     (folder / "more").mkdir(parents=True)
-    shutil.copy(SAMPLES / "speech.flac", folder)
-    shutil.copy(SAMPLES / "music.flac", folder / "more")
+    for name in ("speech.flac", "more/music.flac"):
+        whole = read_audio(SAMPLES / Path(name).name)
+        stretch = whole.samples[:, : round(1.5 * whole.sample_rate)]
+        write_audio(folder / name, Audio(stretch, whole.sample_rate))
     return folder
 
 
@@ -136,7 +139,7 @@ def test_what_came_back_is_what_decode_gives(cli: Cli, audio: Path, tmp_path: Pa
     counts = code_counts(read_codes(coded))
     np.testing.assert_allclose(row.utilisation, utilisation(counts), rtol=1e-5)
     np.testing.assert_allclose(row.perplexity, perplexity(counts), rtol=1e-5)
-    assert row.tokens_per_second == pytest.approx(75 * 4, rel=0.01)
+    assert row.tokens_per_second == pytest.approx(75 * 4, rel=0.02)
 
 
 def test_the_summary_is_of_all_files(cli: Cli, audio: Path, tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_processes_side_by_side_give_the_same(cli: Cli, audio: Path, tmp_path: P
 
 
 def test_what_is_done_is_not_done_again(cli: Cli, audio: Path, tmp_path: Path) -> None:
-    command = ("eval", audio, "-c", "nano@6", "-o", "results")
+    command = ("eval", audio, "-c", "nano@6", "-o", "results", *QUICK)
     assert_done(cli(*command))
     results = tmp_path / "results"
     first, rows = ages(results), table(results)
@@ -178,12 +181,12 @@ def test_what_is_done_is_not_done_again(cli: Cli, audio: Path, tmp_path: Path) -
     assert {name: ages(results)[name] for name in first} == first
     assert [row for row in table(results) if row["setting"] == "nano@6"] == rows
     assert len(table(results)) == 4
-    assert_done(cli("eval", audio, "-c", "nano@1.5", "-o", "results"))
+    assert_done(cli("eval", audio, "-c", "nano@1.5", "-o", "results", *QUICK))
     assert [row["setting"] for row in table(results)][::2] == ["nano@6", "pcm", "nano@1.5"]
 
 
 def test_what_has_changed_is_done_again(cli: Cli, audio: Path, tmp_path: Path) -> None:
-    command = ("eval", audio, "-c", "nano@6", "-o", "results")
+    command = ("eval", audio, "-c", "nano@6", "-o", "results", "--metrics", "si_sdr")
     assert_done(cli(*command))
     results = tmp_path / "results"
     first = ages(results)
@@ -191,7 +194,7 @@ def test_what_has_changed_is_done_again(cli: Cli, audio: Path, tmp_path: Path) -
     Results(results).decoded("nano@6", "more/music.flac").unlink()
     assert_done(cli(*command))
     assert all(ages(results)[name] > age for name, age in first.items())
-    assert [row["seconds"] for row in table(results)] == ["5", "1"]
+    assert [row["seconds"] for row in table(results)] == ["1.5", "1"]
     again = ages(results)
     assert_done(cli(*command, "--content", "speech"))
     assert ages(results) != again
@@ -200,7 +203,7 @@ def test_what_has_changed_is_done_again(cli: Cli, audio: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("cut", [1, 40, 150])
 def test_an_unfinished_line_is_done_again(cli: Cli, audio: Path, tmp_path: Path, cut: int) -> None:
-    command = ("eval", audio, "-c", "pcm", "-o", "results")
+    command = ("eval", audio, "-c", "pcm", "-o", "results", *NO_SPEECH)
     assert_done(cli(*command))
     rows, path = table(tmp_path / "results"), tmp_path / "results" / "results.csv"
     path.write_bytes(path.read_bytes()[:-cut])
@@ -208,21 +211,36 @@ def test_an_unfinished_line_is_done_again(cli: Cli, audio: Path, tmp_path: Path,
     assert table(tmp_path / "results") == rows
 
 
+def many(folder: Path) -> Path:
+    """So many short recordings that a run can be ended in their midst."""
+    folder.mkdir()
+    for index in range(24):
+        make(folder / f"{index:02}.wav", 0.3 + 0.01 * index)
+    return folder
+
+
 @pytest.mark.parametrize(
-    ("jobs", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT), (2, signal.SIGKILL)]
+    ("jobs", "number"),
+    [
+        (1, signal.SIGTERM),
+        (2, signal.SIGINT),
+        pytest.param(2, signal.SIGKILL, marks=needs_proc),
+    ],
 )
 def test_a_run_that_is_ended_goes_on_later(
     cli: Cli, tmp_path: Path, number: signal.Signals, jobs: int
 ) -> None:
-    audio, results = tmp_path / "audio", tmp_path / "results"
-    audio.mkdir()
-    for index in range(24):
-        make(audio / f"{index:02}.wav", 0.5 + 0.01 * index)
+    """And the processes that it has started end with it, even where it cannot tell them."""
+    audio, results = many(tmp_path / "audio"), tmp_path / "results"
     command = ("eval", audio, "-c", "nano@6", "-o", results, "--jobs", jobs, *NO_SPEECH)
     process = start(tmp_path, *command)
     wait_for_rows(process, results)
+    killed = number == signal.SIGKILL
+    workers = workers_of(process) if killed else []
+    assert len(workers) == (jobs if killed else 0)
     process.send_signal(number)
     run = finish(process)
+    wait_for_end(workers)
     before = table(results)
     assert 2 <= len(before) < 24
     assert run.code not in (0, 1)
@@ -234,47 +252,35 @@ def test_a_run_that_is_ended_goes_on_later(
     assert not list(results.rglob("*.part"))
 
 
-@needs_proc
-def test_processes_do_not_outlive_the_one_that_started_them(tmp_path: Path) -> None:
-    audio, results = tmp_path / "audio", tmp_path / "results"
-    audio.mkdir()
-    for index in range(20):
-        make(audio / f"{index:02}.wav", 0.5)
-    process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2, *NO_SPEECH)
-    wait_for_rows(process, results)
-    workers = workers_of(process)
-    assert len(workers) == 2
-    process.kill()
-    finish(process)
+def wait_for_end(processes: list[int]) -> None:
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and any(map(is_running, workers)):
+    while time.monotonic() < deadline and any(map(is_running, processes)):
         time.sleep(0.05)
-    assert not any(map(is_running, workers))
+    assert not any(map(is_running, processes))
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_process_that_is_ended_is_told(tmp_path: Path, number: signal.Signals) -> None:
-    audio, results = tmp_path / "audio", tmp_path / "results"
-    audio.mkdir()
-    for index in range(24):
-        make(audio / f"{index:02}.wav", 0.5)
+def test_processes_that_are_ended_are_told(tmp_path: Path) -> None:
+    audio, results = many(tmp_path / "audio"), tmp_path / "results"
     process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2, *NO_SPEECH)
     wait_for_rows(process, results)
-    os.kill(workers_of(process)[0], number)
+    for worker, number in zip(workers_of(process), (signal.SIGTERM, signal.SIGKILL), strict=True):
+        os.kill(worker, number)
     run = finish(process)
     assert run.code == 1
-    assert ".wav in nano@6: the process that worked on it has died" in run.err
-    assert run.err.endswith("error: 1 of 24 codings failed, as said above\n")
-    assert run.err.count("\n") == 2
-    assert len(table(results)) == 23
+    *told, end = run.err.splitlines()
+    assert end == "error: 2 of 24 codings failed, as said above"
+    died = ".wav in nano@6: the process that worked on it has died"
+    assert len(told) == 2 and all(died in line for line in told)
+    assert any("(SIGKILL)" in line for line in told)
+    assert len(table(results)) == 22
     assert not list(results.rglob("*.part"))
 
 
 def test_one_bad_file_does_not_stop_the_others(cli: Cli, audio: Path, tmp_path: Path) -> None:
     (audio / "bad.wav").write_bytes(b"RIFF no audio")
     make(audio / "six.wav", channels=6)
-    run = cli("eval", audio, "-c", "nano@6", "-c", "pcm", "-o", "results")
+    run = cli("eval", audio, "-c", "nano@6", "-c", "pcm", "-o", "results", *QUICK)
     assert run.code == 1
     assert "bad.wav" in run.err and "six.wav" in run.err
     assert run.err.endswith("error: 3 of 8 codings failed, as said above\n")
@@ -282,11 +288,11 @@ def test_one_bad_file_does_not_stop_the_others(cli: Cli, audio: Path, tmp_path: 
     assert len(table(tmp_path / "results")) == 5
     (audio / "bad.wav").unlink()
     (audio / "six.wav").unlink()
-    assert_done(cli("eval", audio, "-c", "nano@6", "-c", "pcm", "-o", "results"))
+    assert_done(cli("eval", audio, "-c", "nano@6", "-c", "pcm", "-o", "results", *QUICK))
 
 
 def test_what_ails_a_setting_is_said_once(cli: Cli, audio: Path, tmp_path: Path) -> None:
-    run = cli("eval", audio, "-c", "nano@5", "-c", "pcm", "-o", "results")
+    run = cli("eval", audio, "-c", "nano@5", "-c", "pcm", "-o", "results", *QUICK)
     assert run.code == 1
     assert run.err.count("nano-2 has no bandwidth of 5 kbps") == 1
     assert len(table(tmp_path / "results")) == 2
@@ -343,6 +349,7 @@ def test_a_noisy_version_is_missing_or_another_recording(
 def test_opus_has_the_size_of_its_file_and_stays_in_step(
     cli: Cli, audio: Path, tmp_path: Path
 ) -> None:
+    shutil.copy(SAMPLES / "speech.flac", audio)
     make(audio / "low.wav", seconds=1.234, rate=11_025)
     assert_done(cli("eval", audio, "-c", "opus@8", "-c", "opus@64", "-o", "results"))
     results = open_results(tmp_path / "results")
@@ -430,7 +437,7 @@ def test_a_folder_of_other_things_is_left_alone(cli: Cli, audio: Path, tmp_path:
 
 def test_results_among_the_inputs_are_not_measured(cli: Cli, audio: Path) -> None:
     for _ in range(2):
-        assert_done(cli("eval", audio, "-c", "pcm", "-o", audio / "results"))
+        assert_done(cli("eval", audio, "-c", "pcm", "-o", audio / "results", *QUICK))
     assert [row["file"] for row in table(audio / "results")] == ["more/music.flac", "speech.flac"]
 
 

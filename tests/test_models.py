@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,9 @@ def test_hugging_face_agrees_where_its_cache_is(
 ) -> None:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv(variable, value.replace("/xdg", str(home / "xdg")))
-    hub = Path(runpy.run_module("huggingface_hub.constants")["HF_HUB_CACHE"])
+    spec = find_spec("huggingface_hub.constants")
+    assert spec and spec.origin
+    hub = Path(runpy.run_path(spec.origin)["HF_HUB_CACHE"])
     path = hub.parent / SNAC_FILE.format("0123abcd").replace("hub", hub.name, 1)
     path.parent.mkdir(parents=True)
     path.write_bytes(BODY)

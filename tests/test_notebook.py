@@ -54,6 +54,12 @@ import acomp.backends.weights.cache as _cache
 _cache.fetch = lambda name, *_: Path({folder!r}) / f"{{name}}.th"
 """
 
+ONE_SECOND = """
+_speech = acomp.read_audio(recording)
+_second = _speech.samples[:, : _speech.sample_rate]
+acomp.write_audio(recording, acomp.Audio(_second, _speech.sample_rate))
+"""
+
 CHECKS_OF_FUNCTIONS = """
 assert model_rate == 24_000
 assert abs(lower.shape[1] / 16_000 - audio.shape[1] / rate) < 1e-3
@@ -72,34 +78,46 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-@pytest.mark.parametrize(
-    ("path", "short", "checks"),
-    [(NOTEBOOK, SHORT, CHECKS), (LATENTS, SHORT_OF_LATENTS, CHECKS_OF_LATENTS)],
-    ids=["rvq", "latents"],
-)
-def test_runs(path: Path, short: str, checks: str, tmp_path: Path) -> None:
-    notebook = read(path)
-    (parameters,) = (c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", ()))
+def shortened(path: Path, short: str, checks: str) -> list[Any]:
+    """The cells of a notebook with other settings, and checks after the last."""
+    cells: list[Any] = read(path).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += short
-    code_cells(notebook)[-1].source += checks
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute()
-    assert list(tmp_path.iterdir()) == []
+    code[-1].source += checks
+    return cells
 
 
-def test_the_functions_of_the_first_notebook_run(
-    tmp_path: Path, encodec_24khz: Path, encodec_48khz: Path
-) -> None:
-    """With random weights in the place of EnCodec's published ones."""
+def functions(folder: Path) -> list[Any]:
+    """The cells of the functions' notebook, with a second of sound, and random weights in the place
+    of EnCodec's published ones."""
+    notebook = read(FUNCTIONS)
+    nbformat.validate(notebook)
+    code = code_cells(notebook)
+    assert not any(cell.outputs for cell in code)
+    code[0].source = RANDOM_WEIGHTS.format(folder=str(folder)) + code[0].source + ONE_SECOND
+    code[-1].source += CHECKS_OF_FUNCTIONS
+    cells: list[Any] = notebook.cells
+    return cells
+
+
+def test_all_run(tmp_path: Path, encodec_24khz: Path, encodec_48khz: Path) -> None:
+    """In one process, as each that starts takes seconds; none finds the names of another."""
     for weights in (encodec_24khz, encodec_48khz):
         shutil.copy(weights, tmp_path)
-    functions = read(FUNCTIONS)
-    nbformat.validate(functions)
-    cells = code_cells(functions)
-    assert not any(cell.outputs for cell in cells)
-    cells[0].source = RANDOM_WEIGHTS.format(folder=str(tmp_path)) + cells[0].source
-    cells[-1].source += CHECKS_OF_FUNCTIONS
-    NotebookClient(functions, timeout=300).execute()
+    forget = nbformat.v4.new_code_cell("%reset -f")  # type: ignore[no-untyped-call]
+    notebook = read(NOTEBOOK)
+    notebook.cells = [
+        *functions(tmp_path),
+        forget,
+        *shortened(NOTEBOOK, SHORT, CHECKS),
+        forget,
+        *shortened(LATENTS, SHORT_OF_LATENTS, CHECKS_OF_LATENTS),
+    ]
+    here = tmp_path / "here"
+    here.mkdir()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(here)}}).execute()
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(

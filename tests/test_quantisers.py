@@ -118,6 +118,7 @@ def test_each_learns_by_descent(name: str) -> None:
     optimiser = torch.optim.Adam(learning, 0.03)
     everything, steps = torch.full((4,), shape.codebooks), 60
 
+    @torch.no_grad()
     def error() -> float:
         quantised = descent.quantise(quantiser, latents, everything, part=None)[0]
         return float((quantised - latents).square().mean())

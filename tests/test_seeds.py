@@ -80,11 +80,16 @@ def write(path: Path, settings: dict[str, Any]) -> None:
 def place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encodec_24khz: Path, encodec_48khz: Path
 ) -> Path:
-    """A folder with recordings, small codecs' settings and ratings; EnCodec has random weights."""
+    """A folder with recordings, small codecs' settings and ratings; EnCodec has random weights.
+
+    Nothing is compiled, and discriminators over periods have two of them, as each is large.
+    """
     files = {"encodec-24khz": encodec_24khz, "encodec-48khz": encodec_48khz}
     fetch = cache.fetch
     monkeypatch.setattr(cache, "fetch", lambda name, *more: files.get(name) or fetch(name, *more))
     monkeypatch.setattr(training, "START_SECONDS", 0.5)
+    monkeypatch.setattr("acomp.training.discriminators.PERIODS", (2, 3))
+    monkeypatch.setattr("acomp.engines.find_spec", lambda _: None)
     for folder in ("data/input", "noise", "noisy", "ratings"):
         (tmp_path / folder).mkdir(parents=True)
     for number in range(3):

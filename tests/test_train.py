@@ -19,6 +19,7 @@ from agreement import assert_official_codes, dac_distances, encodec_distances
 from commands import (
     Cli,
     Process,
+    Run,
     assert_done,
     assert_refused,
     assert_wrong_usage,
@@ -29,7 +30,7 @@ from commands import (
     start,
 )
 from safetensors.torch import load_file
-from training_processes import START_SECONDS, Quiet, digest, never_ends
+from training_processes import START_SECONDS, Quiet, digest, fails, never_ends
 
 import acomp
 from acomp.backends.custom import shape_of
@@ -37,10 +38,11 @@ from acomp.errors import AcompError, TrainingError
 from acomp.files import sole_user
 from acomp.metrics import log_mel_distance
 from acomp.torchaudio import ensure_torchaudio
-from acomp.training import run as training
+from acomp.training import checkpoints, run as training
 from acomp.training.codec_loop import CodecLoop
 from acomp.training.config import Config, parse
 from acomp.training.config_files import merge, recipe, write_yaml
+from acomp.training.fabric import Fabric
 from acomp.training.launching import launch, make_fabric
 from acomp.training.record import read_metrics, read_rows
 from acomp.training.run import find_audio, train
@@ -265,26 +267,28 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_ended_goes_on_as_if_it_had_not_been(
-    uninterrupted: Path, end: signal.Signals
-) -> None:
-    out = uninterrupted / end.name
-    process = start_training(uninterrupted, "--config", "long.yaml", "--out", out.name)
+def end_after(process: Process, out: Path, step: int, number: signal.Signals) -> tuple[Run, int]:
+    """End a run after a step; what it said, and the step of its last checkpoint."""
     table = out / "metrics.csv"
     while process.poll() is None:
-        if table.exists() and any(row.step >= 4 for row in read_rows(table)):
-            process.send_signal(end)
+        if table.exists() and any(row.step >= step for row in read_rows(table)):
+            process.send_signal(number)
             break
-        time.sleep(0.005)
+        time.sleep(0.02)
     ended = finish(process)
-    last = max(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
-    assert last < 11
-    if end == signal.SIGKILL:
-        assert ended.code == -end and last % 3 == 0
-    else:
-        assert ended.code == 130 and "--resume goes on" in ended.err
-        assert last % 3 or last > 4  # a checkpoint of the step at hand
+    return ended, max(checkpoints.steps(out / "checkpoints"))
+
+
+def test_a_run_that_was_ended_twice_goes_on_as_if_it_had_not_been(uninterrupted: Path) -> None:
+    out = uninterrupted / "ended"
+    process = start_training(uninterrupted, "--config", "long.yaml", "--out", out.name)
+    ended, last = end_after(process, out, 4, signal.SIGKILL)
+    assert ended.code == -signal.SIGKILL
+    assert last % 3 == 0 and last < 9
+    process = start_training(uninterrupted, "--resume", "--out", out.name)
+    ended, of_the_step_at_hand = end_after(process, out, last + 2, signal.SIGINT)
+    assert ended.code == 130 and "--resume goes on" in ended.err
+    assert last + 2 <= of_the_step_at_hand < 11
     assert_done(finish(start_training(uninterrupted, "--resume", "--out", out.name)))
     assert compared(out) == compared(uninterrupted / "whole")
 
@@ -319,7 +323,7 @@ def small_run(folder: Path, clips: Path, **more: Any) -> Config:
     shape |= {"filters": 4, "dimension": 8, "codebook_size": 16}
     settings = SHORT | {"backend": "custom", "shape": shape, "from_scratch": True, "steps": 9}
     data = {"segment": 0.5, "validation": 2, "sources": {str(clips): None}}
-    folder.mkdir()
+    folder.mkdir(parents=True)
     return parse({**settings, "losses": {"waveform": 1.0}, "data": data, "device": "cpu", **more})
 
 
@@ -390,7 +394,9 @@ def test_a_second_signal_ends_several_processes_at_once() -> None:
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path) -> None:
+def test_two_processes_end_with_identical_parameters_and_errors(
+    clips: Path, tmp_path: Path
+) -> None:
     shape = {
         "family": "encodec",
         "sample_rate": 8000,
@@ -403,24 +409,26 @@ def test_two_processes_end_with_identical_parameters(clips: Path, tmp_path: Path
     settings = recipe("custom", "encodec") | SHORT | {"shape": shape, "from_scratch": True}
     data = {"segment": 0.5, "validation": 2, "sources": {str(clips): None}}
     config = parse({**settings, "data": data, "steps": 1000, "device": "cpu", "devices": 2})
-    (tmp_path / "r").mkdir()
-    work = partial(digest, config=config, collection=find_audio(config.data), folder=tmp_path / "r")
+    wild = small_run(tmp_path / "r" / "wild", clips, optimiser={"rate": 1e20}, devices=2)
+    collection, folder = find_audio(config.data), tmp_path / "r"
+    work = partial(digest, config=config, wild=wild, collection=collection, folder=folder)
     first, second = launch(make_fabric(config), work)
     assert first == second and np.isfinite(first).all()
     # A signal to the one that started them ends both after the same step.
-    step = max(int(path.name) for path in (tmp_path / "r" / "checkpoints").iterdir())
+    step = max(checkpoints.steps(folder / "checkpoints"))
     assert 3 <= step < 1000
     for rank in range(2):
+        assert "not finite" in (folder / f"error-{rank}").read_text()
         # One that is left when the interpreter ends can abort the process.
-        names = (tmp_path / "r" / f"threads-{rank}").read_text()
+        names = (folder / f"threads-{rank}").read_text()
         assert names and "gloo" not in names
 
 
-def test_an_error_in_several_processes_is_one_line(clips: Path, tmp_path: Path) -> None:
-    config = small_run(tmp_path / "r", clips, optimiser={"rate": 1e20}, devices=2)
-    work = partial(digest, config=config, collection=find_audio(config.data), folder=tmp_path / "r")
+def test_an_error_in_several_processes_is_one_line() -> None:
+    """Of processes that are forked, which takes less time, as of those of `make_fabric`."""
+    forked = Fabric(accelerator="cpu", devices=2, strategy="ddp_fork")
     with pytest.raises(TrainingError, match="not finite") as caught:
-        launch(make_fabric(config), work)
+        launch(forked, fails)
     assert "\n" not in str(caught.value)
 
 

@@ -11,12 +11,13 @@ from typing import Self
 
 import torch
 
+from acomp.errors import TrainingError
 from acomp.training import run
 from acomp.training.config import Config
 from acomp.training.data.sources import Collection
 from acomp.training.fabric import Fabric
 
-START_SECONDS = 20
+START_SECONDS = 2
 """Audio that a codec from scratch begins with: it takes most of a short run otherwise."""
 
 
@@ -36,9 +37,12 @@ class Quiet:
 
 
 def digest(
-    fabric: Fabric, config: Config, collection: Collection, folder: Path
+    fabric: Fabric, config: Config, wild: Config, collection: Collection, folder: Path
 ) -> list[list[float]]:
-    """Train, and return what each process's weights add up to."""
+    """Train, and return what each process's weights add up to.
+
+    Then train as in `wild`, whose losses are no numbers, and write what that is ended by.
+    """
     run.START_SECONDS = START_SECONDS  # in a process of its own
     session = run.open_session(fabric, config, collection, folder, 0)
     session.run(InterruptsParent)
@@ -48,7 +52,15 @@ def digest(
     gathered = fabric.all_gather(sums)
     assert isinstance(gathered, torch.Tensor)
     rows: list[list[float]] = gathered.tolist()
+    try:
+        run.open_session(fabric, wild, collection, folder / "wild", 0).run(Quiet)
+    except TrainingError as error:
+        (folder / f"error-{fabric.global_rank}").write_text(str(error))
     return rows
+
+
+def fails(fabric: Fabric) -> None:
+    raise TrainingError(f"the losses of process {fabric.global_rank} are not finite")
 
 
 def note_threads(path: Path) -> None:
