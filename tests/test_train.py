@@ -97,9 +97,9 @@ def make_clips(folder: Path, count: int = 3) -> Path:
 
 
 def test_a_run_leaves_weights_that_code(cli: Cli, clips: Path, tmp_path: Path) -> None:
-    config = write(tmp_path / "short.yaml", SHORT)
+    config = write(tmp_path / "short.yaml", SHORT, save_every=2, validate_every=2)
     run = cli(
-        "train", "-b", "nano", "--data", clips, "--config", config, "--steps", 8, "--out", "r"
+        "train", "-b", "nano", "--data", clips, "--config", config, "--steps", 4, "--out", "r"
     )
     assert_done(run)
     assert "step 0: validation" in run.err
@@ -109,8 +109,8 @@ def test_a_run_leaves_weights_that_code(cli: Cli, clips: Path, tmp_path: Path) -
     assert {"config.yaml", "metrics.csv", "losses.png", "metrics.png", "samples"} <= names
     assert {"best.safetensors", "last.safetensors", "checkpoints", "tensorboard"} <= names
     metrics = read_metrics(folder / "metrics.csv")
-    assert [step for step, _ in metrics["validation"]] == [0, 4, 8]
-    assert [step for step, _ in metrics["mel"]] == list(range(1, 9))
+    assert [step for step, _ in metrics["validation"]] == [0, 2, 4]
+    assert [step for step, _ in metrics["mel"]] == list(range(1, 5))
     assert {"mel@6", "si_sdr@12", "utilisation@1.5"} <= metrics.keys()
     assert (folder / "samples" / "1-nano-2@6.wav").exists()
     assert not [name for name in files_in(folder) if ".part" in name]
@@ -125,7 +125,8 @@ def test_a_run_leaves_weights_that_code(cli: Cli, clips: Path, tmp_path: Path) -
     assert mark is not None and mark in json.dumps(info)
     assert_refused(cli("decode", "own.nac", "-o", "other.wav"), mark, "--weights")
     assert not (tmp_path / "other.wav").exists()
-    assert_done(cli("eval", clip, "-c", f"nano@6:{weights}", "-o", "results"))
+    quick = ("--content", "other", "--metrics", "si_sdr")
+    assert_done(cli("eval", clip, "-c", f"nano@6:{weights}", "-o", "results", *quick))
 
 
 def test_nano_learns_a_kind_of_sound(cli: Cli, tmp_path: Path) -> None:
@@ -135,25 +136,25 @@ def test_nano_learns_a_kind_of_sound(cli: Cli, tmp_path: Path) -> None:
     folder.mkdir()
 
     def beeps(path: Path) -> Path:
-        """Two seconds of square waves, as of an old home computer."""
-        pitches = np.repeat(110 * 2 ** (random.integers(0, 36, 16) / 12), 3000)
+        """Two seconds of square waves within an octave, as of an old home computer."""
+        pitches = np.repeat(110 * 2 ** (random.integers(0, 12, 16) / 12), 3000)
         wave = 0.3 * np.sign(np.sin(2 * np.pi * np.cumsum(pitches) / 24_000))
         acomp.write_audio(path, acomp.Audio(wave[None].astype(np.float32), 24_000))
         return path
 
     for number in range(12):
         beeps(folder / f"{number}.wav")
-    seldom = {"save_every": 30, "validate_every": 30, "log_every": 30}
+    seldom = {"save_every": 20, "validate_every": 20, "log_every": 20}
     config = write(tmp_path / "short.yaml", SHORT, seldom, batch=4, data={"segment": 0.5})
     command = ("train", "-b", "nano", "--data", folder, "--config", config, "--out", "r")
-    assert_done(cli(*command, "--steps", 30))
+    assert_done(cli(*command, "--steps", 20))
     reference = acomp.read_audio(beeps(tmp_path / "heldout.wav"))
 
     def distance(weights: Path | None) -> float:
         codec = acomp.load("nano", weights=weights, engine="torch")
         return log_mel_distance(reference, codec.decode(codec.encode(reference)))
 
-    assert distance(tmp_path / "r" / "best.safetensors") < 0.95 * distance(None)
+    assert distance(tmp_path / "r" / "best.safetensors") < 0.9 * distance(None)
 
 
 @pytest.mark.parametrize("family", ["encodec", "dac"])
