@@ -232,7 +232,7 @@ def test_a_run_that_is_ended_goes_on_later(
 ) -> None:
     """And the processes that it has started end with it, even where it cannot tell them."""
     audio, results = many(tmp_path / "audio"), tmp_path / "results"
-    command = ("eval", audio, "-c", "nano@6", "-o", results, "--jobs", jobs, *NO_SPEECH)
+    command = ("eval", audio, "-c", "nano@6", "-o", results, "--jobs", jobs, *QUICK)
     process = start(tmp_path, *command)
     wait_for_rows(process, results)
     killed = number == signal.SIGKILL
@@ -246,7 +246,7 @@ def test_a_run_that_is_ended_goes_on_later(
     assert run.code not in (0, 1)
     assert "Traceback" not in run.err
     kept = {row["file"]: ages(results)[f"coded/nano@6/{row['file']}.nac"] for row in before}
-    assert_done(cli("eval", audio, "-c", "nano@6", "-o", results, *NO_SPEECH))
+    assert_done(cli("eval", audio, "-c", "nano@6", "-o", results, *QUICK))
     assert [row["file"] for row in table(results)] == [f"{index:02}.wav" for index in range(24)]
     assert all(ages(results)[f"coded/nano@6/{name}.nac"] == age for name, age in kept.items())
     assert not list(results.rglob("*.part"))
@@ -262,7 +262,7 @@ def wait_for_end(processes: list[int]) -> None:
 @needs_proc
 def test_processes_that_are_ended_are_told(tmp_path: Path) -> None:
     audio, results = many(tmp_path / "audio"), tmp_path / "results"
-    process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2, *NO_SPEECH)
+    process = start(tmp_path, "eval", audio, "-c", "nano@6", "-o", results, "--jobs", 2, *QUICK)
     wait_for_rows(process, results)
     for worker, number in zip(workers_of(process), (signal.SIGTERM, signal.SIGKILL), strict=True):
         os.kill(worker, number)
