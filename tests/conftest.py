@@ -49,9 +49,9 @@ def no_reports() -> Iterator[None]:
 
 
 SLOWEST = (
-    *("train", "conformance", "eval", "engines", "cli_encode_decode", "custom", "codebook_plots"),
-    *("bench", "training_losses", "encodec", "snac", "ecdc", "cli_live", "cli_streams", "mimi"),
-    "seeds",
+    *("train", "conformance", "eval", "bench", "custom", "cli_encode_decode", "engines", "seeds"),
+    *("dac", "codebook_plots", "report", "training_losses", "surroundings", "encodec", "ecdc"),
+    *("snac", "tokenize", "cli_streams", "cli_live", "notebook", "listen", "examples"),
 )
 """Files of tests that begin first, so that none of pytest-xdist's workers ends long after the
 others (with --no-loadscope-reorder)."""

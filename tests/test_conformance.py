@@ -92,12 +92,6 @@ CASES = {
     "nano-1": Case(
         lambda _: acomp.load("nano-1", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
     ),
-    "nano-1 on openvino": Case(
-        lambda _: acomp.load("nano-1", engine="openvino"),
-        60,
-        {"nano.streams.BLOCK_FRAMES": 25},
-        needs="openvino",
-    ),
     "nano-2": Case(
         lambda _: acomp.load("nano-2", engine="torch"), 60, {"nano.streams.BLOCK_FRAMES": 25}
     ),

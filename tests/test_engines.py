@@ -241,9 +241,10 @@ def test_bf16_sounds_like_fp32(engine: EngineName, folder: Path) -> None:
     fp32, bf16 = (
         acomp.load("nano", engine=engine, precision=precision) for precision in get_args(Precision)
     )
+    fewest, *_, most = fp32.spec.bandwidths.items()
     for audio in recordings(folder):
         codes = [codec.encode(audio, codebooks=24) for codec in (fp32, bf16)]
-        for bandwidth, codebooks in fp32.spec.bandwidths.items():
+        for bandwidth, codebooks in (fewest, most):
             exact = fp32.decode(first(codebooks, codes[0]))
             fast = bf16.decode(first(codebooks, codes[1]))
             assert not np.array_equal(exact.samples, fast.samples)

@@ -51,6 +51,8 @@ assert not np.array_equal(before.samples, after.samples)
 RANDOM_WEIGHTS = """
 from pathlib import Path
 import acomp.backends.weights.cache as _cache
+import acomp.engines as _engines
+_engines.find_spec = lambda _: None  # nothing is compiled
 _cache.fetch = lambda name, *_: Path({folder!r}) / f"{{name}}.th"
 """
 

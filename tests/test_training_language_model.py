@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import SMALL, lively
-from commands import Cli, assert_done, assert_refused, finish, make, start
+from commands import Cli, assert_done, assert_refused, make
 from test_train import compared, write
 
 import acomp
 from acomp.backends.weights.checkpoint import save_weights
+from acomp.cli import main
 from acomp.entropy.cascade import CascadeShape
 from acomp.training.cascade import CascadeNetwork
 from acomp.training.record import read_metrics
@@ -55,8 +57,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Any, ..
     beeps = make_beeps(folder / "beeps")
     config = write(folder / "tiny.yaml", TINY)
     command = ("train", "-b", "nano", "--language-model", "--config", config, "--data", beeps)
-    run = finish(start(folder, *command, "--steps", 16, "--out", "whole"))
-    assert run.code == 0, run.err
+    whole = map(str, (*command, "--steps", 16, "--out", folder / "whole"))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", ["acomp", *whole])
+        main()
+    assert end.value.code == 0
     return folder, command
 
 
