@@ -15,7 +15,8 @@ from acomp.audio.pcm import FORMATS, Pcm
 from acomp.audio.wav import build_header
 from acomp.cli.progress import progress_state
 
-NANO = ("-b", "nano")
+TORCH = ("--engine", "torch")
+NANO = ("-b", "nano", *TORCH)
 PCM = Pcm(24_000, 1, FORMATS["s16le"])
 
 
@@ -43,13 +44,13 @@ def test_a_bar_shows_the_time_left_of_each_input(tmp_path: Path) -> None:
     # The second looks like rich's markup.
     names = ["one", "two[red]"]
     for name in names:
-        make(tmp_path / f"{name}.wav", 30)
+        make(tmp_path / f"{name}.wav", 16)
     files = [f"{name}.wav" for name in names]
     shown = on_a_terminal(tmp_path, "encode", *files, "--output-dir", "codes", *NANO)
-    shown += on_a_terminal(tmp_path, "decode", "codes", "--output-dir", "out")
+    shown += on_a_terminal(tmp_path, "decode", "codes", "--output-dir", "out", *TORCH)
     for name in names:
         for suffix in ("wav", "nac"):
-            assert re.search(rf"{re.escape(name)}\.{suffix}[^\n]* of 30 s, [0-9.]+ times", shown)
+            assert re.search(rf"{re.escape(name)}\.{suffix}[^\n]* of 16 s, [0-9.]+ times", shown)
     assert re.search(r"real time, 0:00:[0-9]{2} left", shown)
 
 
