@@ -82,11 +82,12 @@ def code_cells(notebook: Any) -> list[Any]:
 
 def shortened(path: Path, short: str, checks: str) -> list[Any]:
     """The cells of a notebook with other settings, and checks after the last."""
-    cells: list[Any] = read(path).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
+    notebook = read(path)
+    code = code_cells(notebook)
     (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += short
-    code[-1].source += checks
+    code[-1].source += checks + "\n%reset -f"
+    cells: list[Any] = notebook.cells
     return cells
 
 
@@ -98,7 +99,7 @@ def functions(folder: Path) -> list[Any]:
     code = code_cells(notebook)
     assert not any(cell.outputs for cell in code)
     code[0].source = RANDOM_WEIGHTS.format(folder=str(folder)) + code[0].source + ONE_SECOND
-    code[-1].source += CHECKS_OF_FUNCTIONS
+    code[-1].source += CHECKS_OF_FUNCTIONS + "%reset -f"
     cells: list[Any] = notebook.cells
     return cells
 
@@ -107,13 +108,10 @@ def test_all_run(tmp_path: Path, encodec_24khz: Path, encodec_48khz: Path) -> No
     """In one process, as each that starts takes seconds; none finds the names of another."""
     for weights in (encodec_24khz, encodec_48khz):
         shutil.copy(weights, tmp_path)
-    forget = nbformat.v4.new_code_cell("%reset -f")  # type: ignore[no-untyped-call]
     notebook = read(NOTEBOOK)
     notebook.cells = [
         *functions(tmp_path),
-        forget,
         *shortened(NOTEBOOK, SHORT, CHECKS),
-        forget,
         *shortened(LATENTS, SHORT_OF_LATENTS, CHECKS_OF_LATENTS),
     ]
     here = tmp_path / "here"
