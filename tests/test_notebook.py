@@ -92,8 +92,10 @@ def shortened(path: Path, short: str, checks: str) -> list[Any]:
 
 
 def functions(folder: Path) -> list[Any]:
-    """The cells of the functions' notebook, with a second of sound, and random weights in the place
-    of EnCodec's published ones."""
+    """The cells of the functions' notebook, with a second of sound.
+
+    In the place of EnCodec's published weights there are random ones.
+    """
     notebook = read(FUNCTIONS)
     nbformat.validate(notebook)
     code = code_cells(notebook)
