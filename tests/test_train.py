@@ -419,7 +419,7 @@ def test_two_processes_end_with_identical_parameters_and_errors(
     step = max(checkpoints.steps(folder / "checkpoints"))
     assert 3 <= step < 1000
     for rank in range(2):
-        assert "not finite" in (folder / f"error-{rank}").read_text()
+        assert "lower optimiser.rate" in (folder / f"error-{rank}").read_text()
         # One that is left when the interpreter ends can abort the process.
         names = (folder / f"threads-{rank}").read_text()
         assert names and "gloo" not in names

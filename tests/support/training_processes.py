@@ -41,7 +41,7 @@ def digest(
 ) -> list[list[float]]:
     """Train, and return what each process's weights add up to.
 
-    Then train as in `wild`, whose losses are no numbers, and write what that is ended by.
+    Then train as in `wild`, whose losses grow beyond bounds, and write what that is ended by.
     """
     run.START_SECONDS = START_SECONDS  # in a process of its own
     session = run.open_session(fabric, config, collection, folder, 0)
