@@ -98,7 +98,7 @@ nano-1-lm: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/bench_entropy.py nano-1 --language-model build/nano/lm/best.safetensors \
 	    build/nano/data/evaluate/speech build/nano/data/evaluate/music build/nano/data/evaluate
 
-# Quantisers compared on noisy speech, into build/quantisers: a minute or two of one core a run, three
+# Quantisers compared on noisy speech, into build/quantisers: two to three minutes of one core a run, three
 # runs of each. Interrupted, it goes on where it was.
 EPOCHS ?= 6
 quantisers: $(VENV)/ready

@@ -160,10 +160,12 @@ def table(folders: Sequence[Path], found: Mapping[str, Any], asked: argparse.Nam
     for folder in folders:
         runs[folder.name.rpartition("-")[0]].append(folder)
     metrics = [f"{name}, {side} in" for side in ("clean", "noisy") for name in METRICS]
-    lines = [["quantiser", "kbps", *metrics, "entries used", "perplexity", "CPU s"]]
+    lines = [
+        ["quantiser", "kbps", "mel, held out", *metrics, "entries used", "perplexity", "CPU s"]
+    ]
     lines.append(["---"] * len(lines[0]))
     noisy = [f"{figure(found['noisy'], name):.3f}" for name in METRICS]
-    lines.append(["none: noisy as it is", "", *[""] * len(METRICS), *noisy, "", "", ""])
+    lines.append(["none: noisy as it is", "", "", *[""] * len(METRICS), *noisy, "", "", ""])
     for quantiser, each in runs.items():
         clean = [found[label(folder)] for folder in each]
         coded = [found[f"{label(folder)}+noise"] for folder in each]
@@ -174,8 +176,17 @@ def table(folders: Sequence[Path], found: Mapping[str, Any], asked: argparse.Nam
         ]
         cells += [spread([usage(one, name) for one in clean]) for name in USAGE]
         cost = spread([seconds[folder.name] for folder in each])
-        lines.append([quantiser, f"{mean(one['kbps'] for one in clean):.2f}", *cells, cost])
+        loss = spread([lowest(folder) for folder in each])
+        lines.append([quantiser, f"{mean(one['kbps'] for one in clean):.2f}", loss, *cells, cost])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def lowest(folder: Path) -> float:
+    """Mel distance of the weights that were kept, on segments held out, at the full bit rate."""
+    with (folder / "metrics.csv").open(newline="") as lines:
+        found = [row for row in csv.DictReader(lines) if row["name"].startswith("mel@")]
+    step = min(found, key=lambda row: float(row["value"]))["step"]
+    return float([row for row in found if row["step"] == step][-1]["value"])
 
 
 def spent(file: Path) -> dict[str, float]:
