@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import snac_models
+import torch
 from checkpoints import QUANTISED, SMALL, lively
 from exported import assert_guide_works, speech
+from mimi_models import small_mimi
 
 import acomp
 from acomp.backends.base import Codec
 from acomp.backends.shared.shape import Shape
+from acomp.backends.snac.codec import load as load_snac
 from acomp.backends.weights.checkpoint import save_weights
+from acomp.engines import pick_engine
 from acomp.export.checking import compare
 from acomp.export.folder import export
 from acomp.export.running import Exported
@@ -50,3 +55,23 @@ def test_custom_codecs_do_what_they_do_in_acomp(
 ) -> None:
     codec = custom(tmp_path, shape)
     assert_exports(codec, tmp_path / "out", monkeypatch, streaming=streaming)
+
+
+def test_dac_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = custom(tmp_path, SMALL["dac of odd strides"])
+    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=False)
+
+
+@pytest.mark.parametrize("name", snac_models.SMALL)
+def test_snac_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    shape = snac_models.SMALL[name]
+    torch.save(snac_models.lively(shape).state_dict(), tmp_path / "weights.bin")
+    engine = pick_engine("torch", "fp32", "cpu")
+    codec = load_snac(snac_models.spec_of(shape), shape, tmp_path / "weights.bin", engine)
+    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=False)
+
+
+def test_mimi_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_mimi().save_pretrained(tmp_path)
+    codec = acomp.load("mimi", weights=tmp_path, engine="torch", device="cpu")
+    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=True)

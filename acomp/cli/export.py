@@ -20,7 +20,9 @@ def export(
     codec: Annotated[
         str,
         typer.Argument(
-            metavar="CODEC", help="nano, EnCodec or custom.", autocompletion=codec_names
+            metavar="CODEC",
+            help="nano, EnCodec, DAC, SNAC, Mimi or custom.",
+            autocompletion=codec_names,
         ),
     ],
     output: Annotated[

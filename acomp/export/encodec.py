@@ -17,6 +17,7 @@ from acomp.engines.rewriting import replace_parts
 from acomp.export.edges import CausalStack, PaddedConv
 from acomp.export.onnx import Port
 from acomp.export.streams import (
+    FACTS,
     Half,
     Parts,
     Stream,
@@ -24,40 +25,41 @@ from acomp.export.streams import (
     dequantised,
     half,
     samples_port,
+    stream_rules,
+    whole_rules,
 )
 
 
 def parts(codec: Encodec, codebooks: int, *, streaming: bool) -> Parts:
     """An EnCodec as it is exported; for streams, a causal one."""
     shape, network = codec.shape, codec.network
-    samples = samples_port(shape.channels)
+    samples, hop = samples_port(shape.channels), shape.hop_length
     codes, any_codes = codes_port(codebooks), codes_port("codebooks")
     quantise = Quantise(network.quantizer.vq, codebooks)
     dequantise = Dequantise(network.quantizer.vq)
     encoder, decoder = network.encoder.model, network.decoder.model
-    facts = {"delay_samples": 0, "first_frames": 1, "multiple": 1}
     if shape.causal:
         return Parts(
             half(CausalEncoder(encoder, quantise), samples, codes, streaming=streaming),
             half(CausalDecoder(decoder, dequantise), any_codes, samples, streaming=streaming),
-            _stream_rules(shape.hop_length, shape.first_frames) if streaming else _rules(shape),
-            {**facts, "first_frames": shape.first_frames},
+            stream_rules(hop, shape.first_frames) if streaming else whole_rules(hop),
+            {**FACTS, "first_frames": shape.first_frames},
         )
     encoding, decoding = Encoder(_padded(encoder), quantise), Decoder(_padded(decoder), dequantise)
     if shape.segment is None:
         return Parts(
             half(encoding, samples, codes, streaming=False),
             half(decoding, any_codes, samples, streaming=False),
-            _rules(shape),
-            facts,
+            whole_rules(hop),
+            FACTS,
         )
     scales = Port("scales", "float32", ("batch",))
     length, stride = shape.segment_length, codec.spec.segment_stride
     return Parts(
         Half(SegmentEncoder(encoding), [samples], [codes, scales]),
         Half(SegmentDecoder(decoding), [any_codes, scales], [samples]),
-        _segment_rules(length, stride, shape.hop_length),
-        {**facts, "segment_samples": length, "segment_stride": stride},
+        _segment_rules(length, stride, hop),
+        {**FACTS, "segment_samples": length, "segment_stride": stride},
     )
 
 
@@ -216,28 +218,6 @@ class SegmentDecoder(nn.Module):
     def forward(self, codes: Tensor, scales: Tensor) -> Tensor:
         y: Tensor = self.decoder(codes)
         return y * (scales[:, None, None] if y.dim() == 3 else scales[:, None])
-
-
-def _rules(shape: Any) -> dict[str, str]:
-    hop = shape.hop_length
-    return {
-        "encode": f"Any length: n samples give ceil(n / {hop}) frames.",
-        "decode": f"n frames give n * {hop} samples; drop what exceeds the length of the "
-        "recording.",
-    }
-
-
-def _stream_rules(hop: int, first: int) -> dict[str, str]:
-    begins = (
-        f"A state of zeros begins a recording, then each next_NAME is the next call's NAME. The "
-        f"first call takes {first} frames or more, if the recording has them"
-    )
-    return {
-        "encode": f"Call with whole hops of {hop} samples; only the last call of a recording may "
-        f"have other lengths: n samples give ceil(n / {hop}) frames. {begins}.",
-        "decode": f"Each frame gives {hop} samples. {begins}. Drop what exceeds the length of the "
-        "recording.",
-    }
 
 
 def _segment_rules(length: int, stride: int, hop: int) -> dict[str, str]:

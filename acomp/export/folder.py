@@ -11,13 +11,19 @@ from typing import Any
 import torch
 
 from acomp.backends.base import Codec
+from acomp.backends.dac.codec import Dac
+from acomp.backends.dac.shape import DacShape
 from acomp.backends.encodec.codec import Encodec
 from acomp.backends.encodec.shape import EncodecShape
+from acomp.backends.mimi.codec import Mimi
+from acomp.backends.mimi.shape import MimiShape
 from acomp.backends.nano.codec import Nano
 from acomp.backends.nano.shape import NanoShape
+from acomp.backends.snac.codec import Snac
+from acomp.backends.snac.shape import SnacShape
 from acomp.codecs import CodecSpec
 from acomp.errors import CodecError
-from acomp.export import encodec, nano
+from acomp.export import autoencoders, encodec, mimi, nano
 from acomp.export.guide import guide
 from acomp.export.onnx import WEIGHTS, Packer, Port, trace
 from acomp.export.streams import Half, Parts
@@ -41,9 +47,13 @@ def check(name: str, shape: object, *, streaming: bool) -> None:
     Raises:
         CodecError: it cannot.
     """
-    if not isinstance(shape, NanoShape | EncodecShape):
-        raise CodecError(f"{name} cannot be exported; nano, EnCodec and custom codecs can")
-    causal = not isinstance(shape, EncodecShape) or shape.causal
+    if not isinstance(shape, NanoShape | EncodecShape | DacShape | SnacShape | MimiShape):
+        raise CodecError(
+            f"{name} cannot be exported; nano, EnCodec, DAC, SNAC, Mimi and custom codecs can"
+        )
+    causal = isinstance(shape, NanoShape | MimiShape)
+    if isinstance(shape, EncodecShape):
+        causal = shape.causal
     if streaming and not causal:
         raise CodecError(
             f"{name} sees what comes as well as what was, so it cannot be exported for streams: "
@@ -91,6 +101,12 @@ def _parts(codec: Codec, weights: Path | None, codebooks: Sequence[int], streami
             f"give one bandwidth: of {codec.spec.name} the codes of a lower one are the first of "
             "each frame's"
         )
+    if isinstance(codec, Mimi):
+        return mimi.parts(codec, most, streaming=streaming)
+    if isinstance(codec, Dac):
+        return autoencoders.dac_parts(codec, most)
+    if isinstance(codec, Snac):
+        return autoencoders.snac_parts(codec, most)
     assert isinstance(codec, Encodec)
     return encodec.parts(codec, most, streaming=streaming)
 

@@ -133,3 +133,30 @@ def dequantised(levels: Iterable[Callable[[Tensor], Tensor]], codes: Tensor) -> 
         there = torch.as_tensor(count > index).to(total.dtype)
         total = total + there * level(codes[:, index])
     return total
+
+
+FACTS: Mapping[str, Any] = {"delay_samples": 0, "first_frames": 1, "multiple": 1}
+"""Facts of most codecs: decoded samples are not late, a stream's first call takes a frame or more,
+and its last call any number of samples."""
+
+
+def whole_rules(hop: int) -> dict[str, str]:
+    """The rules of a codec whose frames are just the hops of a recording."""
+    return {
+        "encode": f"Any length: n samples give ceil(n / {hop}) frames.",
+        "decode": f"n frames give n * {hop} samples; drop what exceeds the length of the "
+        "recording.",
+    }
+
+
+def stream_rules(hop: int, first: int) -> dict[str, str]:
+    """The same for streams, whose first call takes so many frames or more."""
+    begins = "A state of zeros begins a recording, then each next_NAME is the next call's NAME."
+    if first > 1:
+        begins += f" The first call takes {first} frames or more, if the recording has them."
+    return {
+        "encode": f"Call with whole hops of {hop} samples; only the last call of a recording may "
+        f"have other lengths: n samples give ceil(n / {hop}) frames. {begins}",
+        "decode": f"Each frame gives {hop} samples. {begins} Drop what exceeds the length of the "
+        "recording.",
+    }

@@ -51,7 +51,11 @@ def load(spec: CodecSpec, shape: DacShape, weights: Path, engine: Engine) -> Cod
 
 
 class Dac(Codec):
-    """DAC in any shape."""
+    """DAC in any shape.
+
+    Attributes:
+        network: the network that runs.
+    """
 
     decodes_chunks = True
 
@@ -60,6 +64,7 @@ class Dac(Codec):
         self.shape = shape
         self._module = network.module
         folded: Autoencoder = with_fast_snakes(without_transposed(network.folded), engine)
+        self.network = folded
         self._books = folded.books
         key = f"{shape} {network.fingerprint}"
         self.encoder = encoder_stages(folded, shape, engine, key)

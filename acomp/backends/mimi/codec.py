@@ -57,7 +57,11 @@ def load(spec: CodecSpec, shape: MimiShape, weights: Path, engine: Engine) -> Co
 
 
 class Mimi(Codec):
-    """Mimi in any shape, on a file of weights."""
+    """Mimi in any shape, on a file of weights.
+
+    Attributes:
+        networks: what the file's tensors make.
+    """
 
     def __init__(self, spec: CodecSpec, shape: MimiShape, weights: Path, engine: Engine) -> None:
         state = load_checkpoint(weights).state
@@ -66,7 +70,8 @@ class Mimi(Codec):
         self._weights = weights
         self._in_torch = partial(in_torch, engine)
         problem = f"{weights} does not hold weights of mimi in the shape expected:"
-        self._prepare(Networks.of(Tensors(state, problem), shape), engine)
+        self.networks = Networks.of(Tensors(state, problem), shape)
+        self._prepare(self.networks, engine)
         self.quantiser = once(self._prepare_quantiser)
         seen = shape.num_hidden_layers * (shape.sliding_window - 1) + DECODER_CONTEXT
         self.preroll = seen / (STRIDE * spec.frame_rate)

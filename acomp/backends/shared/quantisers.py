@@ -144,7 +144,7 @@ class DirectionBook(nn.Module):
             - 2 * rows @ book.T
             + book.square().sum(1, keepdim=True).T
         )
-        return distances.argmin(1).reshape(len(projected), -1)
+        return distances.argmin(1).reshape(projected.shape[0], -1)
 
     def _entries(self, codes: Tensor) -> Tensor:
         entries: Tensor = self.codebook(codes)
@@ -152,7 +152,10 @@ class DirectionBook(nn.Module):
 
     def _expanded(self, entries: Tensor) -> Tensor:
         latents: Tensor = self.out_proj(entries)
-        return latents if self.stride == 1 else latents.repeat_interleave(self.stride, dim=-1)
+        if self.stride == 1:
+            return latents
+        # `repeat_interleave` in steps that ONNX has.
+        return latents[..., None].expand(-1, -1, -1, self.stride).flatten(-2)
 
 
 class DirectionQuantiser(nn.Module):

@@ -57,7 +57,11 @@ def load(spec: CodecSpec, shape: SnacShape, weights: Path, engine: Engine) -> Sn
 
 
 class Snac(Codec):
-    """SNAC in any shape."""
+    """SNAC in any shape.
+
+    Attributes:
+        network: the network that runs.
+    """
 
     def __init__(self, spec: CodecSpec, shape: SnacShape, network: Network, engine: Engine) -> None:
         super().__init__(spec, network.fingerprint, engine)
@@ -66,6 +70,7 @@ class Snac(Codec):
         seen = sum(shape.reach[2:]) + (2 * shape.window if shape.window else 0)
         self.preroll = max(Codec.preroll, seen * shape.latent_hop / spec.sample_rate)
         folded: Autoencoder = with_fast_snakes(without_transposed(network.folded), engine)
+        self.network = folded
         self._books = folded.books
         key = f"{shape} {network.fingerprint}"
         self.encoder = encoder_stages(folded, shape, engine, key)
