@@ -19,8 +19,8 @@ from acomp.metrics import log_mel_distance, si_sdr
 from acomp.pipeline import decode_file, encode_file
 from acomp.settings import Coding
 
-SAMPLES = {"speech": "speech", "music": "other"}
-"""The samples that ship with acomp, and what they hold."""
+SAMPLES = ("speech", "music")
+"""The samples that ship with acomp, each named after what it holds."""
 PAGE = "listen.html"
 """Name of the page that plays them."""
 COLUMNS = (
@@ -107,7 +107,7 @@ def write_page(folder: Path, rows: Sequence[Row]) -> Path:
         }
         return Sound(
             sample,
-            SAMPLES[sample],
+            sample,
             next(iter(mine.values())).seconds,
             {REFERENCE: original, **decoded},
             {REFERENCE: ["the original"]}

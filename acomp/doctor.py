@@ -142,11 +142,11 @@ def _engine() -> str:
 
 
 def _weights(name: str) -> str:
-    from acomp.backends.weights.cache import find
+    from acomp.backends.weights.cache import find, remedy
 
     path = find(name)
     if path is None:
-        raise _NotHereError(f"acomp models fetch {name}")
+        raise _NotHereError(remedy([name]))
     return str(path)
 
 

@@ -250,7 +250,7 @@ def test_doctor_survives_packages_that_do_not_fit(
 
 
 def test_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "SAMPLES", {"speech": "speech"})
+    monkeypatch.setattr(demo, "SAMPLES", ("speech",))
     run = cli("demo", "-o", "deep/out")
     assert_done(run)
     assert str(tmp_path / "deep" / "out") in run.out

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from checkpoints import SMALL, encodec_model, lively, save_encodec
 from commands import ROOT, Cli, assert_refused, environment, files_in, sound
-from engines_here import ENGINES, needs_openvino
+from engines_here import ENGINES, needs_openvino, torch_threads
 from hypothesis import given, settings, strategies as st
 from material import material
 from safetensors.torch import load_file, save_file
@@ -32,14 +32,14 @@ from torch import nn
 
 import acomp
 from acomp.backends.base import Codec
-from acomp.backends.shared.seanet import Upsampler
+from acomp.backends.shared.seanet import Conv, Upsampler
 from acomp.backends.streaming import Decoder, Encoder
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.codes import Codes, join, split
 from acomp.engines import Engine, Input, pick_engine
 from acomp.engines.rewriting import SplitNorm, TransposedConv, fold_weight_norm, without_transposed
-from acomp.engines.torch import TorchEngine, steady_linear
+from acomp.engines.torch import TorchEngine, steady_linear, steady_map
 from acomp.metrics import log_mel_distance, si_sdr
 from acomp.settings import EngineName, Precision
 from acomp.torchaudio import ensure_torchaudio
@@ -763,17 +763,62 @@ def test_weight_norm_is_folded_into_the_weights() -> None:
     torch.testing.assert_close(folded(x), expected, rtol=1e-6, atol=1e-6)
 
 
+THREADS = (1, 2, 3, 8)
+
+
 @pytest.mark.parametrize(
-    ("inputs", "outputs"), [(3, 5), (128, 1024), (192, 768), (340, 128), (640, 320), (768, 192)]
+    ("inputs", "outputs"),
+    [
+        *((3, 5), (128, 1024), (192, 768), (340, 128), (384, 64), (640, 320), (768, 192)),
+        *((960, 320), (984, 256), (2048, 512)),
+    ],
 )
-def test_rows_of_steady_linear_do_not_depend_on_their_number(inputs: int, outputs: int) -> None:
+def test_rows_of_steady_linear_depend_on_neither_their_number_nor_threads(
+    inputs: int, outputs: int
+) -> None:
     torch.manual_seed(0)
     weight, bias = torch.randn(outputs, inputs), torch.randn(outputs)
     rows = torch.randn(300, inputs)
-    expected = steady_linear(rows, weight, bias)
-    torch.testing.assert_close(expected, F.linear(rows, weight, bias))
-    for count in range(1, 41):
-        for start in (0, 300 - count):
-            part = slice(start, start + count)
-            found = steady_linear(rows[part][None], weight, bias)[0]
-            assert torch.equal(found, expected[part]), (count, start)
+    with torch_threads(1):
+        expected = steady_linear(rows, weight, bias)
+    torch.testing.assert_close(expected, F.linear(rows, weight, bias), rtol=1e-4, atol=1e-4)
+    for threads in THREADS:
+        with torch_threads(threads):
+            assert torch.equal(steady_linear(rows, weight, bias), expected), threads
+            for count in (*range(1, 41), 64, 100, 200):
+                for start in (0, 300 - count):
+                    part = slice(start, start + count)
+                    found = steady_linear(rows[part][None], weight, bias)[0]
+                    assert torch.equal(found, expected[part]), (threads, count, start)
+
+
+@pytest.mark.parametrize("function", [F.elu, F.gelu, torch.exp, torch.tanh])
+def test_numbers_of_steady_map_depend_on_neither_their_number_nor_threads(
+    function: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(81_920)
+    with torch_threads(1):
+        expected = steady_map(function, x)
+    torch.testing.assert_close(expected, function(x), rtol=1e-5, atol=1e-6)
+    for threads in THREADS:
+        with torch_threads(threads):
+            for count in (0, 1, 17, 1000, 32_769, 70_001, 81_919, 81_920):
+                assert torch.equal(steady_map(function, x[:count]), expected[:count]), (
+                    threads,
+                    count,
+                )
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_steps_of_a_convolution_depend_on_neither_their_number_nor_threads(outputs: int) -> None:
+    torch.manual_seed(0)
+    layer = Conv(torch.randn(outputs, 64, 7), torch.randn(outputs), elu=True)
+    x, past = torch.randn(1, 1000, 64), torch.randn(1, layer.memory, 64)
+    with torch_threads(1):
+        expected, _ = layer.products(x, past, last=False)
+    for threads in THREADS:
+        with torch_threads(threads):
+            for count in (17, 500, 777, 1000):
+                found, _ = layer.products(x[:, :count], past, last=False)
+                assert torch.equal(found, expected[:, :count]), (threads, count)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from engines_here import torch_threads
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -37,16 +36,6 @@ class Foreign(np.ndarray[Any, Any]):
 
 class ForeignOnTwo(Foreign):
     threads = 2
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def magnitudes() -> st.SearchStrategy[float]:

@@ -19,8 +19,9 @@ from commands import ROOT, Cli, assert_done, assert_refused, make_home
 from weights_server import WeightsServer, serving
 
 import acomp
-from acomp.backends.weights import cache as weights
+from acomp.backends.weights import cache as weights, places
 from acomp.backends.weights.catalogue import CATALOGUE, lookup
+from acomp.cli import models
 from acomp.codecs import ALIASES, CUSTOM, SPECS, CodecSpec
 from acomp.errors import CodecError, WeightsError
 
@@ -248,7 +249,9 @@ def test_all_are_fetched(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "fetch", fetch)
     assert_done(cli("models", "fetch", "all"))
     models = {name for name in CATALOGUE if name.endswith("-lm")}
-    assert (len(asked), {*asked}) == (len({*asked}), {*SPECS} | models)
+    in_source = {name for name, entry in CATALOGUE.items() if entry.source}
+    assert len(asked) == len({*asked})
+    assert {*asked} == ({*SPECS} | models) - in_source
 
 
 def test_packages_are_asked_for_before_anything_is_fetched(
@@ -386,3 +389,20 @@ def test_the_readme_names_the_extra_that_a_codec_needs(
     else:
         with pytest.raises(WeightsError):
             acomp.load(name, weights=tmp_path / "nothing", engine="torch")
+
+
+def test_weights_of_the_source_are_fetched_by_nobody(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where acomp is installed: the file is not beside it."""
+    monkeypatch.setattr(places, "__file__", str(tmp_path / "a" / "b" / "c" / "d" / "places.py"))
+    target = tmp_path / "cache" / "nano-1.safetensors"
+    monkeypatch.setenv("ACOMP_CACHE", str(target.parent))
+    assert "nano-1" not in models._meant(["all"])
+    by_hand = f"weights/nano-1.safetensors of acomp's source, put at {target}"
+    assert_refused(cli("models", "path", "nano-1"), by_hand)
+    assert_refused(cli("models", "verify", "nano-1"), by_hand)
+    assert_refused(cli("models", "fetch", "nano-1"), "do not ship with acomp", str(target))
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"half")
+    assert_refused(cli("models", "fetch", "nano-1"), "4 bytes", by_hand)

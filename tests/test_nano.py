@@ -134,6 +134,14 @@ def test_its_own_checkpoint_loads_and_another_is_refused(codec: Codec, tmp_path:
         acomp.load(name, weights=path)
 
 
+def test_a_scale_of_nothing_is_a_key_too_many(tmp_path: Path) -> None:
+    state = load_file(WEIGHTS.with_name("nano_2.safetensors"))
+    state["nothing.weight_scale"] = torch.ones(1, 1)
+    save_file(state, tmp_path / "more.safetensors")
+    with pytest.raises(acomp.WeightsError, match="does not hold weights of nano-2"):
+        acomp.load("nano-2", weights=tmp_path / "more.safetensors")
+
+
 def test_scales_are_one_for_each_row(tmp_path: Path) -> None:
     state = load_file(WEIGHTS.with_name("nano_2.safetensors"))
     state["analysis.weight_scale"] = torch.ones(1, 504)

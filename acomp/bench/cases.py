@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from acomp.audio import Audio, read_audio, resample, to_channels
 from acomp.backends import resolve
 from acomp.backends.families import family_of, published_shape
-from acomp.backends.weights.cache import find
+from acomp.backends.weights.cache import find, remedy
 from acomp.codecs import PUBLISHED, CodecSpec
 from acomp.errors import CodecError
 
@@ -78,7 +78,7 @@ def parse_case(text: str) -> Case:
         raise CodecError(f"{codec} is not one of the codecs that acomp has: only those are timed")
     # Damaged or missing weights are better known before the long cases than after.
     if find(codec) is None and family_of(codec).random_weights is None:
-        raise CodecError(f"{codec} is timed with its published weights: acomp models fetch {codec}")
+        raise CodecError(f"{codec} is timed with its published weights: {remedy([codec])}")
     return Case(codec, int(seconds))
 
 

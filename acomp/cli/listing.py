@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acomp.backends import third_party
-from acomp.backends.weights.cache import Status, status
+from acomp.backends.weights.cache import Status, remedy, status
 from acomp.backends.weights.catalogue import CATALOGUE, Weights, lookup
 from acomp.backends.weights.places import own_path
 from acomp.cli.console import one_line, printable
@@ -178,7 +178,7 @@ def _state(here: Status) -> str:
 
 
 def _damage(here: Status) -> str:
-    return one_line(f"{here.name}: {verdict(here)}; mend with: acomp models fetch {here.name}")
+    return one_line(f"{here.name}: {verdict(here)}; mend with: {remedy([here.name])}")
 
 
 def verdict(here: Status) -> str:

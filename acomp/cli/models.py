@@ -47,7 +47,7 @@ def fetch(names: Names) -> None:
     """
     wanted = _meant(names)
     missing = [lookup(name) for name in wanted if not _is_sound(name)]
-    missing = [entry for entry in missing if weights.offline_by(entry) is None]
+    missing = [entry for entry in missing if not (entry.source or weights.offline_by(entry))]
     if missing:
         say(_download_size(missing), error=True)
     for name in wanted:
@@ -72,7 +72,7 @@ def verify(names: OptionalNames = None) -> None:
     bad = [here.name for here in found if here.problem or not here.path]
     if bad:
         raise WeightsError(
-            f"missing or damaged: {', '.join(bad)}; mend with: acomp models fetch {' '.join(bad)}"
+            f"missing or damaged: {', '.join(bad)}; mend with: {weights.remedy(bad)}"
         )
 
 
@@ -83,7 +83,7 @@ def path(names: OptionalNames = None) -> None:
     for name in _meant(names or []):
         found = weights.find(name)
         if found is None:
-            raise WeightsError(f"the weights of {name} are not here: acomp models fetch {name}")
+            raise WeightsError(f"the weights of {name} are not here: {weights.remedy([name])}")
         typer.echo(found)
 
 
@@ -115,7 +115,8 @@ def _meant(names: list[str]) -> list[str]:
     Raises:
         WeightsError: there is no such entry.
     """
-    every = [name for name, entry in CATALOGUE.items() if not entry.is_part]
+    # What lies in acomp's source alone cannot be fetched.
+    every = [name for name, entry in CATALOGUE.items() if not (entry.is_part or entry.source)]
     sets = {
         "all": every,
         **{name: list(codecs.values()) for name, codecs in BY_CHANNELS.items()},

@@ -24,6 +24,15 @@ MIN_ROWS = 16
 """Rows that a matrix has at least, so that the kernels for few rows, which round otherwise, are
 never at work."""
 
+MOST_INPUTS = 352
+"""Inputs that a product sums in one call. Of 384 and more MKL gives parts to several threads, in
+ways that change with the number of rows; then a row's last bits would too."""
+LANES = 32
+"""Numbers that torch takes at once, in two registers of a CPU. What is left of a thread's share is
+computed one by one, and rounds otherwise."""
+SHARE = 32_768
+"""Numbers that torch gives a thread at least."""
+
 
 class TorchEngine(Engine):
     """Networks on any device of torch's."""
@@ -156,7 +165,9 @@ def _called(device: torch.device) -> str:
 
 
 def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` on `[..., inputs]`, whose rows do not depend on how many there are."""
+    """`F.linear` on `[..., inputs]`, whose rows on a CPU depend neither on how many there are nor
+    on the number of threads.
+    """
     # For another engine, which has kernels of its own.
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return F.linear(x, weight, bias)
@@ -164,11 +175,38 @@ def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     count = len(rows)
     if count < MIN_ROWS:
         rows = F.pad(rows, (0, 0, 0, MIN_ROWS - count))
-    return F.linear(rows, weight, bias)[:count].reshape(*x.shape[:-1], -1)
+    (first, inputs), *others = steady_parts(rows, weight.T)
+    total = F.linear(first, inputs.T, bias)
+    for part, inputs in others:
+        total = torch.addmm(total, part, inputs)
+    return total[:count].reshape(*x.shape[:-1], -1)
+
+
+def steady_parts(rows: Tensor, matrix: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """`rows @ matrix`, `[count, inputs]` by `[inputs, outputs]`, as products to be added up, none
+    of more than `MOST_INPUTS` inputs on a CPU.
+    """
+    inputs = len(matrix)
+    parts = -(-inputs // MOST_INPUTS) if rows.device.type == "cpu" else 1
+    return list(zip(rows.tensor_split(parts, 1), matrix.tensor_split(parts), strict=True))
+
+
+def steady_map(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`function(x)` of each number for itself, which on a CPU depends neither on how many numbers
+    there are nor on the number of threads: each thread's share is filled up to whole `LANES`.
+    """
+    if x.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return function(x)
+    count = x.numel()
+    threads = max(1, min(torch.get_num_threads(), -(-count // SHARE)))
+    missing = -count % (LANES * threads)
+    if not missing:
+        return function(x)
+    return function(F.pad(x.reshape(-1), (0, missing)))[:count].reshape(x.shape)
 
 
 class SteadyLinear(nn.Linear):
-    """`nn.Linear`, whose rows do not depend on how many there are."""
+    """`nn.Linear`, as `steady_linear` is."""
 
     def forward(self, x: Tensor) -> Tensor:
         return steady_linear(x, self.weight, self.bias)

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
 from acomp.backends.encodec.shape import EncodecShape
-from acomp.engines.torch import SteadyLinear, steady_linear
+from acomp.engines.torch import SteadyLinear, steady_linear, steady_map
 
 
 class Level(nn.Module, ABC):
@@ -142,7 +142,7 @@ class Scalar(Level):
 
     def bounded(self, x: Tensor) -> Tensor:
         """The numbers of vectors `[..., dimension]`, before they are rounded."""
-        return torch.tanh(self.into(x))
+        return steady_map(torch.tanh, self.into(x))
 
     def nearest(self, bounded: Tensor) -> Tensor:
         """The codes of numbers `[..., codebook dimension]`."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from acomp.backends.mimi.shape import NORM_EPSILON, ROPE_BASE, MimiShape
 from acomp.backends.weights.tensors import Tensors
 from acomp.engines import Array, Engine
-from acomp.engines.torch import in_torch, steady_linear
+from acomp.engines.torch import in_torch, steady_linear, steady_map
 
 TILE = 16
 """Positions whose attention is computed together."""
@@ -99,7 +99,7 @@ class Layer(nn.Module):
         seen = tiles.attend(tiles.turn(query), keys, values)
         x = x + steady_linear(seen.transpose(1, 2).flatten(2), self.output)
         normal = F.layer_norm(x, middle.shape, middle, middle_bias, NORM_EPSILON)
-        x = x + steady_linear(F.gelu(steady_linear(normal, self.first)), self.second)
+        x = x + steady_linear(steady_map(F.gelu, steady_linear(normal, self.first)), self.second)
         return x, tiles.kept(keys), tiles.kept(values)
 
 

@@ -29,7 +29,7 @@ from acomp.backends.nano.shape import MEMORY, NanoShape
 from acomp.backends.shared.hollow import fill, hollow
 from acomp.backends.weights.checkpoint import fingerprint, load_checkpoint, scaled
 from acomp.engines.apart import apart_to_load
-from acomp.engines.torch import SteadyLinear, steady_linear
+from acomp.engines.torch import SteadyLinear, steady_linear, steady_map
 from acomp.errors import WeightsError
 
 KERNEL = MEMORY + 1
@@ -37,9 +37,6 @@ LEVELLING = 0.5
 """How far the bands' energies are evened out before coding; 1 would be entirely."""
 BAND_WEIGHT = 0.3
 """Weight of a band's log energy beside the lines."""
-MOST_INPUTS = 768
-"""Of a linear map whose sums torch forms in one order, with MKL."""
-
 State = list[Tensor]
 """The last inputs of each block's convolution: what streaming carries over."""
 
@@ -59,7 +56,7 @@ class CausalBlock(nn.Module):
         """Returns the output, and the last inputs, which are the next call's `past`."""
         seen = torch.cat([past, x], dim=1)
         y = self.depthwise(seen.transpose(1, 2)).transpose(1, 2)
-        y = _contracted(F.gelu(self.expand(self.norm(y))), self.contract)
+        y = self.contract(steady_map(F.gelu, self.expand(self.norm(y))))
         return x + self.scale * y, seen[:, -MEMORY:]
 
 
@@ -124,8 +121,8 @@ class Network(nn.Module):
         """
         lines, sines = _times(frames, self.cosines), _times(frames, self.sines)
         powers = 0.5 * (lines.square() + sines.square())
-        energies = (_times(powers, self.to_bands) + 1e-8).log()
-        gain = torch.exp(-LEVELLING / 2 * _times(energies, self.to_lines))
+        energies = steady_map(torch.log, _times(powers, self.to_bands) + 1e-8)
+        gain = steady_map(torch.exp, -LEVELLING / 2 * _times(energies, self.to_lines))
         return torch.cat([lines * gain, energies * BAND_WEIGHT], dim=-1), sines * gain
 
     def encode(self, features: Tensor, sines: Tensor, state: State) -> tuple[Tensor, State]:
@@ -142,20 +139,8 @@ class Network(nn.Module):
         """Features to windowed frames, which `overlap_add` makes samples of."""
         # Beyond these no recording lies, and the exponential would overflow.
         energies = (features[..., self.hop :] / BAND_WEIGHT).clamp(-20, 8)
-        gain = torch.exp(LEVELLING / 2 * _times(energies, self.to_lines))
+        gain = steady_map(torch.exp, LEVELLING / 2 * _times(energies, self.to_lines))
         return _times(features[..., : self.hop] * gain, self.cosines.T)
-
-
-def _contracted(x: Tensor, linear: SteadyLinear) -> Tensor:
-    """`linear(x)`, the same whatever the number of threads: of more inputs than `MOST_INPUTS`,
-    which several threads would part among them, the halves are taken one after the other.
-    """
-    half = linear.in_features // 2
-    if linear.in_features <= MOST_INPUTS or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        contracted: Tensor = linear(x)
-        return contracted
-    first = steady_linear(x[..., :half], linear.weight[:, :half], linear.bias)
-    return first + steady_linear(x[..., half:], linear.weight[:, half:])
 
 
 def _times(x: Tensor, matrix: Tensor) -> Tensor:

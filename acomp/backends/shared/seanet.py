@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.engines.torch import MIN_ROWS
+from acomp.engines.torch import MIN_ROWS, steady_map, steady_parts
 
 Pasts = list[Tensor]
 Padding = Literal["reflect", "zeros"]
@@ -74,7 +74,7 @@ class Conv(nn.Module):
 
         Time is a multiple of the stride, unless these are the `last` steps of the stream.
         """
-        x = F.elu(x) if self.elu else x
+        x = steady_map(F.elu, x) if self.elu else x
         missing = -x.shape[1] % self.stride if last else 0
         if past is not None:
             seen = self._pad_end(torch.cat([past, x], dim=1), missing)
@@ -226,13 +226,17 @@ class AsConvolutions(nn.Module):
 def _products(rows: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
     """The convolution of rows `[batch, count, inputs]` with taps `[taps, inputs, outputs]`."""
     batch, count, inputs = rows.shape
+    outputs = taps.shape[2]
+    if outputs == 1:  # a product with a vector rounds by the number of rows
+        taps, bias = F.pad(taps, (0, 1)), F.pad(bias, (0, 1))
     reach = (len(taps) - 1) * dilation
     steps = count - reach
     if steps < MIN_ROWS:
         rows = F.pad(rows, (0, 0, 0, MIN_ROWS - steps))
     padded = rows.shape[1] - reach
-    y = torch.addmm(bias, rows[:, :padded].reshape(-1, inputs), taps[0])
-    for j in range(1, len(taps)):
-        seen = rows[:, j * dilation : j * dilation + padded]
-        y.addmm_(seen.reshape(-1, inputs), taps[j])
-    return y.reshape(batch, padded, -1)[:, :steps]
+    y = bias
+    for j, tap in enumerate(taps):
+        seen = rows[:, j * dilation : j * dilation + padded].reshape(-1, inputs)
+        for part, weights in steady_parts(seen, tap):
+            y = torch.addmm(y, part, weights) if y is bias else y.addmm_(part, weights)
+    return y.reshape(batch, padded, -1)[:, :steps, :outputs]

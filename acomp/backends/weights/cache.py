@@ -8,6 +8,7 @@ is known of it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,7 +63,7 @@ def find(name: str) -> Path | None:
     if weights.parts or here.path == own_path(weights):
         raise WeightsError(
             f"{here.path} is not the published file: {here.problem}; "
-            f"replace it with: acomp models fetch {name}"
+            f"replace it with: {remedy([name])}"
         )
     return None
 
@@ -111,6 +112,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         return found
     target = own_path(weights)
     if weights.source is not None:
+        find(name)  # where a file is here but damaged, that is the thing to say
         raise WeightsError(
             f"weights of {name} do not ship with acomp: put {weights.source} of acomp's source at "
             f"{target} or pass {_option(weights)}"
@@ -144,6 +146,18 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
             f"name another folder in ACOMP_CACHE or pass {_option(weights)}"
         ) from error
     return found or target
+
+
+def remedy(names: Sequence[str]) -> str:
+    """What brings weights here that are missing or damaged, to stand behind "mend with: "."""
+    entries = [lookup(name) for name in names]
+    fetched = " ".join(entry.name for entry in entries if not entry.source)
+    by_hand = [
+        f"{entry.source} of acomp's source, put at {own_path(entry)}"
+        for entry in entries
+        if entry.source
+    ]
+    return "; ".join([*([f"acomp models fetch {fetched}"] if fetched else []), *by_hand])
 
 
 def offline_by(weights: Weights) -> str | None:

@@ -205,7 +205,7 @@ def scaled(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         scale = state.get(name + SCALE)
         if scale is not None and scale.shape != (*value.shape[:-1], 1):
             raise ValueError(name)
-        if not name.endswith(SCALE):
+        if not name.endswith(SCALE) or name.removesuffix(SCALE) not in state:
             found[name] = value if scale is None else value.float() * scale
     return found
 
