@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs docs-serve field fuzz bench figures nano nano-1 nano-1-lm quantisers torch-versions clean
+.PHONY: demo test check docs docs-serve field fuzz browser bench figures nano nano-1 nano-1-lm quantisers torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo --overwrite
@@ -84,7 +84,8 @@ field: $(VENV)/ready
 	    $(FIELD) $(call KBPS,soundstream,3.2 6,$(LYRA:%=:%)) \
 	    $(call KBPS,codec2,1.2 3.2) $(call KBPS,speex,4 8) -c mp3@8 -c aac@8 -c pcm8 -c pcm
 	$(BIN)/acomp eval build/nano/testset/music --content other -o build/field/music \
-	    --metrics si_sdr,zimtohrli,visqol_audio,log_mel,mr_stft $(FIELD)
+	    --metrics si_sdr,zimtohrli,visqol_audio,log_mel,mr_stft $(FIELD) \
+	    $(call KBPS,nano-1,3 12) -c mp3@8 -c aac@8 -c pcm8
 
 # nano-1's language model, into build/nano/lm, on the same audio; and what it saves.
 nano-1-lm: $(VENV)/ready
@@ -97,6 +98,10 @@ nano-1-lm: $(VENV)/ready
 	fi
 	$(BIN)/python tests/benchmarks/bench_entropy.py nano-1 --language-model build/nano/lm/best.safetensors \
 	    build/nano/data/evaluate/speech build/nano/data/evaluate/music build/nano/data/evaluate
+
+# The page in which nano runs, into examples/browser/dist, for any web server; takes node and npm.
+browser: $(VENV)/ready
+	cd examples/browser && npm ci && PATH="$(abspath $(BIN)):$$PATH" npm run build
 
 # Quantisers compared on noisy speech, into build/quantisers: two to three minutes of one core a run, three
 # runs of each. Interrupted, it goes on where it was.
