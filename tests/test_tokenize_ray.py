@@ -26,7 +26,10 @@ def test_a_cluster_of_two_machines_that_loses_one_makes_the_same_dataset(tmp_pat
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         lost = cluster.add_node(num_cpus=1)
-        killer = Thread(target=remove_when_begun, args=(cluster, lost, tmp_path / "ray"))
+        # A daemon: where nothing ever begins, the test fails and does not wait for it.
+        killer = Thread(
+            target=remove_when_begun, args=(cluster, lost, tmp_path / "ray"), daemon=True
+        )
         killer.start()
         order = Order(tmp_path / "ray", sources, "nano", coding=Coding(1.5))
         tokenize(order, ray=cluster.address)
