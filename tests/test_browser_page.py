@@ -20,6 +20,7 @@ from commands import ROOT
 
 import acomp
 from acomp.audio import resample
+from acomp.settings import Entropy
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -138,7 +139,7 @@ def test_a_file_goes_in_and_acomp_decodes_what_comes_out(
 
 @pytest.mark.parametrize("entropy", ["none", "lm"])
 def test_a_file_of_acomp_s_sounds_as_acomp_decodes_it(
-    browser: Browser, address: str, sound: Path, tmp_path: Path, entropy: str
+    browser: Browser, address: str, sound: Path, tmp_path: Path, entropy: Entropy
 ) -> None:
     codec = acomp.load("nano", engine="torch")
     codes = codec.encode(acomp.read_audio(sound), bandwidth=6)
