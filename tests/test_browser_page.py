@@ -179,3 +179,13 @@ def test_it_fits_a_phone(browser: Browser, address: str, sound: Path, scheme: st
         assert width <= PHONE[0]
         page.keyboard.press("3")
         assert page.evaluate("document.querySelector('#variants input:checked').value") == "12"
+
+
+def test_it_works_without_a_network_after_the_first_visit(browser: Browser, address: str) -> None:
+    with page_at(browser, address) as page:
+        wait_until(page, "navigator.serviceWorker.controller !== null")
+        page.context.set_offline(True)
+        page.reload()
+        wait_until(page, "document.getElementById('status').textContent === 'Ready.'")
+        page.click("#speech")
+        wait_until(page, "performance.getEntriesByName('sound').length === 1")

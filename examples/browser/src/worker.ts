@@ -31,6 +31,8 @@ class Session {
     readonly recording: Recording,
   ) {
     this.decoding = new Decoding(decoder, desk.hop);
+    // What can be heard before the encoder is there, which takes a second.
+    if (recording.original) this.wanted = [0, 1, 2].map((index) => ({ variant: 0, index }));
   }
 
   /** The next thing to do; null when nothing is. */
@@ -157,7 +159,6 @@ class Desk {
     const variants = codesOutputs(card).map(([, codebooks]) => desk.variant(codebooks));
     variants.sort((one, other) => one.codebooks - other.codebooks);
     report({ kind: "loaded", codec: card.codec, sampleRate: card.sample_rate, variants });
-    void desk.work();
     return desk;
   }
 
@@ -203,7 +204,7 @@ class Desk {
       await breath();
       const { session } = this;
       try {
-        const task = session?.next() ?? (this.encoder ? null : () => this.getEncoder());
+        const task = session?.next();
         if (!task) break;
         await task();
       } catch (error) {
@@ -214,6 +215,7 @@ class Desk {
     this.working = false;
   }
 
+  /** Loaded when it is first needed: files are decoded without it. */
   private async getEncoder(): Promise<Network> {
     this.encoder ??= await this.folder.network("encoder");
     return this.encoder;
