@@ -134,20 +134,18 @@ def test_its_own_checkpoint_loads_and_another_is_refused(codec: Codec, tmp_path:
         acomp.load(name, weights=path)
 
 
-def test_a_scale_of_nothing_is_a_key_too_many(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("analysis.weight_scale", torch.ones(1, 504)), ("nothing.weight_scale", torch.ones(1, 1))],
+    ids=["not one for each row", "of no weights"],
+)
+def test_scales_are_one_for_each_row_of_weights(
+    name: str, scale: torch.Tensor, tmp_path: Path
+) -> None:
     state = load_file(WEIGHTS.with_name("nano_2.safetensors"))
-    state["nothing.weight_scale"] = torch.ones(1, 1)
-    save_file(state, tmp_path / "more.safetensors")
+    save_file({**state, name: scale}, tmp_path / "other.safetensors")
     with pytest.raises(acomp.WeightsError, match="does not hold weights of nano-2"):
-        acomp.load("nano-2", weights=tmp_path / "more.safetensors")
-
-
-def test_scales_are_one_for_each_row(tmp_path: Path) -> None:
-    state = load_file(WEIGHTS.with_name("nano_2.safetensors"))
-    state["analysis.weight_scale"] = torch.ones(1, 504)
-    save_file(state, tmp_path / "wide.safetensors")
-    with pytest.raises(acomp.WeightsError, match="does not hold weights of nano-2"):
-        acomp.load("nano-2", weights=tmp_path / "wide.safetensors")
+        acomp.load("nano-2", weights=tmp_path / "other.safetensors")
 
 
 def test_one_generation_refuses_the_weights_of_the_other(codec: Codec) -> None:
