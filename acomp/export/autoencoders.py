@@ -13,6 +13,7 @@ from acomp.backends.snac.network import Attention, NoiseBlock, noise
 from acomp.backends.snac.shape import SnacShape
 from acomp.export.streams import (
     FACTS,
+    Decoder,
     Parts,
     codes_port,
     dequantised,
@@ -80,19 +81,6 @@ class Encoder(nn.Module):
         samples = torch.cat([samples, silence], dim=1)[:, None, :whole]
         codes: Tensor = self.quantise(self.network(samples))
         return codes
-
-
-class Decoder(nn.Module):
-    """Codes to a recording."""
-
-    def __init__(self, network: nn.Module, dequantise: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.dequantise = dequantise
-
-    def forward(self, codes: Tensor) -> Tensor:
-        samples: Tensor = self.network(self.dequantise(codes))
-        return samples[:, 0]
 
 
 class Quantiser(nn.Module):

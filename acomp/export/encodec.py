@@ -18,6 +18,7 @@ from acomp.export.edges import CausalStack, PaddedConv
 from acomp.export.onnx import Port
 from acomp.export.streams import (
     FACTS,
+    Decoder,
     Half,
     Parts,
     Stream,
@@ -27,6 +28,7 @@ from acomp.export.streams import (
     samples_port,
     stream_rules,
     whole_rules,
+    without_channels,
 )
 
 
@@ -153,15 +155,11 @@ class CausalDecoder(CausalHalf):
 
     def forward(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         samples, *after = self.run(self.dequantise(codes), *state)
-        return (_without_channels(samples), *after)
+        return (without_channels(samples), *after)
 
 
 def _with_channels(samples: Tensor) -> Tensor:
     return samples if samples.dim() == 3 else samples[:, None]
-
-
-def _without_channels(samples: Tensor) -> Tensor:
-    return samples[:, 0] if samples.shape[1] == 1 else samples
 
 
 def _padded(network: nn.Module) -> nn.Module:
@@ -180,19 +178,6 @@ class Encoder(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         codes: Tensor = self.quantise(self.network(_with_channels(samples)))
         return codes
-
-
-class Decoder(nn.Module):
-    """Codes to a recording."""
-
-    def __init__(self, network: nn.Module, dequantise: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.dequantise = dequantise
-
-    def forward(self, codes: Tensor) -> Tensor:
-        samples: Tensor = self.network(self.dequantise(codes))
-        return _without_channels(samples)
 
 
 class SegmentEncoder(nn.Module):

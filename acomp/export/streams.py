@@ -117,6 +117,24 @@ def half(module: nn.Module, first: Port, last: Port, *more: Port, streaming: boo
     return Half(module, [first, *state], [last, *after, *more])
 
 
+class Decoder(nn.Module):
+    """Codes to a recording, by networks without a state."""
+
+    def __init__(self, network: nn.Module, dequantise: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.dequantise = dequantise
+
+    def forward(self, codes: Tensor) -> Tensor:
+        samples: Tensor = self.network(self.dequantise(codes))
+        return without_channels(samples)
+
+
+def without_channels(samples: Tensor) -> Tensor:
+    """Samples `[batch, channels, time]` as they are given out: `[batch, time]` of one channel."""
+    return samples[:, 0] if samples.shape[1] == 1 else samples
+
+
 def dequantised(levels: Iterable[Callable[[Tensor], Tensor]], codes: Tensor) -> Tensor:
     """What codes `[batch, codebooks, frames]` of the first levels, or of all, say together.
 
