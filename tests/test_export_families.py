@@ -17,8 +17,11 @@ from acomp.backends.shared.shape import Shape
 from acomp.backends.snac.codec import load as load_snac
 from acomp.backends.weights.checkpoint import save_weights
 from acomp.engines import pick_engine
+from acomp.errors import CodecError
+from acomp.export.bits import BITS
 from acomp.export.checking import compare
 from acomp.export.folder import export
+from acomp.export.onnx import WEIGHTS
 from acomp.export.running import Exported
 
 
@@ -75,3 +78,20 @@ def test_mimi_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_mimi().save_pretrained(tmp_path)
     codec = acomp.load("mimi", weights=tmp_path, engine="torch", device="cpu")
     assert_exports(codec, tmp_path / "out", monkeypatch, streaming=True)
+
+
+def test_weights_in_fewer_bits_do_nearly_the_same_and_damaged_ones_do_not(tmp_path: Path) -> None:
+    codec = custom(tmp_path, SMALL["dac of odd strides"])
+    codebooks = codec.spec.codebook_counts[-1]
+    samples = speech(codec, 30 * codec.spec.hop_length).samples
+    sizes, levels = [], []
+    for bits in (None, *BITS.values()):
+        written = export(codec, None, tmp_path, codebooks=[codebooks], streaming=False, bits=bits)
+        sizes.append(written[WEIGHTS])
+        levels.append(compare(codec, Exported(tmp_path), samples, codebooks).level)
+    assert sizes[1] < 0.6 * sizes[0] and sizes[2] < 0.8 * sizes[1], sizes
+    assert levels[0] > 100 > levels[1] > levels[2] > 25, levels
+    path = tmp_path / WEIGHTS
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(CodecError, match="does not do what acomp does"):
+        compare(codec, Exported(tmp_path), samples, codebooks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -51,6 +51,16 @@ def export(
             rich_help_panel=CODEC,
         ),
     ] = False,
+    bits: Annotated[
+        Literal["16", "8"] | None,
+        typer.Option(
+            "--bits",
+            help="Make the folder smaller: weights as float16, or as whole numbers of 8 bits with "
+            "a scale for each row.",
+            show_default="as acomp keeps them: float32, but for nano",
+            rich_help_panel=CODEC,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -65,6 +75,8 @@ def export(
         acomp export nano -o nano-onnx --check
 
         acomp export nano -o nano-live --streaming -k 1.5 -k 6
+
+        acomp export snac-24khz -o snac-small --bits 8
     """
     from acomp.backends import resolve
     from acomp.backends.families import published_shape
@@ -73,6 +85,7 @@ def export(
     from acomp.packages import require_packages
 
     require_packages("acomp export", "onnx", "onnxruntime", extra="export")
+    from acomp.export.bits import BITS
     from acomp.export.folder import FILES as NAMES, check as check_form, export as write
 
     name = resolve(codec, 1)
@@ -83,7 +96,14 @@ def export(
     loaded = load_fetched(codec, 1, weights, "cpu")
     asked: list[float | None] = [*bandwidth] if bandwidth else [None]
     counts = sorted({loaded.spec.codebooks_for(each, None) for each in asked})
-    sizes = write(loaded, weights, output, codebooks=counts, streaming=streaming)
+    sizes = write(
+        loaded,
+        weights,
+        output,
+        codebooks=counts,
+        streaming=streaming,
+        bits=BITS.get(bits or ""),
+    )
     known, size = ", ".join(map(str, counts)), sum(sizes.values()) / 1e6
     say(f"{output}: {loaded.spec.name}, {known} codebooks, {size:.1f} MB")
     if check:

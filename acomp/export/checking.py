@@ -11,12 +11,18 @@ from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
 from acomp.codes import Block, CodesInfo, join
 from acomp.errors import CodecError
+from acomp.export.bits import Bits
 from acomp.export.running import Exported
 
 AGREE = 1e-4
 """How far decoded samples may be from acomp's."""
 TIES = 0.005
 """Share of frames that may have other codes: where two entries are almost equally near."""
+BROKEN_CODES = 0.1
+"""Share of codes that are acomp's below which an encoder with fewer bits is broken; random ones
+would be one in hundreds."""
+BROKEN_LEVEL = 20
+"""Decibels that the difference must be below the sound, or a decoder with fewer bits is broken."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +32,29 @@ class Agreement:
     Attributes:
         frames: frames that were encoded.
         different: those of them that have other codes.
-        difference: of decoded samples, the largest.
+        share: of all codes, those that are acomp's.
+        difference: of samples decoded from acomp's codes, the largest.
+        level: of the sound over the difference, in decibels.
     """
 
     frames: int
     different: int
+    share: float
     difference: float
+    level: float
 
     def __str__(self) -> str:
+        codes = f" and {self.share:.1%} of all codes" if self.different else ""
         return (
-            f"codes of {self.frames - self.different} of {self.frames} frames are acomp's, "
-            f"samples to {self.difference:.1e}"
+            f"codes of {self.frames - self.different} of {self.frames} frames{codes} are acomp's, "
+            f"samples to {self.difference:.1e}, {self.level:.0f} dB below the sound"
         )
+
+    def holds(self, bits: Bits | None) -> bool:
+        """Whether it is what can be asked of weights in so many bits."""
+        if bits is None:
+            return self.different <= TIES * self.frames and self.difference <= AGREE
+        return self.share >= BROKEN_CODES and self.level >= BROKEN_LEVEL
 
 
 def compare(codec: Codec, exported: Exported, samples: Samples, codebooks: int) -> Agreement:
@@ -59,12 +76,23 @@ def compare(codec: Codec, exported: Exported, samples: Samples, codebooks: int) 
         raise CodecError(
             f"the exported codec gives codes of the shape {shapes[0]}, not {shapes[1]}"
         )
-    different = int((theirs.data != ours.data).any(axis=1).sum())
-    difference = np.abs(_decoded(exported, ours, info) - _decoded(codec, ours, info)).max()
-    found = Agreement(ours.frames, different, float(difference))
-    if different > TIES * found.frames or not difference <= AGREE:
+    same = theirs.data == ours.data
+    sound = _decoded(codec, ours, info)
+    difference = _decoded(exported, ours, info) - sound
+    found = Agreement(
+        ours.frames,
+        int((~same).any(axis=1).sum()),
+        float(same.mean()),
+        float(np.abs(difference).max()),
+        10 * float(np.log10(_power(sound) / _power(difference))),
+    )
+    if not found.holds(exported.bits):
         raise CodecError(f"the exported codec does not do what acomp does: {found}")
     return found
+
+
+def _power(samples: Samples) -> float:
+    return float(np.square(samples, dtype=np.float64).mean()) + 1e-20
 
 
 def _encoded(codec: Codec, samples: Samples, info: CodesInfo) -> Block:

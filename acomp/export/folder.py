@@ -24,6 +24,7 @@ from acomp.backends.snac.shape import SnacShape
 from acomp.codecs import CodecSpec
 from acomp.errors import CodecError
 from acomp.export import autoencoders, encodec, mimi, nano
+from acomp.export.bits import Bits
 from acomp.export.guide import guide
 from acomp.export.onnx import WEIGHTS, Packer, Port, trace
 from acomp.export.streams import Half, Parts
@@ -62,7 +63,13 @@ def check(name: str, shape: object, *, streaming: bool) -> None:
 
 
 def export(
-    codec: Codec, weights: Path | None, folder: Path, *, codebooks: Sequence[int], streaming: bool
+    codec: Codec,
+    weights: Path | None,
+    folder: Path,
+    *,
+    codebooks: Sequence[int],
+    streaming: bool,
+    bits: Bits | None = None,
 ) -> dict[str, int]:
     """Write a codec into a folder.
 
@@ -72,6 +79,7 @@ def export(
         folder: is made where it does not exist.
         codebooks: that the encoder uses, one number or several, ascending; the decoder takes any.
         streaming: whether the graphs take and return the state of a stream.
+        bits: that weights have at most; None: as many as acomp keeps them in.
 
     Returns:
         The size of each file in bytes, by its name.
@@ -81,10 +89,10 @@ def export(
     """
     check(codec.spec.name, getattr(codec, "shape", None), streaming=streaming)
     parts = _parts(codec, weights, codebooks, streaming)
-    packer = Packer(parts.stored, parts.computed)
+    packer = Packer(parts.stored, parts.computed, bits)
     halves = {ENCODER: parts.encoder, DECODER: parts.decoder}
     contents = {file: _graph(half, codec.spec, packer) for file, half in halves.items()}
-    card = _card(codec, parts, codebooks[-1], streaming)
+    card = {**_card(codec, parts, codebooks[-1], streaming), "weight_bits": bits}
     contents[WEIGHTS] = bytes(packer.data)
     contents[GUIDE] = guide(card, codec.spec.channels).encode()
     contents[CARD] = (json.dumps(card, indent=1) + "\n").encode()

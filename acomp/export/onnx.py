@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from acomp.export.bits import Bits, narrowed
+
 OPSET = 18
 WEIGHTS = "weights.bin"
 """The file of the weights of all graphs in a folder."""
@@ -92,13 +94,16 @@ class Packer:
         self,
         stored: Mapping[str, Sequence[NDArray[np.generic]]],
         computed: Callable[[str], Steps | None],
+        bits: Bits | None,
     ) -> None:
-        """`stored` are the weights by name, with their scales if they have any; `computed` has the
-        steps to those that are made otherwise.
+        """`stored` are the weights by name, with their scales if they have any, where the graphs do
+        not hold them as they are kept; `computed` has the steps to those that are made otherwise.
+        `bits` are what weights may have at most; None: as many as they are kept in.
         """
         self.data = bytearray()
         self._stored = stored
         self._computed = computed
+        self._bits = bits
         self._places: dict[bytes, int] = {}
 
     def pack(self, model: ModelProto) -> ModelProto:
@@ -121,10 +126,15 @@ class Packer:
         computed = self._computed(tensor.name)
         if computed is not None:
             return computed
-        stored = self._stored.get(tensor.name.rpartition("network.")[2])
-        if stored is not None:
-            return _widened(tensor.name, stored)
-        return Steps([], {tensor.name: numpy_helper.to_array(tensor)})
+        value: Sequence[NDArray[np.generic]] = [numpy_helper.to_array(tensor)]
+        if self._stored:
+            kept = self._stored.get(tensor.name.rpartition("network.")[2])
+            if kept is None:  # no weight, but a constant
+                return Steps([], {tensor.name: value[0]})
+            value = kept
+        if self._bits is not None:
+            value = narrowed(tensor.name, value, self._bits)
+        return _widened(tensor.name, value)
 
     def _tensor(self, name: str, value: NDArray[np.generic]) -> TensorProto:
         tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
@@ -144,7 +154,9 @@ class Packer:
 
 
 def _widened(name: str, stored: Sequence[NDArray[np.generic]]) -> Steps:
-    """The steps to a weight in float32 from what is stored of it."""
+    """The steps to a value, float32 of what is stored in fewer bits."""
+    if stored[0].dtype not in (np.float16, np.int8):
+        return Steps([], {name: stored[0]})
     values = {f"{name}.stored": stored[0]}
     if len(stored) == 1:
         return Steps([node("Cast", [f"{name}.stored"], name, to=TensorProto.FLOAT)], values)

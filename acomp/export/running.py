@@ -17,6 +17,7 @@ from acomp.codecs import CUSTOM_OVERLAP, SPECS, CodecSpec
 from acomp.codes import Block, CodesInfo, Segments, join
 from acomp.engines import Array
 from acomp.errors import CodecError
+from acomp.export.bits import Bits
 from acomp.export.streams import fewer_codes
 from acomp.plain import read_json
 
@@ -28,6 +29,9 @@ PIECES = (7, 40, 1)
 class Exported(Codec):
     """A codec in a folder. Its codes and samples come at the end of a stream, all at once.
 
+    Attributes:
+        bits: that its weights were given at most; None: as many as acomp keeps them in.
+
     Raises:
         CodecError: the folder is none that `acomp export` wrote, or is damaged.
     """
@@ -37,6 +41,7 @@ class Exported(Codec):
         try:
             spec = _spec(card)
             self._card = card
+            self.bits: Bits | None = card.get("weight_bits")
             super().__init__(spec, card["weights"])
             self._sessions = {name: _session(folder / f"{name}.onnx") for name in card["models"]}
         except (KeyError, TypeError, AttributeError) as error:

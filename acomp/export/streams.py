@@ -77,7 +77,8 @@ class Parts:
         decoder: codes to samples.
         rules: how recordings are encoded and decoded, in words.
         facts: the same in numbers, for codec.json.
-        stored: weights by name as they are kept, with their scales if they have any.
+        stored: weights by name as they are kept, with their scales if they have any; empty where
+            that is how the modules have them. What else the modules have is constant then.
         computed: the steps to those that are not kept.
     """
 
