@@ -7,11 +7,15 @@ from pathlib import Path
 
 import onnx
 import pytest
-from commands import Cli, assert_done, assert_refused, files_in
+from commands import Cli, assert_done, assert_refused, files_in, make
 from exported import assert_guide_works, speech
 
 import acomp
+from acomp.evaluation.rows import read_rows
 from acomp.export.folder import FILES
+
+ON_DISK = 11.1e6
+"""Bytes of nano's folders at most."""
 
 
 @pytest.mark.parametrize(
@@ -24,7 +28,7 @@ def test_nano_is_exported_and_its_readme_works(
     run = cli("export", *command, "-o", str(folder), "--check")
     assert_done(run)
     assert set(files_in(folder)) == set(FILES)
-    assert sum(map(len, files_in(folder).values())) < 11.1e6
+    assert sum(map(len, files_in(folder).values())) < ON_DISK
     card = json.loads((folder / "codec.json").read_text())
     for model in card["models"].values():
         graph = onnx.load(folder / model["file"], load_external_data=False).graph
@@ -41,6 +45,25 @@ def test_what_cannot_be_exported_leaves_no_folder(cli: Cli, tmp_path: Path) -> N
     stereo = cli("export", "encodec-48khz", "-o", str(folder), "--streaming")
     assert_refused(stereo, "encodec-48khz", "leave --streaming out")
     assert not folder.exists()
+
+
+def test_an_exported_folder_is_measured(cli: Cli, tmp_path: Path) -> None:
+    folder, sound, results = tmp_path / "a@b", make(tmp_path / "a.wav"), tmp_path / "results"
+    setting = f"onnx:{folder}"
+    assert_refused(cli("eval", sound, "-c", setting, "-o", results), "a@b", "acomp export")
+    assert_done(cli("export", "nano-1", "-o", folder, "-k", "3", "--bits", "8"))
+    assert sum(map(len, files_in(folder).values())) < 0.75 * ON_DISK
+    run = cli("eval", sound, "-c", f"{setting}@6", "-o", results)
+    assert_refused(run, f"{setting}@6", "for 3 kbps", "-k 6")
+    settings = ("-c", f"{setting}@3", "-c", "nano-1@3")
+    metrics = ("--content", "other", "--metrics", "si_sdr", "--engine", "torch")
+    assert_done(cli("eval", sound, *settings, *metrics, "-o", results))
+    exported, own = read_rows(results / "results.csv")
+    assert exported.codec == own.codec == "nano-1"
+    assert abs(exported.metrics["si_sdr"] - own.metrics["si_sdr"]) < 0.5
+    (folder / "decoder.onnx").write_bytes(b"damaged")
+    run = cli("eval", sound, "-c", setting, *metrics, "-o", results)
+    assert run.code == 1 and f"{setting}: onnxruntime cannot load {folder}/decoder.onnx" in run.err
 
 
 def test_files_that_exist_stay(cli: Cli, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ ROOMS = {
     "evaluation": {
         *{"errors", "files", "plain", "packages", "codes", "audio", "formats", "backends"},
         *{"metrics", "analysis", "batch", "quiet", "tables", "torchaudio"},
+        "export",  # whose folders are measured beside the codecs
     },
     "pages": {
         *{"errors", "files", "packages", "audio", "analysis"},

@@ -40,7 +40,8 @@ def evaluate(
             "--codec",
             "-c",
             metavar="CODEC[@KBPS][:WEIGHTS]",
-            help="What to measure, as nano@6, or a yardstick, as opus@12. Can be repeated.",
+            help="What to measure, as nano@6, a folder of acomp export, as onnx:FOLDER@6, or a "
+            "yardstick, as opus@12. Can be repeated.",
         ),
     ],
     output: Annotated[

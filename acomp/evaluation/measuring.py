@@ -143,6 +143,11 @@ def _coder(
     try:
         if setting.is_yardstick:
             return YARDSTICKS[setting.codec].coder(setting.bandwidth or 0)
+        if setting.is_exported:
+            from acomp.export.running import Exported  # whose packages are those of an extra
+
+            assert weights is not None
+            return NeuralCoder(Exported(weights), setting.bandwidth)
         loaded = load(
             codec,
             weights=weights,

@@ -1,4 +1,4 @@
-"""What to measure: `CODEC@KBPS:WEIGHTS`, and yardsticks such as `opus@KBPS` and `pcm`."""
+"""What to measure: `CODEC@KBPS:WEIGHTS`, `onnx:FOLDER@KBPS`, and yardsticks such as `opus@KBPS`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from pathlib import Path
 from acomp.backends import resolve
 from acomp.errors import AcompError
 from acomp.evaluation.yardsticks import YARDSTICKS
+from acomp.packages import require_packages
 
 PCM = "pcm"
 NOISY = "noisy"
 """Label of noisy recordings as they are, in 16-bit PCM."""
+ONNX = "onnx:"
+"""Begins a setting that is a folder of `acomp export`."""
 _FORM = re.compile(r"(?P<codec>[^@:]+)(@(?P<kbps>[^:]+))?(:(?P<weights>.+))?", re.DOTALL)
+_FOLDER = re.compile(r"(?P<folder>.+?)(@(?P<kbps>[0-9.]+))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Setting:
         codec: a name that `acomp.load` takes, or that of a yardstick.
         bandwidth: in kbps, of each stream for a codec of acomp, of all channels for a yardstick;
             None is the codec's default.
-        weights: file of weights; None for the published ones.
+        weights: file of weights, or the folder of an exported codec; None for the published ones.
+        is_exported: whether what codes it is what `acomp export` made of the codec.
         is_noisy: whether what it codes is the noisy version of a recording, which is compared with
             the clean one.
     """
@@ -38,6 +43,7 @@ class Setting:
     codec: str
     bandwidth: float | None
     weights: Path | None
+    is_exported: bool = False
     is_noisy: bool = False
 
     @property
@@ -47,11 +53,13 @@ class Setting:
 
 
 def parse_setting(label: str) -> Setting:
-    """Read `encodec-24khz@6`, `nano`, `nano@3:runs/x/best.safetensors`, `opus@12`, `pcm`.
+    """Read `encodec-24khz@6`, `nano`, `nano@3:runs/x/best.safetensors`, `onnx:out@6`, `opus@12`.
 
     Raises:
         AcompError: it is none of these.
     """
+    if label.startswith(ONNX):
+        return _exported(label)
     found = _FORM.fullmatch(label)
     if found is None:
         raise AcompError(f"{label!r} is no setting; write CODEC@KBPS, as in nano@6")
@@ -65,6 +73,23 @@ def parse_setting(label: str) -> Setting:
     else:
         YARDSTICKS[codec].check(label, setting.bandwidth)
     return setting
+
+
+def _exported(label: str) -> Setting:
+    found = _FOLDER.fullmatch(label.removeprefix(ONNX))
+    if found is None:
+        raise AcompError(f"{label!r} is no setting; write onnx:FOLDER@KBPS")
+    require_packages(label, "onnx", "onnxruntime", extra="export")
+    from acomp.export.running import spec_of
+
+    folder, kbps = Path(found["folder"]), _kbps(label, found["kbps"])
+    spec = spec_of(folder)
+    if kbps is not None and kbps not in spec.bandwidths:
+        offered = " and ".join(f"{each:g}" for each in spec.bandwidths)
+        raise AcompError(
+            f"{label}: {spec.name} was exported for {offered} kbps; export it with -k {kbps:g}"
+        )
+    return Setting(in_text(label), spec.name, kbps, folder, is_exported=True)
 
 
 def with_noisy(settings: Sequence[Setting]) -> list[Setting]:

@@ -27,10 +27,11 @@ from acomp.export import autoencoders, encodec, mimi, nano
 from acomp.export.bits import Bits
 from acomp.export.guide import guide
 from acomp.export.onnx import WEIGHTS, Packer, Port, trace
+from acomp.export.running import CARD, FORMAT
 from acomp.export.streams import Half, Parts
 from acomp.files import atomic_write, make_folder, reason_of
 
-ENCODER, DECODER, CARD, GUIDE = "encoder.onnx", "decoder.onnx", "codec.json", "README.md"
+ENCODER, DECODER, GUIDE = "encoder.onnx", "decoder.onnx", "README.md"
 FILES = (ENCODER, DECODER, WEIGHTS, GUIDE, CARD)
 """What is in a folder, in the order that it is written: a folder with the last one is whole."""
 EXAMPLE = 20
@@ -148,8 +149,8 @@ def _card(codec: Codec, parts: Parts, codebooks: int, streaming: bool) -> dict[s
     spec = codec.spec
     channels = "1; of several, each is an item of the batch"
     return {
-        "format": "acomp-onnx",
-        "version": 1,
+        "format": FORMAT[0],
+        "version": FORMAT[1],
         "codec": spec.name,
         "weights": codec.fingerprint,
         "streaming": streaming,

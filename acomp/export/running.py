@@ -22,6 +22,9 @@ from acomp.export.streams import fewer_codes
 from acomp.plain import read_json
 
 CARD = "codec.json"
+"""What describes a folder."""
+FORMAT = ("acomp-onnx", 1)
+"""What that calls the folder, and the version of it."""
 PIECES = (7, 40, 1)
 """Frames of the pieces that a stream is cut into after the first one, in turn."""
 
@@ -37,15 +40,11 @@ class Exported(Codec):
     """
 
     def __init__(self, folder: Path) -> None:
-        card: Any = read_json(folder / CARD, CodecError)
-        try:
-            spec = _spec(card)
-            self._card = card
-            self.bits: Bits | None = card.get("weight_bits")
-            super().__init__(spec, card["weights"])
-            self._sessions = {name: _session(folder / f"{name}.onnx") for name in card["models"]}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CodecError(f"{folder} is not a folder that acomp export wrote") from error
+        self._card, spec = _described(folder)
+        self.bits: Bits | None = self._card.get("weight_bits")
+        super().__init__(spec, self._card["weights"])
+        names = ("encoder", "decoder")
+        self._sessions = {name: _session(folder / f"{name}.onnx") for name in names}
 
     def codebooks(self) -> NDArray[np.float32]:
         raise CodecError("an exported codec does not let its codebooks out")
@@ -161,8 +160,30 @@ class _Decoder:
         return self._codec.decoded(join(self._info, self._parts))
 
 
+def spec_of(folder: Path) -> CodecSpec:
+    """The codec in a folder, with the bandwidths that it was exported with; nothing is loaded.
+
+    Raises:
+        CodecError: the folder is none that `acomp export` wrote.
+    """
+    return _described(folder)[1]
+
+
+def _described(folder: Path) -> tuple[Mapping[str, Any], CodecSpec]:
+    """What codec.json says, and the codec that this is."""
+    problem = f"{folder} is not a folder that acomp export wrote"
+    if not (folder / CARD).is_file():
+        raise CodecError(f"{problem}: it has no {CARD}")
+    card: Any = read_json(folder / CARD, CodecError)
+    try:
+        if (card["format"], card["version"]) != FORMAT:
+            raise CodecError(f"{problem}, or a later acomp wrote it")
+        return card, _spec(card)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CodecError(problem) from error
+
+
 def _spec(card: Mapping[str, Any]) -> CodecSpec:
-    """The codec with the bandwidths that it was exported with."""
     count, size = card["codebooks"], card["codebook_size"]
     each = np.log2(size) * card["frame_rate"] / 1000
     outputs = card["models"]["encoder"]["outputs"]
