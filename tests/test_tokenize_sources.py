@@ -116,6 +116,22 @@ def test_a_tar_that_is_cut_short_gives_what_is_whole(tmp_path: Path) -> None:
     assert "cut short" in failures_of(tmp_path)["2"]
 
 
+@pytest.mark.parametrize("place", ["in a header", "behind a file", "a header of nonsense"])
+def test_no_tar_ends_early_in_silence(tmp_path: Path, place: str) -> None:
+    """`tarfile` itself sees the end of a tar in each of these."""
+    clip = wav(tmp_path)
+    tar = bytearray(make_tar(tmp_path / "a.tar", {f"{n}.wav": clip for n in range(3)}).read_bytes())
+    second = 512 + -(-len(clip) // 512) * 512
+    if place == "a header of nonsense":
+        tar[second : second + 512] = b"x" * 512
+    else:
+        del tar[second + (100 if place == "in a header" else 0) :]
+    (tmp_path / "a.tar").write_bytes(tar)
+    found = entries(units_of([str(tmp_path / "a.tar")]))
+    assert [each.problem is None for each in found] == [True, False]
+    assert found[0].id == "0" and "after 0, the tar is damaged" in str(found[1].problem)
+
+
 def test_a_large_tar_is_cut_into_parts_with_each_sample_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +171,25 @@ def test_parquet_with_audio_is_read_as_hugging_face_writes_it(tmp_path: Path) ->
     assert [row.columns["text"] for row in found] == ["hello", None, "again"]
     assert [row.columns["n"] for row in found] == [None, 2, None]
     assert set(failures_of(tmp_path)) == {"train/2", "train/3"}
+
+
+def test_sources_that_hold_nothing_are_refused(cli: Cli, tmp_path: Path) -> None:
+    audio = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"audio": pa.array([], audio)}), tmp_path / "a.parquet")
+    (tmp_path / "b.tar").write_bytes(bytes(10240))
+    (tmp_path / "c.jsonl").touch()
+    for number, name in enumerate(("a.parquet", "b.tar", "c.jsonl")):
+        run = cli("tokenize", tmp_path / name, "-o", tmp_path / f"{number}", "-b", "nano")
+        assert_refused(run, "there are no recordings in the sources")
+
+
+def test_rows_without_a_name_get_one_of_their_place(tmp_path: Path) -> None:
+    line = {"audio_filepath": str(make(tmp_path / "x.wav", 0.3))}
+    lines = [json.dumps(line | {"id": own}) for own in ("", None, 7, "own")]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = entries(units_of_manifest(str(tmp_path / "a.jsonl")))
+    path = line["audio_filepath"]
+    assert [each.id for each in found] == [path, f"{path}~2", "7", "own"]
 
 
 def test_parquet_without_audio_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -253,6 +253,8 @@ def _summary(folder: Path, found: Outcomes, elapsed: float, as_json: bool) -> No
         parts = counted(found.missing, "part")
         say(f"{folder}: {parts} of {found.made.parts} are left to other runs", error=True)
         return
+    if not totals.rows and not totals.failures:
+        raise AcompError("there are no recordings in the sources, or none as long as is asked for")
     if totals.failures:
         from warnings import warn
 

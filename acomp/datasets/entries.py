@@ -42,6 +42,11 @@ class Entry:
     problem: str | None = None
 
 
+def row_id(own: object, otherwise: str) -> str:
+    """The id of a row: what its source calls it, if that is a name or a number, or `otherwise`."""
+    return str(own) if isinstance(own, str | int) and own != "" else otherwise
+
+
 class Unit(ABC):
     """A stretch of a source; can be pickled, and gives the same entries each time.
 

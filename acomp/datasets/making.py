@@ -168,7 +168,7 @@ def tokenize(
     require_packages("a dataset", "pyarrow", extra="datasets")
     units = units_of(order.sources)
     if not units:
-        raise AcompError("there is no source: name audio files or folders of them")
+        raise AcompError("there are no recordings in the sources")
     parts = [Part(number, unit) for number, unit in enumerate(units)]
     with _one_thread():
         codec = order.load()

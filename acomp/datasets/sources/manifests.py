@@ -13,7 +13,7 @@ from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from acomp.datasets.entries import FEWEST, Entry, Unit, entries_per_part
+from acomp.datasets.entries import FEWEST, Entry, Unit, entries_per_part, row_id
 from acomp.datasets.sources.files import text, unique
 from acomp.datasets.sources.places import beside, open_place, reading
 from acomp.errors import AcompError
@@ -146,8 +146,7 @@ def _nemo(manifest: str, value: dict[str, Any]) -> Entry:
         raise AcompError(f"audio_filepath is {brief(name)}, not the name of a file")
     start = _seconds("offset", said.pop("offset", None)) or 0.0
     duration = _seconds("duration", said.pop("duration", None))
-    own = said.pop("id", None)
-    identity = str(own) if isinstance(own, str | int) else f"{name}@{start:g}" if start else name
+    identity = row_id(said.pop("id", None), f"{name}@{start:g}" if start else name)
     file = beside(manifest, name)
     return Entry(identity, text(file), file, start, duration, said=said)
 
@@ -175,10 +174,9 @@ def _lhotse(manifest: str, where: str, value: dict[str, Any]) -> Entry:
     supervisions = said.pop("supervisions", None)
     custom = said.pop("custom", None)
     said |= _of_supervisions(supervisions) | (custom if isinstance(custom, dict) else {})
-    identity = said.pop("id", None)
     file = beside(manifest, name)
     return Entry(
-        str(identity) if isinstance(identity, str | int) else where,
+        row_id(said.pop("id", None), where),
         text(file),
         file,
         start or 0.0,

@@ -85,7 +85,7 @@ def list_remote(name: str) -> list[str]:
             return [name]
         found = [str(system.unstrip_protocol(each)) for each in system.find(path)]
     if not found:
-        raise AcompError(f"cannot read {name}: there is no such file")
+        raise AcompError(f"cannot read {name}: there is nothing there, or it cannot be reached")
     return sorted(found)
 
 

@@ -8,7 +8,7 @@ from itertools import tee
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from acomp.datasets.entries import Entry, Unit, entries_per_part
+from acomp.datasets.entries import Entry, Unit, entries_per_part, row_id
 from acomp.datasets.sources.files import unique
 from acomp.datasets.sources.places import beside, open_place, reading
 from acomp.errors import AcompError
@@ -58,9 +58,8 @@ class TableUnit(Unit):
 def _entry(unit: TableUnit, number: int, row: dict[str, Any]) -> Entry:
     audio = row.pop(unit.column) or {}
     data, path = audio.get("bytes"), audio.get("path")
-    own = row.pop("id", None)
     named = path or f"{PurePosixPath(unit.name).stem}/{number}"
-    identity = str(own) if isinstance(own, str | int) else named
+    identity = row_id(row.pop("id", None), named)
     where = f"{unit.name}/{path or number}"
     if data:
         return Entry(identity, where, data, said=row)

@@ -65,10 +65,10 @@ class _Sample:
 def _samples_of(file: BinaryIO, begin: int) -> Iterator[_Sample]:
     """The samples that begin at `begin` or later, and one of a problem where the tar is damaged."""
     sample = _Sample("", -1, {})
-    problem = None
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # which would grow with the tar
                 if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 key, suffix = _split(member.name)
@@ -78,13 +78,30 @@ def _samples_of(file: BinaryIO, begin: int) -> Iterator[_Sample]:
                     sample = _Sample(key, member.offset, {})
                 if sample.begin >= begin and _is_wanted(suffix):
                     sample.files[suffix] = _bytes(tar, member)
+            end = tar.offset
     except (tarfile.TarError, EOFError, ValueError) as error:
-        problem = f"the tar is damaged or cut short: {' '.join(str(error).split())[:100]}"
-    if problem is not None:
-        key = sample.key or "tar"
-        yield _Sample(key, max(sample.begin, begin), {}, f"after {key}, {problem}")
-    elif sample.begin >= begin:
+        if sample.begin >= begin or not sample.key:
+            yield _damaged(sample, sample.begin, " ".join(str(error).split())[:100])
+        return
+    if sample.begin >= begin:
         yield sample
+    if end >= begin and not _is_end(file, end):
+        yield _damaged(sample, end, "its end is missing")
+
+
+def _damaged(sample: _Sample, begin: int, said: str) -> _Sample:
+    """What stands for all that follows a damaged place."""
+    key = sample.key or "tar"
+    problem = f"after {key}, the tar is damaged or cut short: {said}"
+    return _Sample(key, max(0, begin), {}, problem)
+
+
+def _is_end(file: BinaryIO, place: int) -> bool:
+    """Whether a tar ends there as it should, with zeros; `tarfile` ends in silence at half a header
+    or a damaged one too.
+    """
+    file.seek(place)
+    return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
 def _split(name: str) -> tuple[str, str]:
