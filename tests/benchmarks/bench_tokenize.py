@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,9 @@ def workers(name: str, weights: Path, folder: Path) -> None:
 
 
 def around(name: str, weights: Path, folder: Path) -> None:
-    """The processor's time of a whole run, and of the codec alone on audio that is in memory."""
+    """The processor's time of a whole run, and of the codec alone on audio that is in memory: the
+    share of a run in which the codec works is what the rest leaves.
+    """
     paths = make_clips(folder / "clips", lengths_of(CLIPS))
     torch.set_num_threads(1)
     order = order_of(folder / "clips", folder / "out", name, weights)
@@ -164,15 +168,25 @@ def today(name: str, _: Path, folder: Path) -> None:
 
 
 def memory(count: int, folder: Path) -> None:
-    """Peak memory of this process as it makes a dataset of very many clips."""
+    """Peak memory of two processes as they make a dataset of very many clips."""
     make_clips(folder / "clips", [0.05] * count)
 
     def tell(step: Any) -> None:
         if step.done % max(1, step.parts // 8) == 0:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"{step.done} of {step.parts} parts: {peak:.0f} MiB", flush=True)
+            peaks = sorted(_peak(process.pid) for process in active_children())
+            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(f"{step.done} of {step.parts} parts: {own} MiB, workers {peaks}", flush=True)
 
-    tokenize(order_of(folder / "clips", folder / "out", "nano", None), tell=tell)
+    tokenize(order_of(folder / "clips", folder / "out", "nano", None), workers=2, tell=tell)
+
+
+def _peak(process: int | None) -> int:
+    """MiB that a process has had at most."""
+    with suppress(FileNotFoundError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    return 0
 
 
 def manifest(count: int, folder: Path) -> None:
