@@ -68,7 +68,7 @@ def _samples_of(file: BinaryIO, begin: int) -> Iterator[_Sample]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # which would grow with the tar
+                tar.members.clear()  # type: ignore[attr-defined]  # it would grow with the tar
                 if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 key, suffix = _split(member.name)
