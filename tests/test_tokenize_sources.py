@@ -5,13 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import socket
-import subprocess
-import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -328,58 +326,102 @@ def test_folders_of_tars_and_several_kinds_of_sources_go_together(tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The address of a server of S3 on this machine, with an empty bucket."""
-    pytest.importorskip("moto.server")
+def s3_server() -> Iterator[set[str]]:
+    """A server of S3 on this machine, with three clips, a tar, and a manifest that names a clip and
+    one that is not there. The value is a set: paths that end with one of it are answered with an
+    error.
+    """
+    moto = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(600):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def test_sources_are_read_from_s3(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": bucket,
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
     import fsspec
+    from s3fs import S3FileSystem
+    from werkzeug.serving import make_server
 
-    system = fsspec.filesystem("s3")
+    broken: set[str] = set()
+    s3 = moto.DomainDispatcherApplication(moto.create_backend_app)
+
+    def answer(request: dict[str, Any], start: Any) -> Any:
+        if not request["PATH_INFO"].endswith(tuple(broken)):
+            return s3(request, start)
+        start("503 Service Unavailable", [("Content-Type", "application/xml")])
+        return [b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"]
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+            patch.setenv("AWS_ACCESS_KEY_ID", "a")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_MAX_ATTEMPTS", "1")
+            patch.setattr(S3FileSystem, "retries", 1)
+            fill_bucket(fsspec.filesystem("s3"), Path(folder))
+            yield broken
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def fill_bucket(system: Any, folder: Path) -> None:
     system.mkdir("corpus")
-    clip = wav(tmp_path)
-    make_tar(tmp_path / "a.tar", {"a.wav": clip, "a.txt": b"hello"})
-    system.pipe("corpus/clips/one.wav", clip)
-    system.pipe("corpus/tars/a.tar", (tmp_path / "a.tar").read_bytes())
+    clip = wav(folder)
+    make_tar(folder / "a.tar", {"a.wav": clip, "a.txt": b"hello"})
+    for name in ("one", "two", "three"):
+        system.pipe(f"corpus/clips/{name}.wav", clip)
+    system.pipe("corpus/tars/a.tar", (folder / "a.tar").read_bytes())
     lines = [{"audio_filepath": "clips/one.wav", "duration": 0.1}, {"audio_filepath": "gone.wav"}]
     system.pipe("corpus/m.jsonl", "\n".join(map(json.dumps, lines)).encode())
-    names = ("clips/", "tars/", "m.jsonl")
-    found = rows_of(tmp_path, *(f"s3://corpus/{name}" for name in names))
-    assert [row.id for row in found] == ["one.wav", "a", "clips/one.wav"]
-    assert [round(row.codes.duration, 3) for row in found] == [0.2, 0.2, 0.1]
-    assert found[0].sha256 == found[2].sha256
+
+
+@pytest.fixture
+def broken(s3_server: set[str]) -> Iterator[set[str]]:
+    yield s3_server
+    s3_server.clear()
+
+
+@pytest.mark.usefixtures("s3_server")
+def test_sources_are_read_from_s3(tmp_path: Path) -> None:
+    found = rows_of(tmp_path, *(f"s3://corpus/{name}" for name in ("clips/", "tars/", "m.jsonl")))
+    assert [row.id for row in found] == ["one.wav", "three.wav", "two.wav", "a", "clips/one.wav"]
+    assert [round(row.codes.duration, 3) for row in found] == [0.2, 0.2, 0.2, 0.2, 0.1]
+    assert found[0].sha256 == found[-1].sha256
     assert "gone.wav" in failures_of(tmp_path)["gone.wav"]
     with pytest.raises(acomp.AcompError, match=r"cannot read s3://corpus/none\.tar"):
         units_of(["s3://corpus/none.tar"])
+
+
+def test_errors_of_s3_cost_what_they_hit_and_retry_takes_it(
+    broken: set[str], tmp_path: Path
+) -> None:
+    sources = ("s3://corpus/clips/", "s3://corpus/tars/")
+    whole, order = (
+        Order(tmp_path / name, sources, "nano", coding=Coding(1.5)) for name in ("whole", "a.codes")
+    )
+    tokenize(whole)
+    broken.add("clips/two.wav")
+    tokenize(order)
+    assert list(failures_of(tmp_path)) == ["two.wav"]
+    assert "s3://corpus/clips/two.wav" in failures_of(tmp_path)["two.wav"]
+    broken.clear()
+    tokenize(order, retry=True)
+    assert files_in(tmp_path / "a.codes") == files_in(tmp_path / "whole")
+
+
+def test_a_tar_on_s3_that_cannot_be_read_ends_the_run_and_it_goes_on_later(
+    broken: set[str], tmp_path: Path
+) -> None:
+    sources = ("s3://corpus/clips/", "s3://corpus/tars/")
+    whole, order = (
+        Order(tmp_path / name, sources, "nano", coding=Coding(1.5)) for name in ("whole", "a.codes")
+    )
+    tokenize(whole)
+    with pytest.raises(acomp.AcompError, match=r"cannot read s3://corpus/tars/a\.tar: "):
+        tokenize(order, tell=lambda _: broken.add("a.tar"))
+    broken.clear()
+    tokenize(order)
+    assert files_in(tmp_path / "a.codes") == files_in(tmp_path / "whole")
 
 
 def test_addresses_are_read_by_fsspec(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def today(name: str, _: Path, folder: Path) -> None:
     table = table.map(of_rows, batched=True, batch_size=8, load_from_cache_file=False)
     theirs = time.process_time() - began
     began = time.process_time()
-    _, found = run(order_of(folder / "clips", folder / "out", name, folder / "weights"))
+    found = run(order_of(folder / "clips", folder / "out", name, folder / "weights"))[1]
     ours = time.process_time() - began
     changed = 0
     for row in table:
