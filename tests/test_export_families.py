@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import snac_models
 import torch
 from checkpoints import QUANTISED, SMALL, lively
-from exported import assert_guide_works, speech
+from exported import assert_guide_works, assert_javascript_works, needs_node, speech
 from mimi_models import small_mimi
 
 import acomp
@@ -32,37 +34,59 @@ def custom(folder: Path, shape: Shape) -> Codec:
     return acomp.load("custom", weights=path, engine="torch", device="cpu")
 
 
-def assert_exports(
-    codec: Codec, folder: Path, monkeypatch: pytest.MonkeyPatch, *, streaming: bool
-) -> None:
-    """What is exported does what the codec does, from one sample on, and so does its README."""
+def exported(codec: Codec, folder: Path, *, streaming: bool) -> tuple[Codec, Path]:
+    """A codec and what it was exported to."""
     codebooks = codec.spec.codebook_counts[-1]
     export(codec, None, folder, codebooks=[codebooks], streaming=streaming)
-    exported = Exported(folder)
+    return codec, folder
+
+
+def assert_does_the_same(codec: Codec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is exported does what the codec does, from one sample on, and so does its README."""
+    again, codebooks = Exported(folder), codec.spec.codebook_counts[-1]
     for length in (1, codec.spec.hop_length // 2, 30 * codec.spec.hop_length + 5):
-        compare(codec, exported, speech(codec, length).samples, codebooks)
+        compare(codec, again, speech(codec, length).samples, codebooks)
     assert_guide_works(codec, folder, speech(codec, 4001), monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("shape", "streaming"),
-    [
-        pytest.param(SMALL["causal stereo"], True, id="causal stream"),
-        pytest.param(QUANTISED["fsq"], False, id="causal whole"),
-        pytest.param(SMALL["segments"], False, id="segments"),
-        pytest.param(SMALL["both sides"], False, id="both sides"),
-    ],
-)
+CUSTOM = {
+    "causal stream": SMALL["causal stereo"],
+    "causal whole": QUANTISED["fsq"],
+    "segments": SMALL["segments"],
+    "both sides": SMALL["both sides"],
+}
+
+
+@pytest.fixture(scope="module")
+def customs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Codec, Path]]:
+    """Custom codecs and what they were exported to, each when it is first asked for."""
+
+    @cache
+    def made(name: str) -> tuple[Codec, Path]:
+        folder = tmp_path_factory.mktemp("custom")
+        codec = custom(folder, CUSTOM[name])
+        return exported(codec, folder / "out", streaming=name == "causal stream")
+
+    return made
+
+
+@pytest.mark.parametrize("name", CUSTOM)
 def test_custom_codecs_do_what_they_do_in_acomp(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: Shape, streaming: bool
+    customs: Callable[[str], tuple[Codec, Path]], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    codec = custom(tmp_path, shape)
-    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=streaming)
+    assert_does_the_same(*customs(name), monkeypatch)
+
+
+@needs_node
+def test_the_javascript_of_their_readmes_does(
+    customs: Callable[[str], tuple[Codec, Path]], tmp_path: Path
+) -> None:
+    assert_javascript_works({folder: codec for codec, folder in map(customs, CUSTOM)}, tmp_path)
 
 
 def test_dac_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codec = custom(tmp_path, SMALL["dac of odd strides"])
-    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=False)
+    assert_does_the_same(*exported(codec, tmp_path / "out", streaming=False), monkeypatch)
 
 
 @pytest.mark.parametrize("name", snac_models.SMALL)
@@ -71,13 +95,13 @@ def test_snac_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -
     torch.save(snac_models.lively(shape).state_dict(), tmp_path / "weights.bin")
     engine = pick_engine("torch", "fp32", "cpu")
     codec = load_snac(snac_models.spec_of(shape), shape, tmp_path / "weights.bin", engine)
-    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=False)
+    assert_does_the_same(*exported(codec, tmp_path / "out", streaming=False), monkeypatch)
 
 
 def test_mimi_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_mimi().save_pretrained(tmp_path)
     codec = acomp.load("mimi", weights=tmp_path, engine="torch", device="cpu")
-    assert_exports(codec, tmp_path / "out", monkeypatch, streaming=True)
+    assert_does_the_same(*exported(codec, tmp_path / "out", streaming=True), monkeypatch)
 
 
 def test_weights_in_fewer_bits_do_nearly_the_same_and_damaged_ones_do_not(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Agreement:
 
 
 def compare(codec: Codec, exported: Exported, samples: Samples, codebooks: int) -> Agreement:
-    """Encode and decode with both.
+    """See that an exported codec does what acomp does.
 
     Args:
         codec: on torch.
@@ -68,6 +68,18 @@ def compare(codec: Codec, exported: Exported, samples: Samples, codebooks: int) 
 
     Raises:
         CodecError: they do not agree.
+    """
+    found = agreement(codec, exported, samples, codebooks)
+    if not found.holds(exported.bits):
+        raise CodecError(f"the exported codec does not do what acomp does: {found}")
+    return found
+
+
+def agreement(codec: Codec, exported: Exported, samples: Samples, codebooks: int) -> Agreement:
+    """Encode and decode with both; the arguments are those of `compare`.
+
+    Raises:
+        CodecError: the codes are not even as many.
     """
     info = codec.info(Audio(samples, codec.spec.sample_rate), codebooks=codebooks)
     ours, theirs = _encoded(codec, samples, info), _encoded(exported, samples, info)
@@ -79,16 +91,13 @@ def compare(codec: Codec, exported: Exported, samples: Samples, codebooks: int) 
     same = theirs.data == ours.data
     sound = _decoded(codec, ours, info)
     difference = _decoded(exported, ours, info) - sound
-    found = Agreement(
+    return Agreement(
         ours.frames,
         int((~same).any(axis=1).sum()),
         float(same.mean()),
         float(np.abs(difference).max()),
         10 * float(np.log10(_power(sound) / _power(difference))),
     )
-    if not found.holds(exported.bits):
-        raise CodecError(f"the exported codec does not do what acomp does: {found}")
-    return found
 
 
 def _power(samples: Samples) -> float:

@@ -1,4 +1,4 @@
-"""A codec in an exported folder as one of acomp's, run with onnxruntime on one thread."""
+"""A codec in an exported folder as one of acomp's, run with onnxruntime."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ PIECES = (7, 40, 1)
 class Exported(Codec):
     """A codec in a folder. Its codes and samples come at the end of a stream, all at once.
 
+    Args:
+        folder: where it is.
+        threads: that onnxruntime computes with.
+
     Attributes:
         bits: that its weights were given at most; None: as many as acomp keeps them in.
 
@@ -39,12 +43,12 @@ class Exported(Codec):
         CodecError: the folder is none that `acomp export` wrote, or is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
         self._card, spec = _described(folder)
         self.bits: Bits | None = self._card.get("weight_bits")
         super().__init__(spec, self._card["weights"])
         names = ("encoder", "decoder")
-        self._sessions = {name: _session(folder / f"{name}.onnx") for name in names}
+        self._sessions = {name: _session(folder / f"{name}.onnx", threads) for name in names}
 
     def codebooks(self) -> NDArray[np.float32]:
         raise CodecError("an exported codec does not let its codebooks out")
@@ -210,9 +214,9 @@ def _spec(card: Mapping[str, Any]) -> CodecSpec:
     )
 
 
-def _session(file: Path) -> onnxruntime.InferenceSession:
+def _session(file: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has kinds of its own
