@@ -7,7 +7,9 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SHUT_RDWR
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
@@ -325,11 +327,25 @@ def test_folders_of_tars_and_several_kinds_of_sources_go_together(tmp_path: Path
     assert [row.columns["cls"] for row in found] == [None, "1", "x"]
 
 
+@dataclass
+class S3:
+    """What a server of S3 is to do; all are ends of paths.
+
+    Attributes:
+        broken: what is answered with an error.
+        cut: where the connection ends before the answer.
+        asked: paths that were asked for, whole.
+    """
+
+    broken: set[str] = field(default_factory=set)
+    cut: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+
+
 @pytest.fixture(scope="module")
-def s3_server() -> Iterator[set[str]]:
+def s3_server() -> Iterator[S3]:
     """A server of S3 on this machine, with three clips, a tar, and a manifest that names a clip and
-    one that is not there. The value is a set: paths that end with one of it are answered with an
-    error.
+    one that is not there.
     """
     moto = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
@@ -337,11 +353,15 @@ def s3_server() -> Iterator[set[str]]:
     from s3fs import S3FileSystem
     from werkzeug.serving import make_server
 
-    broken: set[str] = set()
+    state = S3()
     s3 = moto.DomainDispatcherApplication(moto.create_backend_app)
 
     def answer(request: dict[str, Any], start: Any) -> Any:
-        if not request["PATH_INFO"].endswith(tuple(broken)):
+        path = request["PATH_INFO"]
+        state.asked.add(path)
+        if path.endswith(tuple(state.cut)):
+            request["werkzeug.socket"].shutdown(SHUT_RDWR)
+        if not path.endswith(tuple(state.broken)):
             return s3(request, start)
         start("503 Service Unavailable", [("Content-Type", "application/xml")])
         return [b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"]
@@ -356,9 +376,11 @@ def s3_server() -> Iterator[set[str]]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             patch.setenv("AWS_MAX_ATTEMPTS", "1")
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # another place of credentials
+            patch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{folder}/none")
             patch.setattr(S3FileSystem, "retries", 1)
             fill_bucket(fsspec.filesystem("s3"), Path(folder))
-            yield broken
+            yield state
     finally:
         server.shutdown()
         thread.join()
@@ -376,9 +398,10 @@ def fill_bucket(system: Any, folder: Path) -> None:
 
 
 @pytest.fixture
-def broken(s3_server: set[str]) -> Iterator[set[str]]:
+def s3(s3_server: S3) -> Iterator[S3]:
     yield s3_server
-    s3_server.clear()
+    s3_server.broken.clear()
+    s3_server.cut.clear()
 
 
 @pytest.mark.usefixtures("s3_server")
@@ -387,30 +410,53 @@ def test_sources_are_read_from_s3(tmp_path: Path) -> None:
     assert [row.id for row in found] == ["one.wav", "three.wav", "two.wav", "a", "clips/one.wav"]
     assert [round(row.codes.duration, 3) for row in found] == [0.2, 0.2, 0.2, 0.2, 0.1]
     assert found[0].sha256 == found[-1].sha256
-    assert "gone.wav" in failures_of(tmp_path)["gone.wav"]
-    with pytest.raises(acomp.AcompError, match=r"cannot read s3://corpus/none\.tar"):
-        units_of(["s3://corpus/none.tar"])
+    gone = "cannot read s3://corpus/gone.wav: there is no such file"
+    assert failures_of(tmp_path) == {"gone.wav": gone}
 
 
-def test_errors_of_s3_cost_what_they_hit_and_retry_takes_it(
-    broken: set[str], tmp_path: Path
+@pytest.mark.usefixtures("s3_server")
+def test_a_dataset_from_s3_differs_from_a_local_one_in_the_names_of_its_sources(
+    tmp_path: Path,
 ) -> None:
+    import fsspec
+
+    fsspec.filesystem("s3").get("corpus/clips", str(tmp_path / "clips"), recursive=True)
+    found = []
+    for name, source in (("s3", "s3://corpus/clips/"), ("local", str(tmp_path / "clips"))):
+        tokenize(Order(tmp_path / name, (source,), "nano", coding=Coding(1.5)))
+        made = json.loads((tmp_path / name / "dataset.json").read_text())
+        assert made.pop("sources") == [source]
+        del made["plan"]  # a check of which file is in which part
+        table = pq.read_table(tmp_path / name / "part-00000.parquet")
+        found.append((made, table.drop_columns(["source"]).to_pylist()))
+    assert found[0] == found[1]
+
+
+def test_errors_of_s3_cost_what_they_hit_and_retry_takes_it(s3: S3, tmp_path: Path) -> None:
     sources = ("s3://corpus/clips/", "s3://corpus/tars/")
     whole, order = (
         Order(tmp_path / name, sources, "nano", coding=Coding(1.5)) for name in ("whole", "a.codes")
     )
     tokenize(whole)
-    broken.add("clips/two.wav")
+    s3.broken.add("clips/two.wav")
+    s3.cut.add("clips/three.wav")
     tokenize(order)
-    assert list(failures_of(tmp_path)) == ["two.wav"]
-    assert "s3://corpus/clips/two.wav" in failures_of(tmp_path)["two.wav"]
-    broken.clear()
+    failures = failures_of(tmp_path)
+    assert list(failures) == ["three.wav", "two.wav"]
+    for name, reason in failures.items():
+        assert reason.startswith(f"cannot read s3://corpus/clips/{name}: ")
+    assert "Connection was closed" in failures["three.wav"]
+    s3.broken.clear()
+    s3.cut.clear()
+    s3.asked.clear()
     tokenize(order, retry=True)
+    assert "/corpus/clips/two.wav" in s3.asked
+    assert "/corpus/clips/one.wav" not in s3.asked
     assert files_in(tmp_path / "a.codes") == files_in(tmp_path / "whole")
 
 
 def test_a_tar_on_s3_that_cannot_be_read_ends_the_run_and_it_goes_on_later(
-    broken: set[str], tmp_path: Path
+    s3: S3, tmp_path: Path
 ) -> None:
     sources = ("s3://corpus/clips/", "s3://corpus/tars/")
     whole, order = (
@@ -418,10 +464,31 @@ def test_a_tar_on_s3_that_cannot_be_read_ends_the_run_and_it_goes_on_later(
     )
     tokenize(whole)
     with pytest.raises(acomp.AcompError, match=r"cannot read s3://corpus/tars/a\.tar: "):
-        tokenize(order, tell=lambda _: broken.add("a.tar"))
-    broken.clear()
+        tokenize(order, tell=lambda _: s3.broken.add("a.tar"))
+    s3.broken.clear()
     tokenize(order)
     assert files_in(tmp_path / "a.codes") == files_in(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("s3_server")
+def test_what_s3_has_not_or_does_not_give_is_refused_in_a_line(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    def refused(source: str, *words: str, output: str = "x") -> None:
+        assert_refused(cli("tokenize", source, "-o", output, "-b", "nano"), *words)
+        assert not list(tmp_path.glob("*x*"))
+
+    refused("s3://corpus/none.tar", "cannot read s3://corpus/none.tar")
+    refused("s3://gone/clips/", "cannot read s3://gone/clips/", "bucket does not exist")
+    refused("s3://corpus/clips/", "made in a folder", "s3:/corpus/x", output="s3://corpus/x")
+    assert not (tmp_path / "s3:").exists()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    S3FileSystem.clear_instance_cache()
+    refused("s3://corpus/clips/", "cannot read s3://corpus/clips/", "Unable to locate credentials")
+    S3FileSystem.clear_instance_cache()
 
 
 def test_addresses_are_read_by_fsspec(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -221,7 +222,7 @@ def _telling(as_json: bool) -> Iterator[Callable[[Step], None]]:
     """Tells of each part: a bar on a terminal, and with `as_json` a line for programs."""
     from rich.progress import BarColumn, TextColumn
 
-    began = perf_counter()
+    began, out = perf_counter(), sys.stdout  # which is another while Ray works
     seconds, failures, new_parts = 0.0, 0, 0
     with plain_bar(BarColumn(), TextColumn("{task.fields[state]}", markup=False)) as bar:
         task = bar.add_task("", total=None, state="")
@@ -238,7 +239,7 @@ def _telling(as_json: bool) -> Iterator[Callable[[Step], None]]:
             state += f", {counted(failures, 'failure')}"
             bar.update(task, completed=step.done, total=step.parts, state=state)
             if as_json:
-                print(json.dumps({"event": "part", **asdict(step)}), flush=True)
+                print(json.dumps({"event": "part", **asdict(step)}), file=out, flush=True)
 
         yield tell
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from acomp.datasets.entries import Entry, Part, Unit
 from acomp.datasets.parts import Failure, Outcome, Tally, open_part, tally_of, write_part
 from acomp.datasets.records import Record, records_of
 from acomp.datasets.sources.cutting import units_of
+from acomp.datasets.sources.places import is_remote
 from acomp.datasets.summary import count, tally_if_there
 from acomp.errors import AcompError
 from acomp.files import atomic_write, make_folder
@@ -240,6 +241,10 @@ def _device(name: str) -> str:
 
 def _begin(folder: Path, made: Made) -> None:
     """Write down what the dataset will be, or see that the one that was begun is the same."""
+    if is_remote(str(folder).replace(":/", "://", 1)):  # a path has one slash for two
+        raise AcompError(
+            f"a dataset is made in a folder, not at {folder}: copy it there when it is finished"
+        )
     make_folder(folder, AcompError)
     if (folder / NAME).exists():
         check_same(folder, read_description(folder).made, made)
@@ -262,9 +267,10 @@ class _Crew:
     ) -> Generator[tuple[Part, Tally | AcompError], None, None]:
         """Make the parts, and yield each with what it holds or its error."""
         if self.ray is not None:
+            # A process of Ray's need not begin in this one's folder.
+            order = replace(order, folder=order.folder.absolute())
             start = partial(_maker, order, made)
-            key = repr((order, made))
-            yield from on_ray(parts, start, key, self.ray, gpu=made.device == "cuda")
+            yield from on_ray(parts, start, self.ray, gpu=made.device == "cuda")
             return
         alone = self.workers == 1 or len(parts) < 2
         start = partial(_maker, order, made, self.codec if alone else None)

@@ -54,7 +54,10 @@ def reading(name: str) -> Iterator[None]:
     except AcompError:
         raise
     except OSError as error:
-        raise AcompError(f"cannot read {name}: {reason_of(error)}") from error
+        # Of an object that is not there, s3fs says nothing but its name.
+        is_gone = isinstance(error, FileNotFoundError) and name.endswith(str(error))
+        said = "there is no such file" if is_gone else reason_of(error)
+        raise AcompError(f"cannot read {name}: {said}") from error
     except Exception as error:  # each kind of storage has errors of its own
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise AcompError(f"cannot read {name}: {said}") from error
