@@ -47,6 +47,11 @@ window.Worker = class extends RealWorker {
 };
 """
 """Keeps what the worker gives to be played."""
+DROPS_TWO = """() => {
+  const dataTransfer = new DataTransfer();
+  for (const name of ["one.wav", "two.wav"]) dataTransfer.items.add(new File(["x"], name));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+}"""
 
 pytestmark = [
     needs_browser,
@@ -162,11 +167,31 @@ def test_a_damaged_file_is_a_sentence(
     data[len(data) // 2] ^= 1
     (tmp_path / "damaged.nac").write_bytes(data)
     with page_at(browser, address) as page:
-        page.set_input_files("#file", tmp_path / "damaged.nac")
-        page.wait_for_selector("#status.alarm")
-        said = page.inner_text("#status")
-        assert said.endswith(".")
-        assert "\n" not in said
+        assert_refused(page, tmp_path / "damaged.nac", "damaged")
+
+
+def test_what_is_no_sound_is_a_sentence_that_names_the_file(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("no sound\n" * 99)
+    (tmp_path / "beginning.nac").write_bytes(b"NAC")
+    with page_at(browser, address) as page:
+        assert_refused(page, tmp_path / "empty.wav", "nothing")
+        assert_refused(page, tmp_path / "text.wav", "no sound")
+        assert_refused(page, tmp_path / "beginning.nac", "cut short")
+        page.evaluate(DROPS_TWO)
+        wait_until(page, "document.getElementById('status').textContent === 'Drop one file.'")
+        page.click("#speech")  # and the page still works
+        wait_until(page, "performance.getEntriesByName('sound').length === 1")
+
+
+def assert_refused(page: Page, file: Path, word: str) -> None:
+    page.set_input_files("#file", file)
+    said = "document.getElementById('status').textContent"
+    wait_until(page, f"{said}.startsWith('{file.name}: ') && {said}.includes('{word}')")
+    assert page.evaluate(said).endswith(".")
+    assert page.get_attribute("#status", "class") == "alarm"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -179,6 +204,19 @@ def test_it_fits_a_phone(browser: Browser, address: str, sound: Path, scheme: st
         assert width <= PHONE[0]
         page.keyboard.press("3")
         assert page.evaluate("document.querySelector('#variants input:checked').value") == "12"
+
+
+def test_keys_do_what_they_say_after_a_button_was_used(browser: Browser, address: str) -> None:
+    playing = "document.getElementById('play').getAttribute('aria-label') === 'Pause'"
+    with page_at(browser, address) as page:
+        page.focus("#speech")
+        page.keyboard.press("Enter")
+        wait_until(page, playing)
+        page.keyboard.press(" ")
+        wait_until(page, f"!({playing})")
+        before = float(page.input_value("#seek"))
+        page.keyboard.press("ArrowRight")
+        wait_until(page, f"Number(document.getElementById('seek').value) > {before + 1}")
 
 
 def test_it_works_without_a_network_after_the_first_visit(browser: Browser, address: str) -> None:

@@ -3,12 +3,14 @@
 import { PIECE_SECONDS, type Report, type Request, type Variant } from "./messages";
 import { Picture } from "./picture";
 import { Player, type Source } from "./player";
-import { Recorder, samplesOf } from "./sound";
+import { Recorder, samplesOf, secondsOf } from "./sound";
 
 /** Seconds of sound that are kept for playing, of all variants together. */
 const KEPT_SECONDS = 600;
 const MOST_SECONDS = 3600;
 const MOST_CHANNELS = 8;
+/** Bytes from which on a file is asked for its length before memory is taken for its samples. */
+const LARGE = 2e6;
 /** Seconds that an arrow key goes. */
 const STEP = 2;
 
@@ -98,12 +100,17 @@ class Page {
     this.status.classList.toggle("alarm", alarm);
   }
 
+  /** Says what is wrong, and with which file. */
+  private complain(problem: string, open: Opened | null = null): void {
+    this.say(open ? `${open.name}: ${problem}.` : sentence(problem), true);
+  }
+
   // What the worker says
 
   private hear(report: Report): void {
     if (report.kind === "loaded") return this.begin(report.sampleRate, report.variants);
     if (report.kind === "problem" && (report.id === null || report.id === this.open?.id)) {
-      return this.say(sentence(report.text), true);
+      return this.complain(report.text, report.id === null ? null : this.open);
     }
     const { open } = this;
     if (!open || !("id" in report) || report.id !== open.id) return;
@@ -155,7 +162,13 @@ class Page {
     performance.mark("opened");
     const start = new Uint8Array(await file.slice(0, 3).arrayBuffer());
     const isNac = new TextDecoder().decode(start) === "NAC";
-    await this.opening(file.name, isNac ? file : () => samplesOf(file, this.rate));
+    await this.opening(file.name, isNac ? file : () => this.samplesOf(file));
+  }
+
+  private async samplesOf(file: File): Promise<Float32Array[]> {
+    if (!file.size) throw new Error("there is nothing in it");
+    if (file.size > LARGE) checkSeconds(await secondsOf(file));
+    return samplesOf(file, this.rate);
   }
 
   /** Opens a `.nac` file, or what samples come from. */
@@ -175,7 +188,7 @@ class Page {
       const transfer = samples.map((channel) => channel.buffer as ArrayBuffer);
       this.ask({ kind: "encode", id, samples }, transfer);
     } catch (error) {
-      if (this.open === open) this.say(sentence(`${name}: ${textOf(error)}`), true);
+      if (this.open === open) this.complain(textOf(error), open);
     }
   }
 
@@ -196,7 +209,7 @@ class Page {
         this.say("Recording …");
       }
     } catch (error) {
-      this.say(sentence(textOf(error)), true);
+      this.complain(textOf(error));
     }
   }
 
@@ -215,6 +228,8 @@ class Page {
     element("original").hidden = !open.hasOriginal;
     this.say("");
     element("stage").hidden = false;
+    // So that the space bar plays, rather than opening the same again.
+    if (element("drop").contains(document.activeElement)) element("play").focus();
     this.showVariants(open);
     const middle = open.variants[Math.min(2, open.variants.length - 1)].codebooks;
     this.looked = first || middle;
@@ -303,9 +318,9 @@ class Page {
       const decoded = open.decoded.get(codebooks);
       const cells: (string | HTMLElement)[] = [
         `${kbps}`,
-        `${Math.round(size).toLocaleString("en")}\u00a0B`,
-        pcm ? `${((100 * size) / pcm).toFixed(1)} %` : "",
-        decoded ? times(decoded) : "–",
+        size ? `${Math.round(size).toLocaleString("en")}\u00a0B` : "–",
+        pcm ? `${((100 * size) / pcm).toFixed(1)} %` : "–",
+        decoded ? times(decoded).replaceAll(" ", "\u00a0") : "–",
         file ? link(file.url, `${stem(open.name)}-${kbps}kbps.nac`) : open.hasOriginal ? "…" : "–",
       ];
       const row = document.createElement("tr");
@@ -367,8 +382,9 @@ class Page {
     document.addEventListener("drop", (event) => {
       event.preventDefault();
       drop.classList.remove("over");
-      const file = event.dataTransfer?.files[0];
-      if (file) void this.take(file);
+      const files = event.dataTransfer?.files;
+      if (files?.length === 1) void this.take(files[0]);
+      else this.complain("drop one file");
     });
   }
 
@@ -381,7 +397,8 @@ class Page {
     const { open, player } = this;
     if (!open || !player || event.ctrlKey || event.altKey || event.metaKey) return;
     const target = event.target as HTMLElement;
-    const own = ["INPUT", "BUTTON", "A"].includes(target.tagName);
+    // What has the focus takes some of the keys itself.
+    const own = (event.key === " " ? ["BUTTON"] : ["INPUT"]).includes(target.tagName);
     const digit = "01234".indexOf(event.key);
     if (digit === 0) this.choose(0);
     else if (digit > 0) this.choose(open.variants[digit - 1]?.codebooks ?? -1);
@@ -394,11 +411,15 @@ class Page {
   }
 }
 
+function checkSeconds(seconds: number): void {
+  if (seconds > MOST_SECONDS) throw new Error(`it is longer than ${MOST_SECONDS / 60} minutes; acomp encodes it`);
+}
+
 /** Samples that this page takes. */
 function checked(samples: Float32Array[], rate: number): Float32Array[] {
   const seconds = (samples[0]?.length ?? 0) / rate;
   if (!seconds) throw new Error("there is no sound in it");
-  if (seconds > MOST_SECONDS) throw new Error(`it is longer than ${clock(MOST_SECONDS)}; acomp encodes it`);
+  checkSeconds(seconds);
   if (samples.length > MOST_CHANNELS) throw new Error(`it has more than ${MOST_CHANNELS} channels`);
   return samples;
 }
