@@ -1,14 +1,17 @@
 """How fast the page of examples/browser is in Chromium, on a page that was visited before, and how
-many frames get other codes than acomp's; `make browser` builds it.
+many frames get other codes than acomp's; `make browser` builds it. Another page can be named, one
+of other bit rates for example.
 
 Times are those of the clock, and those of the processor on the worker's thread, which other work of
 the machine does not lengthen; the latter count what else the worker does, spectrograms for one.
 
-python tests/benchmarks/bench_browser.py
+python tests/benchmarks/bench_browser.py [PAGE]
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 import tempfile
@@ -24,12 +27,11 @@ import acomp
 from acomp.audio import Audio, resample
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "examples" / "browser" / "dist"
+PAGE = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "examples" / "browser" / "dist")
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from browser import ARGUMENTS, CHROMIUM, wait_until  # noqa: E402
 
-KBPS = (1.5, 3, 6, 12)
 TIMES = 3
 """That the speech and the music of acomp follow each other: 25 s."""
 READY = "document.getElementById('status').textContent === 'Ready.'"
@@ -66,6 +68,15 @@ def worker_seconds() -> float:
         except OSError:
             continue  # of a thread that has ended
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def bandwidths() -> list[float]:
+    """Those of the page's encoder, in kbps."""
+    card = json.loads((PAGE / "model" / "codec.json").read_text())
+    ports = card["models"]["encoder"]["outputs"]
+    counts = sorted(port["shape"][1] for port in ports if port["name"].startswith("codes"))
+    each = card["frame_rate"] * math.log2(card["codebook_size"]) / 1000
+    return [count * each for count in counts]
 
 
 def visited(page: Page, address: str) -> None:
@@ -111,8 +122,8 @@ def measure(page: Page, address: str, folder: Path) -> None:
     opened(page, sound, encoded)
     print(f"sound opened, first heard after {page.evaluate(FIRST_SOUND):.0f} ms")
     processor = opened(page, sound, encoded)
-    print("encoded, all bit rates at once:", times(page, "frames", processor))
-    for number, kbps in enumerate(KBPS):
+    print(f"encoded at {bandwidths()} kbps at once:", times(page, "frames", processor))
+    for number, kbps in enumerate(bandwidths()):
         with page.expect_download() as coming:
             page.locator("#rows a").nth(number).click()
         coming.value.save_as(folder / "found.nac")
