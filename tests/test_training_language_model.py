@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cheap_training import leave_pictures_out
 from checkpoints import SMALL, lively
 from commands import Cli, assert_done, assert_refused, make
 from test_train import compared, write
@@ -48,6 +50,13 @@ def make_beeps(folder: Path, count: int = 3) -> Path:
         sound = acomp.Audio(wave[np.newaxis].astype(np.float32), 24_000)
         acomp.write_audio(folder / f"{number}.wav", sound)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_pictures_out(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +125,11 @@ def test_codecs_in_segments_are_learnt_too(cli: Cli, tmp_path: Path) -> None:
     assert_done(cli(*command, "--config", config, "--data", "clips", "--out", "r"))
     metrics = read_metrics(tmp_path / "r" / "metrics.csv")
     assert metrics["validation"][-1][1] < metrics["validation"][0][1]
-    own = ("-b", "custom", "--weights", weights, "--entropy", "lm")
+    own = ("--weights", weights, "--engine", "torch")
     model = ("--language-model", tmp_path / "r" / "best.safetensors")
-    assert_done(cli("encode", *own, "clips/0.wav", "-o", "a.nac", *model))
-    assert_done(cli("decode", "a.nac", "--weights", weights, "-o", "a.wav", *model))
+    coded = ("-o", "a.nac", "--entropy", "lm", *model)
+    assert_done(cli("encode", "clips/0.wav", "-b", "custom", *own, *coded))
+    assert_done(cli("decode", "a.nac", *own, "-o", "a.wav", *model))
     assert acomp.read_audio(tmp_path / "a.wav").length == round(1.3 * 32_000)
 
 

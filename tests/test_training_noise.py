@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cheap_training import leave_pictures_out
 from commands import Cli, assert_done, assert_refused, make
 from training_processes import START_SECONDS
 
@@ -130,6 +131,7 @@ def test_a_run_on_noisy_audio(
     cli: Cli, clips: Path, hiss: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "START_SECONDS", START_SECONDS)
+    leave_pictures_out(monkeypatch)
     settings = config().model_dump(mode="json", include={"shape", "losses"})
     settings |= {"data": {"noise": str(hiss), "snr": [0, 10], "segment": 0.25, "validation": 2}}
     settings |= {"batch": 2, "adversary": {"discriminators": []}, "balance": False}

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Self
 
+import pytest
 import torch
+from cheap_training import leave_pictures_out
 
 from acomp.errors import TrainingError
 from acomp.training import run
@@ -44,6 +46,7 @@ def digest(
     Then train as in `wild`, whose losses grow beyond bounds, and write what that is ended by.
     """
     run.START_SECONDS = START_SECONDS  # in a process of its own
+    leave_pictures_out(pytest.MonkeyPatch())
     session = run.open_session(fabric, config, collection, folder, 0)
     session.run(InterruptsParent)
     state = session.loop.weights()
