@@ -49,9 +49,10 @@ def no_reports() -> Iterator[None]:
 
 
 SLOWEST = (
-    *("train", "conformance", "eval", "bench", "custom", "cli_encode_decode", "engines", "seeds"),
-    *("dac", "codebook_plots", "report", "training_losses", "surroundings", "encodec", "ecdc"),
-    *("snac", "tokenize", "cli_streams", "cli_live", "notebook", "listen", "examples"),
+    *("notebook", "train", "conformance", "seeds", "eval", "browser_page", "bench", "custom"),
+    *("cli_encode_decode", "examples", "engines", "export", "export_families", "dac", "quantisers"),
+    *("codebook_plots", "report", "training_losses", "surroundings", "encodec", "ecdc", "snac"),
+    *("tokenize", "cli_streams", "cli_live", "listen", "metrics_of_ears"),
 )
 """Files of tests that begin first, so that none of pytest-xdist's workers ends long after the
 others (with --no-loadscope-reorder)."""

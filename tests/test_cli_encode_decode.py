@@ -30,14 +30,13 @@ from acomp.formats import read_codes, write_codes
 
 NANO = ("-b", "nano")
 TORCH = ("--engine", "torch")
-"""For the network of 48 kHz, which takes seconds to compile."""
+"""For networks of EnCodec, which take seconds to compile."""
 
 
 # Round trips
 
 
-@pytest.mark.parametrize("form", ["nac", "txt", "npz"])
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("channels", "form"), [(1, "nac"), (2, "txt"), (2, "npz")])
 def test_length_rate_and_channels_come_back(
     cli: Cli, tmp_path: Path, channels: int, form: str
 ) -> None:
@@ -51,8 +50,10 @@ def test_length_rate_and_channels_come_back(
     assert read_codes(codes).info.streams == channels
 
 
-@pytest.mark.parametrize("seconds", [1 / 8000, 0.3, 1.2345])
-@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000])
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [(8_000, 1 / 8000), (8_000, 1.2345), (22_050, 1.2345), (44_100, 0.3), (96_000, 1 / 8000)],
+)
 def test_length_is_kept_to_the_sample_at_every_rate(
     cli: Cli, tmp_path: Path, rate: int, seconds: float
 ) -> None:
@@ -123,10 +124,9 @@ def test_silence_comes_back_quiet(cli: Cli, tmp_path: Path) -> None:
     assert np.abs(found.samples).max() < 0.1
 
 
-@pytest.mark.parametrize("rate", [24_000, 44_100])
-def test_encodec_24khz(cli: Cli, tmp_path: Path, encodec_24khz: Path, rate: int) -> None:
-    source = make(tmp_path / "a.wav", 1.01, rate)
-    weights = ("--weights", encodec_24khz)
+def test_encodec_24khz(cli: Cli, tmp_path: Path, encodec_24khz: Path) -> None:
+    source = make(tmp_path / "a.wav", 1.01, 44_100)
+    weights = ("--weights", encodec_24khz, *TORCH)
     assert_done(cli("encode", source, "-k", 3, *weights))  # encodec is the default
     assert_done(cli("decode", "a.nac", "-o", "b.wav", *weights))
     codes = read_codes(tmp_path / "a.nac")
@@ -149,7 +149,7 @@ def test_encodec_48khz_is_taken_for_stereo(cli: Cli, tmp_path: Path, encodec_48k
 # Settings
 
 
-@pytest.mark.parametrize(("bandwidth", "codebooks"), [(1, 2), (1.5, 3), (3, 6), (6, 12), (12, 24)])
+@pytest.mark.parametrize(("bandwidth", "codebooks"), [(1.5, 3), (12, 24)])
 def test_bandwidth(
     cli: Cli, tmp_path: Path, speech: Path, bandwidth: float, codebooks: int
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_bandwidth_the_codec_lacks_is_answered_with_those_it_has(cli: Cli, spe
     assert_refused(cli("encode", speech, "-k", "nan", *NANO), "1.5, 3, 6, 12")
 
 
-@pytest.mark.parametrize("codebooks", [1, 5, 24])
+@pytest.mark.parametrize("codebooks", [1, 5])
 def test_number_of_codebooks(cli: Cli, tmp_path: Path, speech: Path, codebooks: int) -> None:
     assert_done(cli("encode", speech, "--codebooks", codebooks, *NANO))
     assert read_codes(tmp_path / "speech.nac").info.codebooks == codebooks
@@ -240,8 +240,9 @@ def test_a_wrong_device_is_one_line(cli: Cli, speech: Path) -> None:
 # Stretches
 
 
-@pytest.mark.parametrize("form", ["nac", "txt"])
-@pytest.mark.parametrize("rate", [8_000, 24_000, 44_056])
+@pytest.mark.parametrize(
+    ("rate", "form"), [(8_000, "txt"), (24_000, "nac"), (24_000, "txt"), (44_056, "nac")]
+)
 def test_a_stretch_is_that_part_of_the_whole(
     cli: Cli, tmp_path: Path, rate: int, form: str
 ) -> None:
@@ -272,10 +273,8 @@ def test_a_stretch_at_another_rate(cli: Cli, tmp_path: Path) -> None:
     np.testing.assert_allclose(part, whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("rate", [44_100, 48_000])
-def test_a_stretch_of_encodec_48khz(
-    cli: Cli, tmp_path: Path, encodec_48khz: Path, rate: int
-) -> None:
+def test_a_stretch_of_encodec_48khz(cli: Cli, tmp_path: Path, encodec_48khz: Path) -> None:
+    rate = 44_100
     make(tmp_path / "a.wav", 3.3, rate, 2)
     weights = ("--weights", encodec_48khz, *TORCH)
     assert_done(cli("encode", "a.wav", *weights))
