@@ -19,6 +19,7 @@ from checkpoints import (
     lively,
     save_encodec,
 )
+from commands import make_home
 from material import LYRA, material
 from third_party.tiny_codec import HOP, SPEC, Tiny, TinyDecoder, TinyEncoder
 
@@ -125,9 +126,9 @@ CASES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of this module's own, for compiled networks."""
+    """An empty cache, but for the compiled networks of all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACOMP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("ACOMP_CACHE", str(make_home(tmp_path_factory.mktemp("cache"))))
         yield
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkpoints import QUANTISED, lively
 from commands import Cli, assert_done, make, sound
-from engines_here import ENGINES
+from engines_here import needs_openvino
 
 import acomp
 from acomp.backends.base import Codec
@@ -26,17 +26,36 @@ from acomp.training.families.encodec import EncodecTrainee
 BY_DESCENT = ("gumbel", "factorised", "fsq")
 
 
-@pytest.fixture(scope="module", params=QUANTISERS)
-def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shape = QUANTISED[request.param]
-    path = tmp_path_factory.mktemp(request.param) / "w.safetensors"
-    save_weights(path, lively(shape).state_dict(), shape)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quantisers")
+
+
+def weights(folder: Path, name: str) -> Path:
+    """A file of weights of one of QUANTISED."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        save_weights(path, lively(QUANTISED[name]).state_dict(), QUANTISED[name])
     return path
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def codec(request: pytest.FixtureRequest, file: Path) -> Codec:
-    return acomp.load("custom", weights=file, engine=request.param)
+@pytest.fixture(scope="module", params=QUANTISERS)
+def file(request: pytest.FixtureRequest, folder: Path) -> Path:
+    return weights(folder, request.param)
+
+
+# The package's own quantiser is compiled in test_custom.py.
+COMPILED = [
+    pytest.param((name, "openvino"), marks=needs_openvino, id=f"{name}-openvino")
+    for name in BY_DESCENT
+]
+ON_TORCH = [pytest.param((name, "torch"), id=f"{name}-torch") for name in QUANTISERS]
+
+
+@pytest.fixture(scope="module", params=[*ON_TORCH, *COMPILED])
+def codec(request: pytest.FixtureRequest, folder: Path) -> Codec:
+    name, engine = request.param
+    return acomp.load("custom", weights=weights(folder, name), engine=engine)
 
 
 def noise(seconds: float) -> acomp.Audio:
