@@ -47,7 +47,7 @@ def test_tokenise(tmp_path: Path) -> None:
 
 
 def test_stream(tmp_path: Path) -> None:
-    command = [sys.executable, "examples/stream.py", SPEECH, tmp_path / "out.wav"]
+    command = [sys.executable, "examples/stream.py", str(SPEECH), str(tmp_path / "out.wav")]
     subprocess.run(command, check=True, cwd=ROOT, env=environment(tmp_path))
     streamed, original = acomp.read_audio(tmp_path / "out.wav"), acomp.read_audio(SPEECH)
     assert streamed.samples.shape == original.samples.shape
