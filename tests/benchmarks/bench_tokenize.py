@@ -15,17 +15,20 @@ seeded random ones. Sizes are those of Parquet beside the bare codes, packed.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -33,6 +36,7 @@ import torch
 import acomp
 from acomp.audio import Audio
 from acomp.backends import resolve
+from acomp.backends.base import Codec
 from acomp.bench.cases import weights_of
 from acomp.datasets.making import Order, Outcomes, Share, tokenize
 from acomp.datasets.sources.manifests import units_of_manifest
@@ -40,22 +44,23 @@ from acomp.datasets.summary import summarise
 from acomp.settings import Coding, Running
 from acomp.torchaudio import ensure_torchaudio
 
+T = TypeVar("T")
 CLIPS = int(os.environ.get("CLIPS", "128"))
 RATE = 24_000
 SAMPLE = Path(acomp.__file__).parent / "samples" / "speech.flac"
 
 
-def make_clips(folder: Path, lengths: Sequence[float]) -> list[Path]:
+def make_clips(folder: Path, lengths: Sequence[float], rate: int = RATE) -> list[Path]:
     """Clips of these lengths in seconds, of speech over and over."""
-    speech = acomp.resample(acomp.read_audio(SAMPLE), RATE).samples
-    loop = np.tile(speech, (1, 1 + int(max(lengths) * RATE) // speech.shape[1]))
+    speech = acomp.resample(acomp.read_audio(SAMPLE), rate).samples
+    loop = np.tile(speech, (1, 1 + int(max(lengths) * rate) // speech.shape[1]))
     folder.mkdir()
     paths = []
     for number, seconds in enumerate(lengths):
         begin = number * 997 % speech.shape[1]
-        samples = np.roll(loop, -begin, axis=1)[:, : round(seconds * RATE)]
+        samples = np.roll(loop, -begin, axis=1)[:, : round(seconds * rate)]
         paths.append(folder / f"{number:06}.wav")
-        acomp.write_audio(paths[-1], Audio(samples, RATE))
+        acomp.write_audio(paths[-1], Audio(samples, rate))
     return paths
 
 
@@ -100,26 +105,34 @@ def workers(name: str, weights: Path, folder: Path) -> None:
 
 
 def around(name: str, weights: Path, folder: Path) -> None:
-    """The processor's time of a whole run, and of the codec alone on audio that is in memory: the
-    share of a run in which the codec works is what the rest leaves.
+    """The processor's time of a whole run on files of 44.1 kHz, and of the codec alone on the same
+    batches, in memory and at its own rate: the share of a run in which the codec works is what the
+    rest leaves.
     """
-    paths = make_clips(folder / "clips", lengths_of(CLIPS))
+    make_clips(folder / "clips", lengths_of(CLIPS), rate=44_100)
     torch.set_num_threads(1)
     order = order_of(folder / "clips", folder / "out", name, weights)
-    codec = order.load()
-    clips = [acomp.resample(acomp.read_audio(path), codec.spec.sample_rate) for path in paths]
-    codec.encode_batch(clips[:2], codebooks=8)
-    began = time.process_time()
-    codec.encode_batch(clips, codebooks=8)
-    alone = time.process_time() - began
-    order.load()
-    began = time.process_time()
-    order.load()
-    loading = time.process_time() - began
-    began = time.process_time()
-    tokenize(order)
-    whole = time.process_time() - began - loading
+    batches: list[list[Audio]] = []
+    encode_batch = Codec.encode_batch
+
+    def encode_and_keep(codec: Codec, clips: Sequence[Audio], **more: Any) -> Any:
+        batches.append([acomp.resample(clip, codec.spec.sample_rate) for clip in clips])
+        return encode_batch(codec, clips, **more)
+
+    with patch.object(Codec, "encode_batch", encode_and_keep):
+        tokenize(order)
+    codec = timed(order.load)[0]
+    alone = sum(timed(partial(codec.encode_batch, clips, codebooks=8))[1] for clips in batches)
+    loading = timed(order.load)[1]
+    again = dataclasses.replace(order, folder=folder / "again")
+    whole = timed(partial(tokenize, again))[1] - loading
     print(f"{name}: {whole:.1f} s, {100 * (whole - alone) / whole:.1f} % around the codec")
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What a function gives, and the processor's seconds that it takes."""
+    began = time.process_time()
+    return work(), time.process_time() - began
 
 
 def today(name: str, _: Path, folder: Path) -> None:
