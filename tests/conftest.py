@@ -7,10 +7,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import typer
 from commands import COMPILED, Cli, Run, make, make_home
 from hypothesis import settings
 
@@ -63,8 +64,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
+@pytest.fixture(scope="session")
+def one_tree_of_commands() -> Iterator[None]:
+    """Typer's commands are made of acomp's functions once, and not at each call of `cli`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", cache(typer.main.get_command))
+        yield
+
+
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+def cli(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    one_tree_of_commands: None,  # noqa: ARG001
+) -> Cli:
     """Runs `acomp ARGUMENTS...` in this process, in `tmp_path`, with no network and no cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACOMP_OFFLINE", "1")

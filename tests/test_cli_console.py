@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 import warnings
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from codes_samples import encodec_24khz
 from commands import Cli, assert_done, assert_refused, assert_wrong_usage, environment, make
 from hypothesis import given, strategies as st
@@ -262,6 +264,7 @@ def test_a_fault_of_ours_is_one_line_too(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str], command: Any
 ) -> None:
     monkeypatch.setattr(command, "callback", with_settings(a_fault, quiet=False))
+    monkeypatch.setattr("typer.main.get_command", unwrap(typer.main.get_command))
     said = "a fault of acomp, please report it (KeyError: "
     assert_refused(cli(*words), said)
     run = cli(*words, "--debug")
