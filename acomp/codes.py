@@ -103,9 +103,12 @@ class CodesInfo:
         self._check_optional()
 
     def _check_optional(self) -> None:
-        chunk, loudness = self.chunk, self.loudness
-        if chunk is not None and (type(chunk) is not int or not 1 <= chunk <= MAX_CHUNK):
-            raise FormatError(f"chunk is {brief(chunk)}, not a whole number from 1 to {MAX_CHUNK}")
+        loudness = self.loudness
+        if self.chunk is not None:
+            chunk = whole_number(self.chunk, "chunk", FormatError)
+            if not 1 <= chunk <= MAX_CHUNK:
+                raise FormatError(f"chunk is {chunk}, not a whole number from 1 to {MAX_CHUNK}")
+            object.__setattr__(self, "chunk", chunk)
         if loudness is None:
             return
         if type(loudness) is not tuple or len(loudness) != self.channels:

@@ -27,6 +27,7 @@ COMPLAINTS = {
     "magic": "does not begin with NAC|not a file of codes",
     "version": r"is \.nac version 9",
     "bounds": "damaged|ends in the middle|more than|not a number of samples|index at the end",
+    "metadata": "metadata lacks|codec is|fingerprint is|sample_rate",
     "trailing": "has bytes after its end|does not end with an index",
 }
 """What acomp says of each kind of damage; a size too large looks like an end too early."""

@@ -219,6 +219,27 @@ def damaged(data: bytes) -> Iterator[tuple[str, str, bytes]]:
     length = with_crc(data[index:-20] + b"\xff" * 8 + data[-12:-8])
     yield "hostile-length", "bounds", data[:index] + length + b"NACE"
     yield "bytes-after-the-end", "trailing", data + b"\0"
+    metadata = json.loads(data[9 : 9 + size])
+    for key in ("codec", "fingerprint", "sample_rate"):
+        without = {name: value for name, value in metadata.items() if name != key}
+        yield f"lacks-{key}", "metadata", described(data, without)
+        # A list of one text becomes that text where a language makes texts of all it compares.
+        listed = {**metadata, key: [metadata[key] or FINGERPRINT]}
+        yield f"listed-{key}", "metadata", described(data, listed)
+
+
+def described(data: bytes, metadata: dict[str, Any]) -> bytes:
+    """A file with other metadata."""
+    (size,) = struct.unpack("!I", data[4:8])
+    text = json.dumps(metadata, separators=(",", ":")).encode()
+    header = data[:4] + struct.pack("!I", len(text)) + data[8:9] + text
+    return with_crc(header) + data[13 + size :]
+
+
+def sum_of_no_codes(data: bytes) -> bytes:
+    """A file of version 2 without frames whose block has a checksum of codes nevertheless."""
+    index = len(data) - 29
+    return data[: index - 21] + with_crc(data[index - 21 : index - 8] + b"\0\0\0\1") + data[index:]
 
 
 def make(folder: Path) -> None:
@@ -236,6 +257,9 @@ def make(folder: Path) -> None:
             name = f"version-{version}-{what}.nac"
             kinds[name] = kind
             (folder / "damaged" / name).write_bytes(data)
+    kinds["version-2-sum-of-no-codes.nac"] = "checksum"
+    data = sum_of_no_codes(made["coded-frames-0.nac"])
+    (folder / "damaged" / "version-2-sum-of-no-codes.nac").write_bytes(data)
     (folder / "damaged.json").write_text(json.dumps(kinds, indent=1) + "\n")
 
 

@@ -225,6 +225,11 @@ class NacReader(CodesReader):
         begin = self._layout.block.size
         scales = np.frombuffer(data, SCALE, header.segments, begin)
         codes = data[begin + scales.nbytes : -CRC.size]
+        if not header.frames and any(codes):
+            raise FormatError(
+                f"the block that begins with frame {header.first} is damaged: it has a checksum "
+                f"of codes and no codes{self.advice}"
+            )
         info = self.info
         empty = np.zeros((info.streams, info.codebooks, header.frames), np.uint16)
         if not header.segment:

@@ -15,7 +15,7 @@ export interface NacInfo {
   loudness?: number[] | null;
   chunk?: number | null;
   /** Fingerprint of the language model that a file of version 2 is coded with. */
-  language_model?: string;
+  language_model?: string | null;
 }
 
 /** The header of a block, of which the index has a copy. */
@@ -111,14 +111,14 @@ export function infoOf(metadata: unknown): NacInfo {
     }
   }
   if (info.streams !== 1 && info.streams !== info.channels) throw new NacError("streams do not fit");
-  if (!/^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(String(info.codec))) {
+  if (!isText(info.codec, /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/)) {
     throw new NacError("codec is not the name of a codec");
   }
-  if (info.fingerprint !== null && !/^[0-9a-f]{16}$/.test(String(info.fingerprint))) {
-    throw new NacError("fingerprint is not 16 hexadecimal digits");
-  }
-  if (info.language_model !== undefined && !/^[0-9a-f]{16}$/.test(String(info.language_model))) {
-    throw new NacError("language_model is not 16 hexadecimal digits");
+  if (info.fingerprint === undefined) throw new NacError("the metadata lacks fingerprint");
+  for (const key of ["fingerprint", "language_model"] as const) {
+    if ((info[key] ?? null) !== null && !isText(info[key], /^[0-9a-f]{16}$/)) {
+      throw new NacError(`${key} is not 16 hexadecimal digits`);
+    }
   }
   const { loudness, chunk } = info;
   if (loudness != null && !isLoudness(loudness, info.channels)) {
@@ -128,6 +128,11 @@ export function infoOf(metadata: unknown): NacInfo {
     throw new NacError("chunk is out of bounds");
   }
   return info;
+}
+
+/** Whether a value is such a text: a regular expression makes one of anything. */
+function isText(value: unknown, form: RegExp): boolean {
+  return typeof value === "string" && form.test(value);
 }
 
 function isLoudness(loudness: unknown, channels: number): boolean {
@@ -174,7 +179,7 @@ export function entriesBytes(entries: Entry[], version: number): Uint8Array {
 
 /** The length and the blocks that an index names; `data` ends with it. */
 export function readIndex(data: Uint8Array, version: number): { entries: Entry[]; length: number } {
-  const size = indexSize(data, version);
+  const size = indexSizeAt(data, version);
   if (data.length < size) throw new NacError("the index at the end is damaged, or cut short");
   const index = data.subarray(data.length - size);
   checkCrc(index.subarray(0, size - 4), "the index");
@@ -195,8 +200,13 @@ export function readIndex(data: Uint8Array, version: number): { entries: Entry[]
   return { entries, length: Number(length) };
 }
 
+/** Bytes of the index of so many blocks. */
+export function indexSize(blocks: number, version: number): number {
+  return blocks * entryWidth(version) + INDEX_TAIL;
+}
+
 /** Bytes of the index, which the last 20 bytes of a file tell. */
-export function indexSize(data: Uint8Array, version: number): number {
+export function indexSizeAt(data: Uint8Array, version: number): number {
   if (data.length < INDEX_TAIL) throw new NacError("the index at the end is cut short");
   const tail = data.subarray(data.length - INDEX_TAIL);
   if (String.fromCharCode(...tail.subarray(16)) !== "NACE") {
@@ -204,7 +214,7 @@ export function indexSize(data: Uint8Array, version: number): number {
   }
   const count = view(tail).getUint32(8);
   if (!count || count > MAX_BLOCKS) throw new NacError("the index names no blocks, or too many");
-  return count * entryWidth(version) + INDEX_TAIL;
+  return indexSize(count, version);
 }
 
 export function indexBytes(entries: Entry[], version: number, length: number): Uint8Array {

@@ -12,8 +12,8 @@ import {
   countSegments,
   crc32,
   entriesBytes,
-  INDEX_TAIL,
   indexBytes,
+  indexSize,
   infoOf,
   isPlausible,
   joined,
@@ -65,10 +65,7 @@ export class NacReader {
   constructor(private readonly model: LanguageModel | null = null) {}
 
   push(bytes: Uint8Array): NacFrames[] {
-    const joined = new Uint8Array(this.held.length + bytes.length);
-    joined.set(this.held);
-    joined.set(bytes, this.held.length);
-    this.held = joined;
+    this.hold(bytes);
     const found: NacFrames[] = [];
     if (this.state === "header" && !this.takeHeader()) return found;
     if (this.state === "version 0") {
@@ -104,6 +101,18 @@ export class NacReader {
     return found;
   }
 
+  /** Appends to what is held; there is room left for more, as files may come in many small pieces. */
+  private hold(bytes: Uint8Array): void {
+    const { held } = this;
+    const size = held.length + bytes.length;
+    if (held.byteOffset + size > held.buffer.byteLength) {
+      this.held = new Uint8Array(Math.max(size, 2 * held.length));
+      this.held.set(held);
+    }
+    this.held = new Uint8Array(this.held.buffer, this.held.byteOffset, size);
+    this.held.set(bytes, held.length);
+  }
+
   private drop(size: number): Uint8Array {
     const taken = this.held.subarray(0, size);
     this.held = this.held.subarray(size);
@@ -126,7 +135,7 @@ export class NacReader {
     if (this.version) checkCrc(head, "the header");
     const metadata = parseJson(head.subarray(9, 9 + size));
     this.info = this.version ? infoOf(metadata) : infoOfVersion0(metadata, head[8]);
-    if (this.version === 2 && this.info.language_model === undefined) {
+    if (this.version === 2 && (this.info.language_model ?? null) === null) {
       throw new NacError("the metadata lacks language_model");
     }
     this.state = this.version ? "blocks" : "version 0";
@@ -197,12 +206,12 @@ export class NacReader {
   }
 
   private takeIndex(): void {
-    const blocks = entriesBytes(this.entries, this.version);
-    const size = blocks.length + INDEX_TAIL;
+    const size = indexSize(this.entries.length, this.version);
     if (this.held.length < size) return;
     const index = this.drop(size);
     const { entries, length } = readIndex(index, this.version);
     const named = entries.length === this.entries.length;
+    const blocks = entriesBytes(this.entries, this.version);
     if (!named || !blocks.every((byte, n) => byte === index[n])) {
       throw new NacError("the index does not fit the blocks");
     }

@@ -7,7 +7,7 @@ import {
   CONTINUES,
   type Entry,
   INDEX_TAIL,
-  indexSize,
+  indexSizeAt,
   isPlausible,
   LAST,
   MAX_METADATA,
@@ -66,7 +66,7 @@ export class NacSeeker {
     const header = await readBytes(0, Math.min(13 + metadata, size));
     const tail = await readBytes(Math.max(0, size - INDEX_TAIL), size);
     const most = size - header.length;
-    const index = await readBytes(size - Math.min(indexSize(tail, start[3]), most), size);
+    const index = await readBytes(size - Math.min(indexSizeAt(tail, start[3]), most), size);
     return new NacSeeker(readBytes, size, header, index, model);
   }
 
