@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from acomp.audio import resample
 from acomp.settings import Entropy
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 __all__ = ["browser"]
 
@@ -92,9 +92,19 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def page_at(browser: Browser, address: str, size: tuple[int, int] = DESKTOP) -> Iterator[Page]:
-    """The page, when it is ready; it must raise no error."""
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+def page_at(
+    browser: Browser,
+    address: str,
+    size: tuple[int, int] = DESKTOP,
+    keeper: Literal["allow", "block"] = "allow",
+) -> Iterator[Page]:
+    """The page, when it is ready; it must raise no error.
+
+    `keeper` is what makes it work offline, whose requests no test sees.
+    """
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, service_workers=keeper
+    )
     page = context.new_page()
     page.set_default_timeout(WAIT)
     errors: list[str] = []
@@ -192,6 +202,39 @@ def assert_refused(page: Page, file: Path, word: str) -> None:
     wait_until(page, f"{said}.startsWith('{file.name}: ') && {said}.includes('{word}')")
     assert page.evaluate(said).endswith(".")
     assert page.get_attribute("#status", "class") == "alarm"
+    assert not page.is_visible("#stage")  # nor what was open before
+
+
+def test_what_could_not_be_fetched_is_a_sentence_and_the_next_file_opens(
+    browser: Browser, address: str, sound: Path, tmp_path: Path
+) -> None:
+    codes = acomp.load("nano", engine="torch").encode(acomp.read_audio(sound), bandwidth=6)
+    acomp.write_codes(tmp_path / "coded.nac", codes, entropy="lm")
+    acomp.write_codes(tmp_path / "plain.nac", codes)
+    with page_at(browser, address, keeper="block") as page:
+        asked: list[Route] = []
+        page.context.route("**/language-model*", lambda route: asked.append(route))
+        page.set_input_files("#file", tmp_path / "coded.nac")
+        for _ in range(500):
+            if not asked:
+                page.wait_for_timeout(20)
+        page.set_input_files("#file", tmp_path / "plain.nac")
+        wait_until(page, "document.getElementById('status').textContent.includes('plain')")
+        asked[0].abort()
+        wait_until(page, "window.heard.length > 0")
+        page.context.route("**/samples/*", lambda route: route.abort())
+        page.click("#music")
+        wait_until(page, "document.getElementById('status').textContent.includes('music.flac')")
+
+
+def test_a_microphone_is_asked_for_once(browser: Browser, address: str) -> None:
+    with page_at(browser, address) as page:
+        page.evaluate(
+            "void (navigator.mediaDevices.getUserMedia = () => {"
+            " window.asked = (window.asked ?? 0) + 1; return new Promise(() => {}); })"
+        )
+        page.dblclick("#record")
+        assert page.evaluate("window.asked") == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

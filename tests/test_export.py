@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import onnx
@@ -70,3 +71,17 @@ def test_files_that_exist_stay(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "codec.json").write_text("mine")
     assert_refused(cli("export", "nano", "-o", str(tmp_path)), "codec.json", "--overwrite")
     assert files_in(tmp_path) == {"codec.json": b"mine"}
+
+
+def test_a_disk_that_is_full_leaves_what_was_there(cli: Cli, tmp_path: Path) -> None:
+    mine = {"codec.json": b"mine", "encoder.onnx": b"mine too"}
+    for name, data in mine.items():
+        (tmp_path / name).write_bytes(data)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        run = cli("export", "nano", "-o", str(tmp_path), "--overwrite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_refused(run, "weights.bin")
+    assert files_in(tmp_path) == mine

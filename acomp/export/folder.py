@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -135,14 +136,18 @@ def _example(port: Port, spec: CodecSpec) -> torch.Tensor:
 
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """All files or none: what stands in the folder is replaced when all are written."""
     make_folder(folder, CodecError)
-    try:
-        (folder / CARD).unlink(missing_ok=True)
-    except OSError as error:
-        raise CodecError(f"cannot write {folder / CARD}: {reason_of(error)}") from error
-    for name in FILES:
-        with atomic_write(folder / name, CodecError) as out:
+    with ExitStack() as stack:
+        # They take their places from the last to the first, and so in the order of FILES.
+        for name in reversed(FILES):
+            out = stack.enter_context(atomic_write(folder / name, CodecError))
             out.write(contents[name])
+            out.flush()
+        try:
+            (folder / CARD).unlink(missing_ok=True)
+        except OSError as error:
+            raise CodecError(f"cannot write {folder / CARD}: {reason_of(error)}") from error
 
 
 def _card(codec: Codec, parts: Parts, codebooks: int, streaming: bool) -> dict[str, Any]:

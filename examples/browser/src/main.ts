@@ -75,6 +75,9 @@ class Page {
   private player: Player | null = null;
   private open: Opened | null = null;
   private recorder: Recorder | null = null;
+  private starting = false;
+  /** Opens what was chosen before the model was there. */
+  private early: (() => void) | null = null;
   private count = 0;
   /** The coded variant whose spectrogram is shown. */
   private looked = 0;
@@ -100,8 +103,12 @@ class Page {
     this.status.classList.toggle("alarm", alarm);
   }
 
-  /** Says what is wrong, and with which file. */
+  /** Says what is wrong, and with which file, which is then no longer played. */
   private complain(problem: string, open: Opened | null = null): void {
+    if (open) {
+      this.player?.pause();
+      element("stage").hidden = true;
+    }
     this.say(open ? `${open.name}: ${problem}.` : sentence(problem), true);
   }
 
@@ -152,6 +159,7 @@ class Page {
     this.player.onsound = () => performance.mark("sound");
     this.say("Ready.");
     performance.mark("ready");
+    this.early?.();
     // What was just fetched is in the browser's own cache.
     if ("serviceWorker" in navigator) void navigator.serviceWorker.register("sw.js").catch(() => {});
   }
@@ -160,7 +168,8 @@ class Page {
 
   private async take(file: File): Promise<void> {
     performance.mark("opened");
-    const start = new Uint8Array(await file.slice(0, 3).arrayBuffer());
+    const start = await file.slice(0, 3).arrayBuffer().catch(() => null);
+    if (!start) return this.complain(`it cannot be read: ${file.name} is a folder, or was moved`);
     const isNac = new TextDecoder().decode(start) === "NAC";
     await this.opening(file.name, isNac ? file : () => this.samplesOf(file));
   }
@@ -173,7 +182,10 @@ class Page {
 
   /** Opens a `.nac` file, or what samples come from. */
   private async opening(name: string, what: File | (() => Promise<Float32Array[]>)): Promise<void> {
-    if (!this.player) return this.say("The model is still loading.");
+    if (!this.player) {
+      this.early = () => void this.opening(name, what);
+      return;
+    }
     this.player.pause();
     this.open?.close();
     const id = ++this.count;
@@ -193,6 +205,8 @@ class Page {
   }
 
   private async toggleRecording(): Promise<void> {
+    // A second click, before the microphone is there, would leave the first one's on.
+    if (this.starting) return;
     const button = element<HTMLButtonElement>("record");
     const { recorder } = this;
     try {
@@ -203,7 +217,8 @@ class Page {
         await this.opening("recording", () => recorder.stop(this.rate));
       } else {
         this.player?.pause();
-        this.recorder = await Recorder.start();
+        this.starting = true;
+        this.recorder = await Recorder.start().finally(() => (this.starting = false));
         button.textContent = "Stop recording";
         button.setAttribute("aria-pressed", "true");
         this.say("Recording …");
@@ -214,7 +229,8 @@ class Page {
   }
 
   private async sample(name: string): Promise<void> {
-    const answer = await fetch(`samples/${name}.flac`);
+    const answer = await fetch(`samples/${name}.flac`).catch(() => null);
+    if (!answer?.ok) return this.complain(`the sample could not be fetched: ${name}.flac`);
     await this.take(new File([await answer.blob()], `${name}.flac`));
   }
 
@@ -233,6 +249,7 @@ class Page {
     this.showVariants(open);
     const middle = open.variants[Math.min(2, open.variants.length - 1)].codebooks;
     this.looked = first || middle;
+    this.look();
     this.player!.open(open, first);
     this.player!.play();
   }
@@ -269,8 +286,9 @@ class Page {
     const { open, looked } = this;
     if (!open) return;
     for (const [id, variant] of [["original", 0], ["coded", looked]] as const) {
-      const picture = open.pictures.get(variant);
-      if (picture) element(id).querySelector("canvas")!.replaceWith(picture.canvas);
+      // Until there is a picture, none of what was open before.
+      const canvas = open.pictures.get(variant)?.canvas ?? document.createElement("canvas");
+      element(id).querySelector("canvas")!.replaceWith(canvas);
     }
     const kbps = open.variants.find(({ codebooks }) => codebooks === looked)?.kbps;
     element("coded").querySelector("figcaption")!.textContent = `${kbps} kbps`;
@@ -397,8 +415,9 @@ class Page {
     const { open, player } = this;
     if (!open || !player || event.ctrlKey || event.altKey || event.metaKey) return;
     const target = event.target as HTMLElement;
-    // What has the focus takes some of the keys itself.
-    const own = (event.key === " " ? ["BUTTON"] : ["INPUT"]).includes(target.tagName);
+    // What has the focus takes some of the keys itself; the position's own steps are too short.
+    const taker = event.key === " " ? "BUTTON" : "INPUT";
+    const own = target.tagName === taker && target !== this.seekBar;
     const digit = "01234".indexOf(event.key);
     if (digit === 0) this.choose(0);
     else if (digit > 0) this.choose(open.variants[digit - 1]?.codebooks ?? -1);

@@ -95,7 +95,9 @@ export class Network {
 }
 
 export async function fetchBytes(url: string): Promise<Uint8Array> {
-  const answer = await fetch(url);
+  const answer = await fetch(url).catch(() => {
+    throw new Error(`${url} could not be fetched`);
+  });
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
   return new Uint8Array(await answer.arrayBuffer());
 }

@@ -209,7 +209,8 @@ class Desk {
         await task();
       } catch (error) {
         report({ kind: "problem", id: session?.id ?? null, text: textOf(error) });
-        this.session = null;
+        // Another may have been opened while this one went wrong.
+        if (this.session === session) this.session = null;
       }
     }
     this.working = false;
