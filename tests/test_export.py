@@ -12,8 +12,10 @@ from commands import Cli, assert_done, assert_refused, files_in, make
 from exported import assert_guide_works, speech
 
 import acomp
+from acomp.errors import CodecError
 from acomp.evaluation.rows import read_rows
 from acomp.export.folder import FILES
+from acomp.export.running import Exported
 
 ON_DISK = 11.1e6
 """Bytes of nano's folders at most."""
@@ -62,6 +64,18 @@ def test_an_exported_folder_is_measured(cli: Cli, tmp_path: Path) -> None:
     exported, own = read_rows(results / "results.csv")
     assert exported.codec == own.codec == "nano-1"
     assert abs(exported.metrics["si_sdr"] - own.metrics["si_sdr"]) < 0.5
+    whole = (folder / "codec.json").read_text()
+    card = json.loads(whole)
+    damaged = {"models": {}, "codebooks": 7, "first_frames": 1 << 40, "weights": "x"}
+    for key, value in damaged.items():
+        (folder / "codec.json").write_text(json.dumps({**card, key: value}))
+        run = cli("eval", sound, "-c", setting, *metrics, "-o", results)
+        assert_refused(run, "not a folder that acomp export wrote")
+    card["models"]["encoder"]["inputs"][0]["name"] = "other"
+    (folder / "codec.json").write_text(json.dumps(card))
+    with pytest.raises(CodecError, match="encoder.onnx do not fit each other"):
+        Exported(folder)
+    (folder / "codec.json").write_text(whole)
     (folder / "decoder.onnx").write_bytes(b"damaged")
     run = cli("eval", sound, "-c", setting, *metrics, "-o", results)
     assert run.code == 1 and f"{setting}: onnxruntime cannot load {folder}/decoder.onnx" in run.err

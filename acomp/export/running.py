@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from acomp.audio.samples import Samples
 from acomp.backends.base import Codec
 from acomp.codecs import CUSTOM_OVERLAP, SPECS, CodecSpec
-from acomp.codes import Block, CodesInfo, Segments, join
+from acomp.codes import Block, CodesInfo, Segments, is_fingerprint, join
 from acomp.engines import Array
 from acomp.errors import CodecError
 from acomp.export.bits import Bits
@@ -25,6 +25,9 @@ CARD = "codec.json"
 """What describes a folder."""
 FORMAT = ("acomp-onnx", 1)
 """What that calls the folder, and the version of it."""
+_MOST = {"streaming": 1, "multiple": 1 << 20, "delay_samples": 1 << 20, "first_frames": 1 << 10}
+"""Numbers of codec.json that memory is taken by, and what they are at most."""
+_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 PIECES = (7, 40, 1)
 """Frames of the pieces that a stream is cut into after the first one, in turn."""
 
@@ -49,6 +52,11 @@ class Exported(Codec):
         super().__init__(spec, self._card["weights"])
         names = ("encoder", "decoder")
         self._sessions = {name: _session(folder / f"{name}.onnx", threads) for name in names}
+        for name, session in self._sessions.items():
+            if not _fits(self._card["models"][name], session):
+                raise CodecError(
+                    f"{folder}: {CARD} and {name}.onnx do not fit each other; export again"
+                )
 
     def codebooks(self) -> NDArray[np.float32]:
         raise CodecError("an exported codec does not let its codebooks out")
@@ -182,6 +190,8 @@ def _described(folder: Path) -> tuple[Mapping[str, Any], CodecSpec]:
     try:
         if (card["format"], card["version"]) != FORMAT:
             raise CodecError(f"{problem}, or a later acomp wrote it")
+        if not all(0 <= card[key] <= most for key, most in _MOST.items()):
+            raise CodecError(problem)
         return card, _spec(card)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CodecError(problem) from error
@@ -194,6 +204,8 @@ def _spec(card: Mapping[str, Any]) -> CodecSpec:
     counts = [port["shape"][1] for port in outputs if port["name"].startswith("codes")]
     published = SPECS.get(card["codec"])
     named = {} if published is None else {n: kbps for kbps, n in published.bandwidths.items()}
+    if count != max(counts) or not is_fingerprint(card["weights"]):
+        raise ValueError
     bandwidths = {named.get(n, round(float(each * n), 3)): n for n in counts}
     if published is not None:
         levels = tuple(card.get("levels", ()))
@@ -211,6 +223,27 @@ def _spec(card: Mapping[str, Any]) -> CodecSpec:
         stereo_streams=True,
         segment_frames=samples and samples // card["hop_length"],
         segment_overlap=CUSTOM_OVERLAP if samples else 0,
+    )
+
+
+def _fits(model: Mapping[str, Any], session: onnxruntime.InferenceSession) -> bool:
+    """Whether a graph has the inputs and outputs that codec.json says, in their order."""
+    sides = {"inputs": session.get_inputs(), "outputs": session.get_outputs()}
+    try:
+        return set(model["state"]) <= {port["name"] for port in model["outputs"]} and all(
+            len(model[side]) == len(ports) and all(map(_is_same, model[side], ports))
+            for side, ports in sides.items()
+        )
+    except (KeyError, TypeError):
+        return False
+
+
+def _is_same(port: Mapping[str, Any], real: onnxruntime.NodeArg) -> bool:
+    """Whether codec.json's and the graph's names, types and fixed sizes agree."""
+    names = (port["name"], port["dtype"], len(port["shape"]))
+    pairs = zip(port["shape"], real.shape, strict=False)
+    return names == (real.name, _TYPES[real.type], len(real.shape)) and all(
+        says == is_there or isinstance(is_there, str | None) for says, is_there in pairs
     )
 
 
