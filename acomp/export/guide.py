@@ -16,6 +16,7 @@ def guide(card: Mapping[str, Any], channels: int) -> str:
     form = _SEGMENTS if "segment_samples" in card else _STREAM if card["streaming"] else _WHOLE
     hop, frames = card["hop_length"], card["first_frames"]
     padding = f"x = np.pad(x, ((0, 0), (0, -x.shape[1] % {hop} + {hop})))\n"
+    ending = f" + [decode(np.full([1, {card['codebooks']}, {card['last_frames']}], -1))]"
     values = {
         "codec": card["codec"],
         "kind": "mono" if channels == 1 else "stereo",
@@ -29,6 +30,7 @@ def guide(card: Mapping[str, Any], channels: int) -> str:
         "first": frames * hop,
         "pad": padding if card["multiple"] > 1 else "",
         "late": f"{card['delay_samples'] or ''}",
+        "end": ending if card["last_frames"] else "",
         "length": card.get("segment_samples"),
         "stride": card.get("segment_stride"),
     }
@@ -88,7 +90,8 @@ encode, decode = stream("encoder"), stream("decoder")
 samples, rate = soundfile.read("speech.wav", dtype="float32")
 x = samples.T[np.newaxis]
 {pad}pieces = np.split(x, range({first}, x.shape[-1], {hop}), axis=-1)
-decoded = np.concatenate([decode(encode(piece)) for piece in pieces], axis=-1)[0]
+parts = [decode(encode(piece)) for piece in pieces]{end}
+decoded = np.concatenate(parts, axis=-1)[0]
 soundfile.write("back.wav", decoded[..., {late}:].T[: len(samples)], rate)
 ```
 

@@ -20,6 +20,7 @@ from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.checkpoint import SCALE, load_checkpoint
 from acomp.export.onnx import Steps, node
 from acomp.export.streams import (
+    FACTS,
     Parts,
     Shapes,
     Stream,
@@ -47,7 +48,7 @@ def parts(codec: Nano, weights: Path | None, codebooks: Sequence[int], *, stream
         half(encoder, samples, codes_port(most), *fewer, streaming=streaming),
         half(decoder, codes_port("codebooks"), samples, streaming=streaming),
         rules,
-        {"delay_samples": hop, "first_frames": 1, "multiple": hop if streaming else 1},
+        _stream_facts(hop) if streaming else FACTS,
         _stored(weights or fetch(codec.spec.name)),
         partial(_transform, hop),
     )
@@ -93,29 +94,44 @@ class Encoder(Stream):
 
 
 class Decoder(Stream):
-    """Codes `[batch, codebooks, frames]`, the second half of the frame before them `[batch, hop]`
-    and the blocks' state to samples `[batch, frames * hop]` and what comes next.
+    """Codes `[batch, codebooks, frames]` and the state to samples `[batch, frames * hop]` and what
+    comes next. Of the state are, `[batch, hop]` each, the last sharpened frame's second half, the
+    last hop that is not sharpened, and the last frame's second half; then the blocks' state. A
+    frame of codes below 0 is silent.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.state = _state(network.hop, network.decoder)
+        hop = (network.hop,)
+        self.state = {"sharp": hop, "known": hop, **_state(network.hop, network.decoder)}
 
-    def forward(self, codes: Tensor, before: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        hop = self.network.hop
+    def forward(
+        self, codes: Tensor, sharp: Tensor, known: Tensor, before: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
         books = self.network.codebooks
         first = torch.arange(codes.shape[1])[:, None] * books.shape[1]
-        latents = books.flatten(0, 1)[codes + first].sum(1)
+        latents = books.flatten(0, 1)[codes.clamp(min=0) + first].sum(1)
         features, after = self.network.decode(latents, list(state))
-        frames = self.network.frames(features)
+        frames = self.network.frames(features) * (codes[:, 0, :, None] >= 0)
+        hops, before = self._added(frames, before)
+        known = torch.cat([known[:, None], hops], dim=1)
+        pairs = torch.cat([known[:, :-1], known[:, 1:]], dim=2)
+        samples, sharp = self._added(self.network.sharpen(pairs), sharp)
+        return (samples.flatten(1), sharp, known[:, -1], before, *after)
+
+    def _added(self, frames: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """The hops that frames complete, and the second half of the last."""
+        hop = self.network.hop
         halves = torch.cat([before[:, None], frames[:, :, hop:]], dim=1)
-        samples = frames[:, :, :hop] + halves[:, :-1]
-        return (samples.flatten(1), halves[:, -1], *after)
+        return frames[:, :, :hop] + halves[:, :-1], halves[:, -1]
+
+    def before(self, x: Tensor) -> Tensor:
+        return torch.cat([x, torch.full_like(x[:, :, :1], -1)], dim=2)
 
     def after(self, y: Tensor) -> Tensor:
-        # What the first frame completes lies before the recording.
-        return y[:, self.network.hop :]
+        # What the first frames complete lies before the recording.
+        return y[:, 2 * self.network.hop :]
 
 
 def _state(hop: int, refiner: Refiner) -> Shapes:
@@ -131,13 +147,17 @@ def _whole_rules(hop: int) -> dict[str, str]:
     }
 
 
+def _stream_facts(hop: int) -> dict[str, int]:
+    return {**FACTS, "delay_samples": 2 * hop, "last_frames": 1, "multiple": hop}
+
+
 def _stream_rules(hop: int) -> dict[str, str]:
     return {
         "encode": f"Call with whole hops of {hop} samples; a state of zeros begins a "
         f"recording, then each next_NAME is the next call's NAME. To end, pad with zeros to a "
         f"whole hop, and one hop of zeros more: n samples give ceil(n / {hop}) + 1 frames.",
-        "decode": f"Each frame gives {hop} samples. Drop the first {hop} of a recording, and "
-        "what exceeds the length of the recording.",
+        "decode": f"Each frame gives {hop} samples. To end, call once more with a frame of codes "
+        f"-1. Drop the first {2 * hop} samples, and what exceeds the length of the recording.",
     }
 
 

@@ -74,11 +74,11 @@ class Exported(Codec):
         x = samples if self.spec.channels == 1 else samples[np.newaxis]
         if "segment_samples" in self._card:
             return join(info, [self._segment(part) for part in self._segments(x)])
-        multiple, late = self._card["multiple"], self._card["delay_samples"]
+        multiple = self._card["multiple"]
         pieces = [x]
         if self._card["streaming"]:
             if multiple > 1:
-                x = np.pad(x, ((0, 0), (0, -x.shape[1] % multiple + late)))
+                x = np.pad(x, ((0, 0), (0, -x.shape[1] % multiple + multiple)))
             pieces = self._cut(x, self.spec.hop_length)
         codes = self._run("encoder", pieces, wanted)
         return Block(codes.astype(np.uint16))
@@ -91,6 +91,9 @@ class Exported(Codec):
         if not self._card["streaming"]:
             y = self._run("decoder", [codes], "samples")
         else:
+            # Folders of earlier versions have no such frames.
+            last = self._card.get("last_frames", 0)
+            codes = np.pad(codes, ((0, 0), (0, 0), (0, last)), constant_values=-1)
             y = self._run("decoder", self._cut(codes, 1), "samples")
             y = y[..., self._card["delay_samples"] :]
         samples: Samples = y if self.spec.channels == 1 else y[0]

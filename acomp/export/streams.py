@@ -154,9 +154,14 @@ def dequantised(levels: Iterable[Callable[[Tensor], Tensor]], codes: Tensor) -> 
     return total
 
 
-FACTS: Mapping[str, Any] = {"delay_samples": 0, "first_frames": 1, "multiple": 1}
+FACTS: Mapping[str, Any] = {
+    "delay_samples": 0,
+    "first_frames": 1,
+    "last_frames": 0,
+    "multiple": 1,
+}
 """Facts of most codecs: decoded samples are not late, a stream's first call takes a frame or more,
-and its last call any number of samples."""
+none of codes -1 end it, and the last call takes any number of samples."""
 
 
 def whole_rules(hop: int) -> dict[str, str]:

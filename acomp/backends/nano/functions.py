@@ -46,6 +46,8 @@ class Functions:
         """Latents and state to features and state."""
         self.synthesise = prepare("synthesise", shape.features, precise=True)
         """Features to windowed frames of samples."""
+        self.sharpen = prepare("sharpen", 2 * shape.hop, precise=True)
+        """Hops of samples, two by two, to windowed frames of samples."""
 
 
 def _step(network: Callable[[], Network], name: str) -> nn.Module:

@@ -59,25 +59,52 @@ class NanoDecoder:
         self._dequantise = dequantise
         self._hop = codec.shape.hop
         self._state = _start(info.streams, *codec.shape.decoder)
-        self._last = np.zeros((info.streams, 0, 2 * self._hop), np.float32)
+        self._synthesised = _OverlapAdd(info.streams, self._hop)
+        self._sharpened = _OverlapAdd(info.streams, self._hop)
+        self._before = np.zeros((info.streams, self._hop), np.float32)
         self._streams = info.streams
 
     def push(self, block: Block) -> Samples:
         parts = [self._samples(part) for part in split(block, BLOCK_FRAMES)]
-        return np.concatenate([self.finish(), *parts], axis=1)
+        return np.concatenate([np.zeros((self._streams, 0), np.float32), *parts], axis=1)
 
     def finish(self) -> Samples:
-        return np.zeros((self._streams, 0), np.float32)
+        return self._sharpen(self._synthesised.finish())
 
     def _samples(self, block: Block) -> Samples:
         latents = self._dequantise(block.data).transpose(0, 2, 1)
         features, *self._state = self._run.decode(np.ascontiguousarray(latents), *self._state)
         (frames,) = self._run.synthesise(features)
+        return self._sharpen(self._synthesised.push(frames))
+
+    def _sharpen(self, samples: Samples) -> Samples:
+        if not samples.shape[1]:
+            return samples
+        known = np.concatenate([self._before, samples], axis=1)
+        self._before = known[:, -self._hop :]
+        (frames,) = self._run.sharpen(
+            sliding_window_view(known, 2 * self._hop, axis=1)[:, :: self._hop]
+        )
+        return self._sharpened.push(frames)
+
+
+class _OverlapAdd:
+    """Adds each frame's second half to the first half of the one behind it."""
+
+    def __init__(self, streams: int, hop: int) -> None:
+        self._hop = hop
+        self._last = np.zeros((streams, 0, 2 * hop), np.float32)
+
+    def push(self, frames: Array) -> Samples:
+        """Frames `[streams, time, 2 * hop]` to samples: none of the first, a hop of each other."""
         frames = np.concatenate([self._last, frames], axis=1)
         self._last = frames[:, -1:]
-        # Overlap-add: each frame's second half onto the next one's first.
         samples: Samples = frames[:, 1:, : self._hop] + frames[:, :-1, self._hop :]
-        return samples.reshape(self._streams, -1)
+        return samples.reshape(len(frames), -1)
+
+    def finish(self) -> Samples:
+        """What is left of the last frame."""
+        return self._last[:, :, self._hop :].reshape(len(self._last), -1)
 
 
 def _start(streams: int, width: int, depth: int) -> list[Array]:

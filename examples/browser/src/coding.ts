@@ -1,7 +1,7 @@
 /** Samples to codes and back, piece by piece. Codes are `[frame][stream][codebook]`, as in `.nac`. */
 
 import { Tensor } from "onnxruntime-web/wasm";
-import { codesOutputs, type Card, type Network, type State } from "./networks";
+import { codesOutputs, LATE, type Card, type Network, type State } from "./networks";
 
 /** Codes that become more. */
 export class Codes {
@@ -103,20 +103,20 @@ export class Decoding {
 
   /**
    * The samples from hop `first` to hop `end`, of each stream, and the seconds that they took.
-   * Frame `n` completes hop `n - 1`.
+   * Behind the last frame stands one of codes -1.
    */
   async samples(codes: Codes, first: number, end: number): Promise<[Float32Array[], number]> {
     const { streams, codebooks } = codes;
-    if (codes !== this.codes || this.next !== first + 1) {
+    if (codes !== this.codes || this.next !== first + LATE) {
       this.codes = codes;
-      this.next = Math.max(0, first + 1 - this.network.memory);
+      this.next = Math.max(0, first + LATE - this.network.memory);
       this.state = this.network.start(streams);
     }
-    const count = end + 1 - this.next;
-    const dropped = (first + 1 - this.next) * this.hop;
-    const wanted = codes.slice(this.next, end + 1);
-    const input = new BigInt64Array(wanted.length);
+    const count = end + LATE - this.next;
+    const dropped = (first + LATE - this.next) * this.hop;
+    const wanted = codes.slice(this.next, Math.min(end + LATE, codes.frames));
     const each = streams * codebooks;
+    const input = new BigInt64Array(each * count).fill(-1n);
     wanted.forEach((code, n) => {
       input[(n % each) * count + Math.floor(n / each)] = BigInt(code);
     });
@@ -126,7 +126,7 @@ export class Decoding {
       this.state,
     );
     const took = (performance.now() - begun) / 1000;
-    this.next = end + 1;
+    this.next = end + LATE;
     const size = count * this.hop;
     const found = results.samples.data as Float32Array;
     const sound = Array.from({ length: streams }, (_, n) =>

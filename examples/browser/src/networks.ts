@@ -63,16 +63,19 @@ export class Folder {
   }
 }
 
+/** Frames behind that of a hop's beginning with which the hop comes out. */
+export const LATE = 2;
+
 export class Network {
   constructor(
     private readonly session: ort.InferenceSession,
     private readonly model: Model,
   ) {}
 
-  /** Frames that an output depends on before its own. */
+  /** Frames before a frame that the hop which it completes depends on; a hop is sharpened with the one before it. */
   get memory(): number {
     const past = this.model.inputs.filter((port) => port.name.startsWith("past_"));
-    return past.reduce((sum, port) => sum + Number(port.shape[1]), 1);
+    return past.reduce((sum, port) => sum + Number(port.shape[1]), 1 + LATE);
   }
 
   /** The state before the first frame. */

@@ -2,7 +2,7 @@
 
 import { Decoding, type Codes } from "./coding";
 import { PIECE_SECONDS, type Report, type Request, type Variant } from "./messages";
-import { codesOutputs, Folder, type Network } from "./networks";
+import { codesOutputs, Folder, LATE, type Network } from "./networks";
 import { Encoded, Opened, type Recording } from "./recording";
 import { levelsAt } from "./spectrum";
 
@@ -86,7 +86,7 @@ class Session {
     if (recording.length !== null && index * this.desk.piece >= recording.length) return false;
     if (variant === 0) return recording.original !== null;
     const codes = recording.variants.get(variant);
-    const needed = (index + 1) * this.desk.pieceFrames + 1;
+    const needed = (index + 1) * this.desk.pieceFrames + LATE;
     return codes !== undefined && (recording.finished || codes.frames >= needed);
   }
 
