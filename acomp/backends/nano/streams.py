@@ -62,11 +62,12 @@ class NanoDecoder:
         self._synthesised = _OverlapAdd(info.streams, self._hop)
         self._sharpened = _OverlapAdd(info.streams, self._hop)
         self._before = np.zeros((info.streams, self._hop), np.float32)
-        self._streams = info.streams
+        self._early = 2 * self._hop
+        """Samples that are still to come before the recording begins."""
 
     def push(self, block: Block) -> Samples:
         parts = [self._samples(part) for part in split(block, BLOCK_FRAMES)]
-        return np.concatenate([np.zeros((self._streams, 0), np.float32), *parts], axis=1)
+        return np.concatenate([self._before[:, :0], *parts], axis=1)
 
     def finish(self) -> Samples:
         return self._sharpen(self._synthesised.finish())
@@ -78,14 +79,13 @@ class NanoDecoder:
         return self._sharpen(self._synthesised.push(frames))
 
     def _sharpen(self, samples: Samples) -> Samples:
-        if not samples.shape[1]:
-            return samples
-        known = np.concatenate([self._before, samples], axis=1)
-        self._before = known[:, -self._hop :]
-        (frames,) = self._run.sharpen(
-            sliding_window_view(known, 2 * self._hop, axis=1)[:, :: self._hop]
-        )
-        return self._sharpened.push(frames)
+        hops = np.concatenate([self._before, samples], axis=1)
+        self._before = hops[:, -self._hop :]
+        pairs = sliding_window_view(hops, 2 * self._hop, axis=1)[:, :: self._hop]
+        (frames,) = self._run.sharpen(pairs)
+        early, found = self._early, self._sharpened.push(frames)
+        self._early = max(0, early - found.shape[1])
+        return found[:, early:]
 
 
 class _OverlapAdd:
@@ -93,18 +93,18 @@ class _OverlapAdd:
 
     def __init__(self, streams: int, hop: int) -> None:
         self._hop = hop
-        self._last = np.zeros((streams, 0, 2 * hop), np.float32)
+        self._last = np.zeros((streams, 1, hop), np.float32)
 
     def push(self, frames: Array) -> Samples:
-        """Frames `[streams, time, 2 * hop]` to samples: none of the first, a hop of each other."""
-        frames = np.concatenate([self._last, frames], axis=1)
-        self._last = frames[:, -1:]
-        samples: Samples = frames[:, 1:, : self._hop] + frames[:, :-1, self._hop :]
-        return samples.reshape(len(frames), -1)
+        """Frames `[streams, time, 2 * hop]` to the samples that they complete, a hop of each."""
+        halves = np.concatenate([self._last, frames[:, :, self._hop :]], axis=1)
+        self._last = halves[:, -1:]
+        samples: Samples = frames[:, :, : self._hop] + halves[:, :-1]
+        return samples.reshape(len(samples), -1)
 
     def finish(self) -> Samples:
         """What is left of the last frame."""
-        return self._last[:, :, self._hop :].reshape(len(self._last), -1)
+        return self._last[:, 0]
 
 
 def _start(streams: int, width: int, depth: int) -> list[Array]:
