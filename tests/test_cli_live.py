@@ -143,8 +143,8 @@ def test_sound_flows_from_pipe_to_pipe(begin: Callable[..., Process], codes: Cod
         encoder.stdin.write(next(pieces))
         encoder.stdin.flush()
     # The first second, save the little that encoder and decoder must keep back.
-    out = decoder.stdout.read(44 + 2 * 23_000)
-    assert len(out) == 44 + 2 * 23_000
+    out = decoder.stdout.read(44 + 2 * 22_500)
+    assert len(out) == 44 + 2 * 22_500
     assert encoder.poll() is None
     encoder.stdin.write(b"".join(pieces))
     encoder.stdin.close()

@@ -181,6 +181,15 @@ def overlap_add(frames: Tensor) -> Tensor:
     return (frames[:, 1:, :hop] + frames[:, :-1, hop:]).flatten(1)
 
 
+def sharpened(network: Network, frames: Tensor) -> Tensor:
+    """Windowed frames of whole recordings `[batch, time, 2 * hop]` to samples as they are heard,
+    `[batch, (time - 1) * hop]`.
+    """
+    hops = overlap_add(F.pad(frames, (0, 0, 1, 1)))
+    pairs = hops.unfold(-1, 2 * network.hop, network.hop)
+    return overlap_add(network.sharpen(pairs))
+
+
 def constants(hop: int, bands: int) -> dict[str, Tensor]:
     """The MDCT and its sine twin with a sine window, and the bands, triangles along the lines."""
     time = torch.arange(2 * hop, dtype=torch.float64)[:, None] + 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from acomp.backends.nano.network import Network, overlap_add
+from acomp.backends.nano.network import Network, overlap_add, sharpened
 from acomp.backends.nano.shape import CHOICES, PATHS
 from acomp.backends.shared.quantisers import Search
 from acomp.codecs import CodecSpec
@@ -33,7 +33,9 @@ class NanoTrainee(Trainee):
             quantised, codes, commitment = self._quantise(latents.float(), codebooks)
         decoded = network.decode(quantised, network.decoder.start(batch))[0].float()
         with precise(samples):
-            output = overlap_add(network.frames(decoded))[:, : samples.shape[-1]]
+            frames = network.frames(decoded)
+            output = overlap_add(frames) if self.training else sharpened(network, frames)
+            output = output[:, : samples.shape[-1]]
             penalties = {
                 "lines": relative_error(features[..., :hop], decoded[..., :hop]),
                 "bands": (features[..., hop:] - decoded[..., hop:]).abs().mean(),
