@@ -37,10 +37,10 @@ LEVELLING = 0.5
 """How far the bands' energies are evened out before coding; 1 would be entirely."""
 BAND_WEIGHT = 0.3
 """Weight of a band's log energy beside the lines."""
-SHARPENING, AROUND, NEAR, STEEPEST, SILENCE = 0.3, 900, 150, 2.8, 1e-10
+SHARPENING, AROUND, NEAR, SILENCE = 0.4, 150, 100, 1e-10
 """Of `Network.sharpen`: the share of the distance of a line's logarithmic power from its mean over
-so many Hz to each side that is added to it, the Hz to each side over which the energy stays, the
-most that is added or taken away, and a power that is nothing.
+so many Hz to each side that is added to it, the Hz to each side over which the energy stays, and a
+power that is nothing.
 """
 State = list[Tensor]
 """The last inputs of each block's convolution: what streaming carries over."""
@@ -158,8 +158,7 @@ class Network(nn.Module):
         powers = lines.square() + sines.square() + SILENCE
         logs = steady_map(torch.log, powers)
         around, near = (round(hertz * self.hop / 12_000) for hertz in (AROUND, NEAR))
-        steeper = (SHARPENING * (logs - _mean(logs, around))).clamp(-STEEPEST, STEEPEST)
-        gains = steady_map(torch.exp, steeper)
+        gains = steady_map(torch.exp, SHARPENING * (logs - _mean(logs, around)))
         gains = (gains * _mean(powers, near) / _mean(powers * gains, near)).sqrt()
         whole = _times(lines * gains, self.cosines.T) + _times(sines * gains, self.sines.T)
         return 0.5 * whole
