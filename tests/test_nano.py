@@ -72,6 +72,21 @@ def test_the_transform_alone_gives_the_samples_back(shape: NanoShape) -> None:
     torch.testing.assert_close(overlap_add(network.frames(features)), samples, atol=1e-4, rtol=1e-4)
 
 
+def test_sharpening_lowers_noise_between_harmonics_and_keeps_the_energy(shape: NanoShape) -> None:
+    network, hop, time = Network(shape), shape.hop, torch.arange(24_000) / 24_000
+    pitch = 160 * 480 // hop
+    tone = sum(torch.sin(2 * torch.pi * pitch * n * time + n) for n in range(1, 6400 // pitch))
+    noisy = 0.1 * tone + 0.02 * torch.randn(24_000)
+    pairs = torch.nn.functional.pad(noisy, (hop, hop)).unfold(-1, 2 * hop, hop)[None]
+    sharp = overlap_add(network.sharpen(pairs))[0]
+    window = torch.hann_window(24_000)
+    before, after = (torch.fft.rfft(x * window).abs().square() for x in (noisy, sharp))
+    between = (torch.arange(6240) % pitch - pitch // 2).abs() < 25
+    quieter = 10 * torch.log10(before[:6240][between].sum() / after[:6240][between].sum())
+    assert quieter > 2
+    assert 10 * torch.log10(after.sum() / before.sum()).abs() < 0.5
+
+
 def test_it_is_causal(codec: Codec, speech: acomp.Audio) -> None:
     """Codes do not change with what comes later than their window."""
     start = acomp.resample(speech, 24_000).samples[:, :24_000]
