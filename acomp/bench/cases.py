@@ -97,10 +97,11 @@ def audio_of(spec: CodecSpec, seconds: int) -> Audio:
 
 @contextmanager
 def weights_of(codec: str) -> Iterator[tuple[Path, str]]:
-    """A file of weights, and whether they are `published` or `random` ones.
+    """A codec's file of weights, and whether they are `published` or `random` ones.
 
     Nothing is downloaded: how fast a network runs does not depend on the values of its weights.
     """
+    codec = resolve(codec)
     published = find(codec)
     if published is not None:
         yield published, "published"

@@ -56,7 +56,7 @@ def run(arguments: list[str], hours: float | None = None) -> tuple[float, float]
 def measure(name: str, hours: float, folder: Path, weights: Path) -> None:
     given = ["--weights", str(weights)]
     codes = folder / "codes.nac"
-    raw = ["--raw", f"{RATE}:2:s16le"]
+    raw = ["--raw", f"{RATE}:2:s16le", "--overwrite"]
     run(["encode", "-", "-o", str(codes), "-b", name, *raw, *given], 0.001)  # compiles
     run(["decode", str(codes), "-", *given])
     seconds, peak = run(["encode", "-", "-o", str(codes), "-b", name, *raw, *given], hours)

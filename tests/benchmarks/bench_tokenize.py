@@ -35,7 +35,6 @@ import torch
 
 import acomp
 from acomp.audio import Audio
-from acomp.backends import resolve
 from acomp.backends.base import Codec
 from acomp.bench.cases import weights_of
 from acomp.datasets.making import Order, Outcomes, Share, tokenize
@@ -231,7 +230,7 @@ def main() -> None:
             if kind in ("memory", "manifest"):
                 {"memory": memory, "manifest": manifest}[kind](int(argument), Path(folder))
                 continue
-            with weights_of(resolve(argument)) as (weights, _):
+            with weights_of(argument) as (weights, _):
                 measure = {"workers": workers, "around": around, "today": today}[kind]
                 measure(argument, weights, Path(folder))
 
