@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -132,6 +133,15 @@ def test_no_tar_ends_early_in_silence(tmp_path: Path, place: str) -> None:
     assert found[0].id == "0" and "after 0, the tar is damaged" in str(found[1].problem)
 
 
+def test_a_tar_that_claims_more_than_memory_holds_is_damaged(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("a name")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 60
+    path = tmp_path / "a.tar"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    (found,) = entries(units_of([str(path)]))
+    assert "the tar is damaged or cut short: a header claims" in str(found.problem)
+
+
 def test_a_large_tar_is_cut_into_parts_with_each_sample_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +206,9 @@ def test_parquet_without_audio_is_refused(cli: Cli, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
     run = cli("tokenize", "a.parquet", "-o", "x", "-b", "nano")
     assert_refused(run, "no column of audio")
+    named = pa.struct([("bytes", pa.binary()), ("path", pa.int64())])
+    pq.write_table(pa.table({"a": pa.array([{"path": 1}], named)}), tmp_path / "a.parquet")
+    assert_refused(cli("tokenize", "a.parquet", "-o", "x", "-b", "nano"), "no column of audio")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
     assert_refused(cli("tokenize", "a.parquet", "-o", "x", "-b", "nano"), "cannot read a.parquet")
 
@@ -285,6 +298,47 @@ def test_a_manifest_is_cut_without_being_kept(tmp_path: Path, suffix: str) -> No
     some = [*units[3].entries(), *units[4].entries()]
     size = len(some) // 2
     assert [entry.id for entry in some] == [f"{n:07}.wav" for n in range(3 * size, 5 * size)]
+
+
+def test_lines_that_are_too_long_cost_no_other(tmp_path: Path) -> None:
+    """However they fall on the pieces that are read."""
+    lines = []
+    for number, length in enumerate((65_536, 65_537, 131_073, 131_074)):
+        lines += ["x" * length, json.dumps({"audio_filepath": f"{number}.wav"})]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    found = entries(units_of([str(tmp_path / "m.jsonl")]))
+    good = [each.id for each in found if each.problem is None]
+    assert (len(found), good) == (8, ["0.wav", "1.wav", "2.wav", "3.wav"])
+
+
+def test_what_json_can_hold_and_a_dataset_cannot_costs_that_alone(tmp_path: Path) -> None:
+    clip = make(tmp_path / "a.wav", 0.2)
+    lines: list[dict[str, Any]] = [
+        {"audio_filepath": clip.name, "id": "half", "\ud800": 1},
+        {"audio_filepath": clip.name, "id": "two", "codes": 1, "codes_": 2},
+        {"id": "own", "sources": [{"type": "file", "source": clip.name}], "custom": {"id": "b"}},
+        *({"audio_filepath": name} for name in ("\ud800.wav", "a" * 5000, "b\0.wav", "/dev/zero")),
+    ]
+    lines += [{"audio_filepath": clip.name, "id": f"{n}", "late": n} for n in range(20)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = {row.id: row.columns for row in rows_of(tmp_path, tmp_path / "m.jsonl")}
+    assert found["half"]["\\ud800"] == 1
+    assert (found["two"]["codes_"], found["two"]["others"]) == (1, '{"codes_": 2}')
+    assert found["own"]["id_"] == "b"
+    assert found["19"]["late"] == 19, "the first hundred entries say which columns there are"
+    assert len(failures_of(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.tar", "a.parquet", "a.jsonl"])
+def test_a_pipe_is_not_waited_for(cli: Cli, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    run = cli("tokenize", name, "-o", "x", "-b", "nano")
+    (tmp_path / name).unlink()
+    if name == "a.wav":
+        assert_refused(run, "none of the recordings")
+        assert "a pipe" in (tmp_path / "x/failures.jsonl").read_text()
+    else:
+        assert_refused(run, f"cannot read {name}: it is a pipe or a device")
 
 
 def test_recordings_are_cut_by_seconds(tmp_path: Path, nano: acomp.Codec) -> None:

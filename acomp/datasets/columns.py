@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from acomp.datasets.entries import Unit, Value
 
@@ -27,22 +27,24 @@ def columns_of(units: Sequence[Unit]) -> dict[str, str]:
     Raises:
         AcompError: a source cannot be read.
     """
-    firsts: dict[str, Unit] = {}
+    files: dict[str, list[Unit]] = {}
     for unit in units:
         if unit.name:
-            firsts.setdefault(unit.name, unit)
+            files.setdefault(unit.name, []).append(unit)
     found: dict[str, set[str]] = {}
-    for unit in islice(firsts.values(), SOURCES):
-        for entry in islice(unit.entries(), ENTRIES):
+    for several in islice(files.values(), SOURCES):
+        entries = chain.from_iterable(unit.entries() for unit in several)
+        for entry in islice(entries, ENTRIES):
             for name, value in entry.said.items():
                 if value is not None and len(found) < MAX_COLUMNS:
                     found.setdefault(_free(name), set()).add(_kind(value))
     kinds = {name: _common(each) for name, each in sorted(found.items())}
-    return {**kinds, OTHERS: "text"} if firsts else {}
+    return {**kinds, OTHERS: "text"} if files else {}
 
 
 def _free(name: str) -> str:
     """A name that none of acomp's columns has: one that clashes gets a `_` behind it."""
+    name = _whole(name)
     while name in OWN or name == OTHERS:
         name += "_"
     return name
@@ -68,28 +70,29 @@ def values_for(said: Mapping[str, object], columns: Mapping[str, str]) -> dict[s
     values: dict[str, Value] = {}
     others: dict[str, object] = {}
     for name, value in said.items():
-        kind = columns.get(_free(name))
+        column = _free(name)
+        kind = None if column in values else columns.get(column)
         if value is None:
             continue
         if kind == "text":
-            values[_free(name)] = value if isinstance(value, str) else _json(value)
+            values[column] = value if isinstance(value, str) else _json(value)
         elif kind is not None and kind == _kind(value):
-            values[_free(name)] = value  # type: ignore[assignment]
+            values[column] = value  # type: ignore[assignment]
         elif kind == "number" and _kind(value) == "whole":
-            values[_free(name)] = float(value)  # type: ignore[arg-type]
+            values[column] = float(value)  # type: ignore[arg-type]
         else:
             others[name] = value
     if others and columns:
         values[OTHERS] = _json(others)
-    return {name: _whole(value) for name, value in values.items()}
+    return {
+        name: _whole(value) if isinstance(value, str) else value for name, value in values.items()
+    }
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _whole(value: Value) -> Value:
+def _whole(value: str) -> str:
     """Text that can be written: half characters, which JSON may hold, are written out."""
-    if not isinstance(value, str):
-        return value
     return value.encode("utf-8", "backslashreplace").decode()

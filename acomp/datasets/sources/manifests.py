@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping
@@ -53,10 +54,9 @@ class ManifestUnit(Unit):
         file = _reader.at(self.name, self.begin)
         with reading(self.name):
             for number in range(self.line, self.line + self.lines):
-                line = file.readline(MAX_LINE + 1)
-                while len(line) > MAX_LINE and (rest := file.readline(MAX_LINE + 1)):
-                    if rest.endswith(b"\n"):
-                        break
+                line = rest = file.readline(MAX_LINE + 1)
+                while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
+                    rest = file.readline(MAX_LINE + 1)
                 yield number, line
 
 
@@ -141,9 +141,7 @@ def _entry(manifest: str, number: int, line: bytes) -> Entry:
 
 def _nemo(manifest: str, value: dict[str, Any]) -> Entry:
     said = dict(value)
-    name = said.pop("audio_filepath", None)
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise AcompError(f"audio_filepath is {brief(name)}, not the name of a file")
+    name = _file_name("audio_filepath", said.pop("audio_filepath", None))
     start = _seconds("offset", said.pop("offset", None)) or 0.0
     duration = _seconds("duration", said.pop("duration", None))
     identity = row_id(said.pop("id", None), f"{name}@{start:g}" if start else name)
@@ -171,12 +169,13 @@ def _lhotse(manifest: str, where: str, value: dict[str, Any]) -> Entry:
     for key in ("sources", "sampling_rate", "num_samples", "duration", "channel_ids", "type"):
         said.pop(key, None)
     said.pop("features", None)
+    identity = row_id(said.pop("id", None), where)
     supervisions = said.pop("supervisions", None)
     custom = said.pop("custom", None)
     said |= _of_supervisions(supervisions) | (custom if isinstance(custom, dict) else {})
     file = beside(manifest, name)
     return Entry(
-        row_id(said.pop("id", None), where),
+        identity,
         text(file),
         file,
         start or 0.0,
@@ -190,10 +189,19 @@ def _source(sources: object) -> str:
     first = sources[0] if isinstance(sources, list) and len(sources) == 1 else None
     if not isinstance(first, dict):
         raise AcompError("its recording is not one file: save its audio first")
-    name = first.get("source")
-    if first.get("type") not in ("file", "url") or not isinstance(name, str) or "\0" in name:
+    if first.get("type") not in ("file", "url"):
         raise AcompError(f"its recording is a {brief(first.get('type'))}: only files are read")
-    return name
+    return _file_name("source", first.get("source"))
+
+
+def _file_name(key: str, value: object) -> str:
+    """The name of a file, which JSON can hold more than."""
+    try:
+        if isinstance(value, str) and value and b"\0" not in os.fsencode(value):
+            return value
+    except UnicodeEncodeError:  # half a character
+        pass
+    raise AcompError(f"{key} is {brief(value)}, not the name of a file")
 
 
 def _channels(channel: object) -> tuple[int, ...] | None:

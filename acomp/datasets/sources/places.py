@@ -6,6 +6,7 @@ import io
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,10 @@ def open_place(name: str) -> Iterator[BinaryIO]:
     """
     with reading(name):
         if not is_remote(name):
+            # Opening a pipe would wait for ever, and reading a device might.
+            mode = Path(name).stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise AcompError(f"cannot read {name}: it is a pipe or a device, not a file")
             with Path(name).open("rb") as file:
                 yield file
             return
@@ -58,6 +63,8 @@ def reading(name: str) -> Iterator[None]:
         is_gone = isinstance(error, FileNotFoundError) and name.endswith(str(error))
         said = "there is no such file" if is_gone else reason_of(error)
         raise AcompError(f"cannot read {name}: {said}") from error
+    except MemoryError as error:
+        raise AcompError(f"cannot read {name}: there is not enough memory for it") from error
     except Exception as error:  # each kind of storage has errors of its own
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise AcompError(f"cannot read {name}: {said}") from error
@@ -100,5 +107,6 @@ def beside(name: str, other: str) -> str:
         return other
     if is_remote(name):
         return posixpath.join(posixpath.dirname(name), other)
-    there = Path(name).parent / other
-    return str(there) if there.exists() or not Path(other).exists() else other
+    there = str(Path(name).parent / other)
+    # Of a name that no file can have, that of pathlib raises an error.
+    return there if os.path.exists(there) or not os.path.exists(other) else other  # noqa: PTH110

@@ -109,11 +109,9 @@ def _audio_column(schema: pa.Schema) -> str | None:
         if not pa.types.is_struct(field.type):
             continue
         inner = {each.name: each.type for each in field.type}
-        kind = inner.get("bytes")
-        if (
-            "path" in inner
-            and kind is not None
-            and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        if inner.get("bytes") in (pa.binary(), pa.large_binary()) and inner.get("path") in (
+            pa.string(),
+            pa.large_string(),
         ):
             return str(field.name)
     return None

@@ -79,9 +79,11 @@ def _samples_of(file: BinaryIO, begin: int) -> Iterator[_Sample]:
                 if sample.begin >= begin and _is_wanted(suffix):
                     sample.files[suffix] = _bytes(tar, member)
             end = tar.offset
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    # A header that claims more bytes than there can be is refused by what reads them.
+    except (tarfile.TarError, EOFError, ValueError, MemoryError, OverflowError) as error:
         if sample.begin >= begin or not sample.key:
-            yield _damaged(sample, sample.begin, " ".join(str(error).split())[:100])
+            said = " ".join(str(error).split())[:100] or "a header claims more than memory holds"
+            yield _damaged(sample, sample.begin, said)
         return
     if sample.begin >= begin:
         yield sample
@@ -91,9 +93,9 @@ def _samples_of(file: BinaryIO, begin: int) -> Iterator[_Sample]:
 
 def _damaged(sample: _Sample, begin: int, said: str) -> _Sample:
     """What stands for all that follows a damaged place."""
-    key = sample.key or "tar"
-    problem = f"after {key}, the tar is damaged or cut short: {said}"
-    return _Sample(key, max(0, begin), {}, problem)
+    after = f"after {sample.key}, " if sample.key else ""
+    problem = f"{after}the tar is damaged or cut short: {said}"
+    return _Sample(sample.key or "tar", max(0, begin), {}, problem)
 
 
 def _is_end(file: BinaryIO, place: int) -> bool:
