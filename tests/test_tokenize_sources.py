@@ -353,6 +353,23 @@ def test_recordings_are_cut_by_seconds(tmp_path: Path, nano: acomp.Codec) -> Non
     assert not failures_of(tmp_path)
 
 
+def test_short_recordings_are_left_out_of_what_is_not_cut(tmp_path: Path) -> None:
+    sources = make(tmp_path / "long.wav", 0.4), make(tmp_path / "short.wav", 0.2)
+    found = rows_of(tmp_path, *sources, cutting=Cutting(least=0.3))
+    assert [row.id for row in found] == ["long.wav"]
+    assert not failures_of(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_pieces_have_a_length(seconds: float) -> None:
+    for make_one in (Cutting, lambda given: Cutting(most=given)):
+        with pytest.raises(acomp.AcompError, match=r"give 0\.1 to"):
+            make_one(seconds)
+    if seconds:
+        with pytest.raises(acomp.AcompError, match="give 0 to"):
+            Cutting(least=seconds)
+
+
 def test_recordings_are_cut_where_somebody_speaks(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("silero_vad")
     speech = acomp.read_audio(Path(acomp.__file__).parent / "samples/speech.flac")

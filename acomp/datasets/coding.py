@@ -100,9 +100,9 @@ class Coder:
 
     def _records(self, read: _Read, pieces: Sequence[tuple[float, Codes]]) -> list[Record]:
         entry, values = read.entry, values_for(read.entry.said, self._columns)
-        ids = [f"{entry.id}#{number}" for number in range(len(pieces))]
-        if not self._cutting.cuts:
-            ids = [entry.id]
+        ids = [entry.id][: len(pieces)]  # none, where it is shorter than what is coded
+        if self._cutting.cuts:
+            ids = [f"{entry.id}#{number}" for number in range(len(pieces))]
         return [
             Record(_text(name), _text(entry.source), start, codes, read.sha256, values)
             for name, (start, codes) in zip(ids, pieces, strict=True)

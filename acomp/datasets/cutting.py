@@ -18,6 +18,7 @@ WINDOW = 120.0
 MAX_SPEECH = 30.0
 """Seconds that stretches of speech are joined to, unless something else is asked for."""
 _SHORTEST = 0.1
+_LONGEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,13 @@ class Cutting:
 
     def __post_init__(self) -> None:
         seconds = self.segment if isinstance(self.segment, float) else None
-        for name, value in (("a segment", seconds), ("the longest recording", self.most)):
-            if value is not None and not value >= _SHORTEST:
-                raise AcompError(f"{name} is of {value:g} s: it is of {_SHORTEST:g} s or more")
+        for name, value, low in (
+            ("a segment", seconds, _SHORTEST),
+            ("the longest recording", self.most, _SHORTEST),
+            ("the shortest recording", self.least, 0),
+        ):
+            if value is not None and not low <= value <= _LONGEST:
+                raise AcompError(f"{name} is of {value:g} s: give {low:g} to {_LONGEST:g} s")
         if self.least is not None and self.least > (self.length or float("inf")):
             raise AcompError("no piece would be as long as the shortest that is coded")
         if self.segment == "vad":
