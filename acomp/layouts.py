@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from acomp.errors import CodecError
+from acomp.errors import CodecError, check_type
 from acomp.scalars import whole_number
 from acomp.values import as_array
 
@@ -430,6 +430,7 @@ def _whole(inner: Tokens, vocabulary: Vocabulary) -> Tokens:
 def _delays(vocabulary: Vocabulary, delays: Sequence[int] | None) -> list[int]:
     if delays is None:
         return list(range(vocabulary.codebooks))
+    check_type(delays, (Sequence, np.ndarray), CodecError, "delays: a list of numbers is")
     late = [whole_number(delay, "a delay", CodecError) for delay in delays]
     if len(late) != vocabulary.codebooks or not all(0 <= delay < 1 << 16 for delay in late):
         raise CodecError(

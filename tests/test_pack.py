@@ -212,6 +212,19 @@ def test_nothing_is_replaced_unasked(cli: Cli, clips: Path, tmp_path: Path) -> N
     assert stream(tmp_path / "t")[1]["documents"] == 2
 
 
+def test_no_file_of_a_dataset_is_replaced(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 0.2)
+    assert_done(cli("tokenize", "a.wav", "-o", "a.codes", "-b", "nano", "-k", "1.5"))
+    before = files_in(tmp_path / "a.codes")
+    assert_refused(cli("pack", "a.codes", "-o", "a.codes/dataset", "--overwrite"), "dataset.json")
+    assert files_in(tmp_path / "a.codes") == before
+
+
+@pytest.mark.parametrize("name", [".", "..", ""])
+def test_a_stream_has_a_name(cli: Cli, clips: Path, name: str) -> None:
+    assert_refused(cli("pack", clips, "-o", name), "give the files a name")
+
+
 def test_a_full_disk_leaves_nothing(cli: Cli, clips: Path, tmp_path: Path) -> None:
     with limited_file_size(400):
         refused = cli("pack", clips, "-o", tmp_path / "t")

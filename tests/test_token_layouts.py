@@ -196,6 +196,7 @@ def test_vocabularies_that_cannot_be(fields: dict[str, Any], words: str) -> None
         (lambda: layouts.delayed(CODES, Vocabulary(2, 10)), "give pad="),
         (lambda: layouts.delayed(CODES, OWN, [1]), "delays are 2 whole numbers"),
         (lambda: layouts.delayed(CODES, OWN, [-1, 0]), "delays are 2 whole numbers"),
+        (lambda: layouts.delayed(CODES, OWN, 5), "a list of numbers is expected"),  # type: ignore[arg-type]
         (lambda: layouts.from_delayed(np.full((2, 0), 97), OWN), "fewer than the longest delay"),
         (lambda: layouts.from_flat(CODES, OWN), "in one row"),
         (lambda: layouts.from_parallel([1, 2], OWN), r"\[2, steps\]"),

@@ -306,6 +306,24 @@ def other_weights(path: Path) -> None:
     save_file(tensors, path, metadata)
 
 
+def test_a_folder_is_the_same_with_a_slash_behind_it(
+    cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    put(whole, tmp_path / "a.codes")
+    assert_done(cli("tokenize", f"{clips}/", "-o", "a.codes", *NANO))
+    assert files_in(tmp_path / "a.codes") == whole
+
+
+def test_a_dataset_in_its_own_source_is_gone_on_with(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    make(tmp_path / "a.wav", 0.2)
+    line = json.dumps({"audio_filepath": str(tmp_path / "a.wav")})
+    (tmp_path / "shards/m.jsonl").write_text(line)
+    for _ in range(2):
+        assert_done(cli("tokenize", "shards", "-o", "shards/../shards/a.codes", *NANO))
+    assert len(acomp.Dataset(tmp_path / "shards/a.codes")) == 1
+
+
 def test_other_recordings_are_another_dataset(
     cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -334,6 +352,34 @@ def test_a_damaged_dataset_is_refused_in_a_line(
         (folder / name).write_bytes(whole[name][:size])
         assert_refused(cli("info", folder), name)
         assert_refused(cli("decode", folder, "--id", "one/07.wav", "-o", "x.wav"), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("parts", 0), ("parts", 10**12), ("rows", 3), ("columns", {"a": [1]})]
+)
+def test_a_description_that_cannot_be_is_refused(
+    whole: dict[str, bytes], tmp_path: Path, name: str, value: object
+) -> None:
+    folder = put(whole, tmp_path / "a.codes")
+    facts = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**facts, name: value}))
+    with pytest.raises(acomp.FormatError, match=name):
+        acomp.Dataset(folder)
+
+
+def test_damaged_pages_are_said_by_whatever_reads_them(
+    cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = put(whole, tmp_path / "a.codes")
+    for path in folder.glob("part-*"):
+        data = path.read_bytes()
+        path.write_bytes(data[:4] + bytes(400) + data[404:])
+    dataset = acomp.Dataset(folder)
+    for read in (lambda: dataset.ids, lambda: dataset[0], lambda: list(dataset)):
+        with pytest.raises(acomp.FormatError, match="is damaged"):
+            read()
+    run = cli("tokenize", clips, "-o", folder, *NANO, "--retry")
+    assert_refused(run, "is damaged", "remove it")
 
 
 def test_codes_out_of_range_are_refused(whole: dict[str, bytes], tmp_path: Path) -> None:

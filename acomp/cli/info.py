@@ -65,7 +65,7 @@ def _print_dataset(folder: Path, as_json: bool) -> None:
 def _dataset_text(folder: Path, facts: dict[str, Any]) -> str:
     engine = f"{facts['engine']} {facts['precision']} on {facts['device']}"
     lines = {
-        "form": f"dataset, {facts['parts']} parts",
+        "form": f"dataset, {counted(facts['parts'], 'part')}",
         "codec": f"{facts['codec']} (weights {facts['fingerprint'] or 'not known'})",
         "codes": f"{facts['codebooks']} codebooks of {facts['codebook_size']}, "
         f"{facts['bandwidth']:.4g} kbps a stream",
@@ -75,10 +75,11 @@ def _dataset_text(folder: Path, facts: dict[str, Any]) -> str:
     if facts["columns"]:
         lines["columns"] = ", ".join(facts["columns"])
     if not facts["finished"]:
-        lines["state"] = f"{facts['missing']} parts are still to be made"
+        lines["state"] = f"{counted(facts['missing'], 'part')} still to be made"
     lines["holds"] = f"{counted(facts['rows'], 'row')}, {hours(facts['seconds'])} of audio"
     if facts["failures"]:
-        lines["failures"] = f"{facts['failures']}, as failures.jsonl says once all parts are made"
+        when = "" if facts["finished"] else " once all parts are made"
+        lines["failures"] = f"{facts['failures']}, as failures.jsonl says{when}"
     ratio = f", {facts['ratio']:.3f} times the bare codes" if facts["ratio"] else ""
     lines["size"] = f"{facts['bytes']} bytes{ratio}"
     shown = [str(folder), *(f"  {key:10} {value}" for key, value in lines.items())]

@@ -93,12 +93,13 @@ def pack(
 
         acomp pack clips.codes -o train --offset 32000 --eos 31999
     """
-    from acomp.datasets.packing import Numbering, pack, recordings
+    from acomp.datasets.packing import Numbering, files_of, pack, recordings
 
     given = (offset, shared, bos, eos, pad, _delays(delays, layout))
     paths = list(_paths(inputs))
-    for suffix in ("bin", "json" if form == "flat" else "idx"):
-        guard(output.with_name(f"{output.name}.{suffix}"), overwrite, *paths)
+    inner = [file for path in paths if path.is_dir() for file in path.iterdir()]
+    for file in files_of(output, form):
+        guard(file, overwrite, *paths, *inner)
     with count_bar() as bar:
         packed = pack(
             recordings(paths),

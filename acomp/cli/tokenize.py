@@ -251,8 +251,8 @@ def _summary(folder: Path, found: Outcomes, elapsed: float, as_json: bool) -> No
         end = {"event": "end", "finished": totals is not None, "missing": found.missing, **facts}
         print(json.dumps({**end, "elapsed": round(elapsed, 3)}))
     if totals is None:
-        parts = counted(found.missing, "part")
-        say(f"{folder}: {parts} of {found.made.parts} are left to other runs", error=True)
+        parts = counted(found.made.parts, "part")
+        say(f"{folder}: {found.missing} of {parts} left to other runs", error=True)
         return
     if not totals.rows and not totals.failures:
         raise AcompError("there are no recordings in the sources, or none as long as is asked for")

@@ -17,6 +17,7 @@ from acomp.scalars import whole_number
 NAME = "dataset.json"
 FORMAT = "acomp-dataset"
 VERSION = 1
+MAX_PARTS = 10_000_000
 LAYOUT = (
     "a row for each recording; codes is [streams * codebooks][frames], the codebooks of the first "
     "stream first; start and duration in seconds, sample_rate in Hz and channels of the audio that "
@@ -170,12 +171,14 @@ def read_description(folder: Path) -> Description:
             "a later acomp reads it"
         )
     made = Made(**{each.name: _value(path, found, each.name) for each in fields(Made)})
-    if not set(made.columns.values()) <= {"text", "whole", "number", "truth"}:
+    if not all(kind in ("text", "whole", "number", "truth") for kind in made.columns.values()):
         raise FormatError(f"{path}: columns has types that no column can have")
     made = replace(made, sources=tuple(map(str, made.sources)))
-    for name in ("parts", "codebooks"):
-        whole_number(getattr(made, name), name, FormatError)
     try:
+        for name in ("parts", "codebooks"):
+            whole_number(getattr(made, name), name, FormatError)
+        if not 1 <= made.parts <= MAX_PARTS:
+            raise FormatError(f"parts is {made.parts}, not a whole number from 1 to {MAX_PARTS}")
         made.info(1, 1, made.codec_rate)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
@@ -197,6 +200,8 @@ _ABOUT_SOURCES = {
     "parts": "its sources held other recordings when it was begun",
     "columns": "its sources had other columns when it was begun",
 }
+_OPTIONS = {"least_duration": "--min-duration", "most_duration": "--max-duration"}
+"""What a user calls what has another name in `dataset.json`."""
 
 
 def check_same(folder: Path, begun: Made, wanted: Made) -> None:
@@ -212,9 +217,10 @@ def check_same(folder: Path, begun: Made, wanted: Made) -> None:
         if each.name in _ABOUT_SOURCES:
             said = _ABOUT_SOURCES[each.name]
         else:
-            said = f"it was begun with {each.name} {_said(had)}, and this is {_said(has)}"
+            name = _OPTIONS.get(each.name, each.name)
+            said = f"it was begun with {name} {_said(had)}, and this is {_said(has)}"
         raise AcompError(f"{folder} is another dataset: {said}; name another folder with -o")
 
 
 def _said(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)

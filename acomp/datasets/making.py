@@ -34,7 +34,15 @@ from acomp.datasets.description import (
     write_description,
 )
 from acomp.datasets.entries import Entry, Part, Unit
-from acomp.datasets.parts import Failure, Outcome, Tally, open_part, tally_of, write_part
+from acomp.datasets.parts import (
+    Failure,
+    Outcome,
+    Tally,
+    open_part,
+    reading_part,
+    tally_of,
+    write_part,
+)
 from acomp.datasets.records import Record, records_of
 from acomp.datasets.sources.cutting import units_of
 from acomp.datasets.sources.places import is_remote
@@ -167,7 +175,7 @@ def tokenize(
             another one. What was done stays, and the same call goes on.
     """
     require_packages("a dataset", "pyarrow", extra="datasets")
-    units = units_of(order.sources)
+    units = units_of(order.sources, order.folder)
     if not units:
         raise AcompError("there are no recordings in the sources")
     parts = [Part(number, unit) for number, unit in enumerate(units)]
@@ -214,7 +222,7 @@ def _made(order: Order, codec: Codec, units: Sequence[Unit]) -> Made:
         engine=None if engine is None else engine.name,
         precision=None if engine is None else engine.precision,
         device=_device(order.running.device),
-        sources=order.sources,
+        sources=tuple(each if is_remote(each) else str(Path(each)) for each in order.sources),
         plan=_digest(units),
         parts=len(units),
         segment=None if cutting.segment is None else str(cutting.segment),
@@ -340,7 +348,7 @@ def _outcomes(part: Part, path: Path, made: Made, coder: Coder) -> Iterator[Outc
     """
     if not path.exists():
         return coder.outcomes(part.unit.entries())
-    with open_part(path, made) as file:
+    with open_part(path, made) as file, reading_part(path):
         tally = tally_of(file, path)
         rows = records_of(file.read(use_threads=False), made)
     return _merged(part.unit.entries(), tally, rows, coder)

@@ -149,11 +149,11 @@ def pack(
     vocabulary = numbering.vocabulary(info)
     dtype = _dtype(vocabulary, form)
     lengths, empty = array("i"), 0
-    side = target.with_name(f"{target.name}.{'json' if form == 'flat' else 'idx'}")
+    into, side = files_of(target, form)
     # The stream is put in its place first: a description is never there without it.
     with (
         atomic_write(side, AcompError, replace=replace) as about,
-        atomic_write(_stream(target), AcompError, replace=replace) as stream,
+        atomic_write(into, AcompError, replace=replace) as stream,
     ):
         for name, codes in rest:
             _check(name, codes, first)
@@ -172,8 +172,17 @@ def pack(
     return packed
 
 
-def _stream(target: Path) -> Path:
-    return target.with_name(f"{target.name}.bin")
+def files_of(target: Path, form: PackForm) -> tuple[Path, Path]:
+    """The files of a stream: its tokens, and what describes them.
+
+    Raises:
+        AcompError: `target` has no name that they could have.
+    """
+    if target.name in ("", ".."):
+        raise AcompError(f"{target} is a folder: give the files a name, such as {target / 'train'}")
+    suffixes = "bin", "json" if form == "flat" else "idx"
+    stream, side = (target.with_name(f"{target.name}.{suffix}") for suffix in suffixes)
+    return stream, side
 
 
 def _first_of(found: Iterable[Recording]) -> tuple[Recording, Iterator[Recording]]:

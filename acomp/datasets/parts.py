@@ -7,7 +7,8 @@ be written with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,22 +127,35 @@ def open_part(path: Path, made: Made) -> pq.ParquetFile:
     Raises:
         FormatError: it is missing, is damaged, or has other columns.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with reading_part(path):
         file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
-        if not file.schema_arrow.equals(schema_of(made)):
-            raise FormatError(f"{path} has other columns than its dataset.json says")
-    except FileNotFoundError as error:
-        raise FormatError(f"{path} is missing") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise FormatError(f"{path} is damaged: {_brief(error)}") from error
+        columns = file.schema_arrow
+    if not columns.equals(schema_of(made)):
+        raise FormatError(f"{path} has other columns than its dataset.json says")
     return file
 
 
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+@contextmanager
+def reading_part(path: Path) -> Iterator[None]:
+    """Make whatever fails while a part is read an error of one line.
+
+    Raises:
+        FormatError: in the place of another error.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FormatError(f"{path} is missing") from error
+    except (pa.ArrowException, OSError, ValueError, TypeError, AcompError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise FormatError(
+            f"{path} is damaged: {said}; remove it, and the acomp tokenize that made it makes it "
+            "again"
+        ) from error
 
 
 def tally_of(file: pq.ParquetFile, path: Path) -> Tally:

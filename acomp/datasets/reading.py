@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, overload
 from acomp.codes import Codes, CodesInfo
 from acomp.datasets.description import Made, Totals, read_description
 from acomp.datasets.entries import Value, part_name
-from acomp.datasets.parts import open_part
+from acomp.datasets.parts import open_part, reading_part
 from acomp.datasets.records import Record, records_of
-from acomp.errors import AcompError, FormatError, check_type
+from acomp.errors import FormatError, check_type
 from acomp.files import check_path
 from acomp.packages import require_packages
 from acomp.scalars import whole_number
@@ -81,6 +81,11 @@ class Dataset(Sequence[Row]):
         self.totals: Totals = description.totals
         """How much it holds: rows, seconds, frames, failures."""
         self._reader = _Reader(self.path, self.made)
+        if len(self) != self.totals.rows:
+            raise FormatError(
+                f"{self.path} has {self.totals.rows} rows by its dataset.json, and its parts have "
+                f"{len(self)}"
+            )
 
     def __repr__(self) -> str:
         hours = self.totals.seconds / 3600
@@ -204,17 +209,13 @@ class _Reader:
         return self._records
 
     def _read(self, part: int, file: pq.ParquetFile, group: int) -> list[Record]:
-        import pyarrow as pa
-
-        name = self._folder / part_name(part)
-        try:
+        with reading_part(self._folder / part_name(part)):
             return records_of(file.read_row_group(group, use_threads=False), self._made)
-        except (pa.ArrowException, OSError, ValueError, TypeError, AcompError) as error:
-            said = " ".join(str(error).split())[:120]
-            raise FormatError(f"{name} is damaged: {said}") from error
 
     def ids(self) -> Iterator[str]:
         """The ids of all rows, in order."""
         for part in range(self._made.parts):
-            table = self._file(part).read(columns=["id"], use_threads=False)
-            yield from table.column("id").to_pylist()
+            file = self._file(part)
+            with reading_part(self._folder / part_name(part)):
+                found = file.read(columns=["id"], use_threads=False).column("id").to_pylist()
+            yield from found

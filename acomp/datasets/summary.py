@@ -37,7 +37,7 @@ def count(folder: Path, made: Made) -> Count:
     Raises:
         FormatError: a part is damaged.
     """
-    paths = [folder / part_name(number) for number in range(made.parts)]
+    paths = (folder / part_name(number) for number in range(made.parts))
     found = [(path, tally) for path in paths if (tally := tally_if_there(path, made)) is not None]
     tallies = [tally for _, tally in found]
     failures = [failure for tally in tallies for failure in tally.failures.values()]

@@ -16,8 +16,12 @@ from acomp.datasets.sources.tars import units_of_tar
 from acomp.errors import AcompError
 
 
-def units_of(names: Iterable[str]) -> list[Unit]:
+def units_of(names: Iterable[str], output: Path | None = None) -> list[Unit]:
     """What sources hold, in parts: audio files of all sources first, and then each other source.
+
+    Args:
+        names: of the sources.
+        output: folder of the dataset, which is no source where it lies in one.
 
     Raises:
         AcompError: a source cannot be read, or holds nothing that can be used.
@@ -25,7 +29,7 @@ def units_of(names: Iterable[str]) -> list[Unit]:
     audio: list[tuple[str, str]] = []
     others: list[str] = []
     for name in names:
-        found = list_remote(name) if is_remote(name) else _list_local(name)
+        found = list_remote(name) if is_remote(name) else _list_local(name, output)
         bundles = [each for each in found if _is_bundle(each)]
         files = [each for each in found if not _is_bundle(each)]
         if found != [name]:  # a folder: what lies beside audio belongs to that
@@ -41,7 +45,7 @@ def units_of(names: Iterable[str]) -> list[Unit]:
     return units
 
 
-def _list_local(name: str) -> Sequence[str]:
+def _list_local(name: str, output: Path | None) -> Sequence[str]:
     """The file of that name, or what the folder of that name holds."""
     path = Path(name)
     if not path.is_dir():
@@ -51,7 +55,18 @@ def _list_local(name: str) -> Sequence[str]:
     found = gather([name], Kind("audio files", _is_useful))
     if found.problems:
         raise found.problems[0]
-    return [file.name for file in found.files]
+    apart = None if output is None else _below(path, output)
+    return [
+        file.name
+        for file in found.files
+        if apart is None or not Path(file.name).is_relative_to(apart)
+    ]
+
+
+def _below(folder: Path, other: Path) -> Path | None:
+    """`other` as a path that begins with `folder`; None if it does not lie in that."""
+    whole, inner = folder.resolve(), other.resolve()
+    return folder / inner.relative_to(whole) if inner.is_relative_to(whole) else None
 
 
 def _is_useful(file: Path) -> bool:
