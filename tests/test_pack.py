@@ -194,6 +194,7 @@ def other_weights() -> Any:
         (["--layout", "delayed"], "give pad="),
         (["--layout", "delayed", "--pad", 50_000, "--delays", "1"], "delays are"),
         (["--layout", "delayed", "--pad", 50_000, "--delays", "a,b"], "--delays takes numbers"),
+        (["--layout", "parallel", "--eos", 50_000], "eos have no place in the layout parallel"),
         (["--layout", "orpheus"], "frames of 7 codes"),
     ],
 )

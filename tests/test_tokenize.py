@@ -258,6 +258,7 @@ def test_a_row_can_be_heard(cli: Cli, clips: Path, whole: dict[str, bytes], tmp_
     assert_same_sound(tmp_path / "x.wav", tmp_path / "y.wav")
     assert_refused(cli("decode", "a.codes", "--id", "z", "-o", "z.wav"), "no row 'z'")
     assert_wrong_usage(cli("decode", "a.codes", "--id", "one/07.wav"), "-o")
+    assert_refused(cli("decode", "a.codes", "-o", "z.wav"), "a.codes is a dataset", "--id")
 
 
 def test_info_sums_it_up(cli: Cli, whole: dict[str, bytes], tmp_path: Path) -> None:

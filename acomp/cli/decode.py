@@ -31,6 +31,7 @@ from acomp.cli.options import (
     refuse_terminal,
     usage_of,
 )
+from acomp.errors import AcompError
 from acomp.settings import Running, Subtype
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def decode(
     from acomp.audio import AUDIO_FORMS, is_writable_name, parse_format
     from acomp.batch.inputs import Kind, gather
     from acomp.batch.outputs import Names, Outputs, plan, split_output
+    from acomp.datasets.description import is_dataset
     from acomp.formats import Reading, is_codes_name
     from acomp.pipeline import Sound, Span
     from acomp.pipeline.jobs import Decoding
@@ -161,6 +163,9 @@ def decode(
     if identity is not None:
         _decode_row(names, identity, output, existing, decoding)
         return
+    for name in names:
+        if is_dataset(Path(name)):
+            raise AcompError(f"{name} is a dataset: name one row of it with --id")
     with usage():
         if output is None and output_dir is None:
             is_sound = partial(is_writable_name, raw=raw is not None)

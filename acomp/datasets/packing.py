@@ -22,7 +22,7 @@ from acomp import layouts
 from acomp.codes import Codes, CodesInfo
 from acomp.datasets.description import is_dataset
 from acomp.datasets.reading import Dataset
-from acomp.errors import AcompError, FormatError
+from acomp.errors import AcompError, CodecError, FormatError
 from acomp.files import atomic_write
 from acomp.formats import read_codes
 from acomp.layouts import Vocabulary
@@ -66,6 +66,10 @@ class Numbering:
         Raises:
             CodecError: they cannot have it.
         """
+        if self.layout in ("parallel", "delayed") and (self.bos, self.eos) != (None, None):
+            raise CodecError(
+                f"bos and eos have no place in the layout {self.layout}: leave them out"
+            )
         own = layouts.ORPHEUS_OFFSET if self.layout == "orpheus" else 0
         offset = own if self.offset is None else self.offset
         special = (self.bos, self.eos, self.pad)

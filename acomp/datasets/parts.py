@@ -151,7 +151,7 @@ def reading_part(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing") from error
     except (pa.ArrowException, OSError, ValueError, TypeError, AcompError) as error:
-        said = " ".join(str(error).split())[:120]
+        said = " ".join(str(error).split()).rstrip(".")[:120]
         raise FormatError(
             f"{path} is damaged: {said}; remove it, and the acomp tokenize that made it makes it "
             "again"
