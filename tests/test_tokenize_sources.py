@@ -133,6 +133,13 @@ def test_no_tar_ends_early_in_silence(tmp_path: Path, place: str) -> None:
     assert found[0].id == "0" and "after 0, the tar is damaged" in str(found[1].problem)
 
 
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])
+def test_a_compressed_tar_is_to_be_unpacked(cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(gzip.compress(bytes(10_240)))
+    assert_refused(cli("tokenize", "in", "-o", "x", "-b", "nano"), f"in/{name}", "gunzip")
+
+
 def test_a_tar_that_claims_more_than_memory_holds_is_damaged(tmp_path: Path) -> None:
     header = tarfile.TarInfo("a name")
     header.type, header.size = tarfile.XHDTYPE, 1 << 60

@@ -12,7 +12,7 @@ from acomp.datasets.sources.files import units_of_files
 from acomp.datasets.sources.manifests import is_manifest_name, units_of_manifest
 from acomp.datasets.sources.places import is_remote, list_remote
 from acomp.datasets.sources.tables import units_of_table
-from acomp.datasets.sources.tars import units_of_tar
+from acomp.datasets.sources.tars import SUFFIXES, units_of_tar
 from acomp.errors import AcompError
 
 
@@ -80,11 +80,11 @@ def _inner(name: str, file: str) -> str:
 
 
 def _is_bundle(name: str) -> bool:
-    return name.lower().endswith((".tar", ".parquet")) or is_manifest_name(name)
+    return name.lower().endswith((*SUFFIXES, ".parquet")) or is_manifest_name(name)
 
 
 def _units_of_bundle(name: str) -> list[Unit]:
-    if name.lower().endswith(".tar"):
+    if name.lower().endswith(SUFFIXES):
         return units_of_tar(name)
     if name.lower().endswith(".parquet"):
         return units_of_table(name)

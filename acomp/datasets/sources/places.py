@@ -70,16 +70,6 @@ def reading(name: str) -> Iterator[None]:
         raise AcompError(f"cannot read {name}: {said}") from error
 
 
-def size_of(name: str) -> int:
-    """Bytes of a file.
-
-    Raises:
-        AcompError: there is no such file, or it cannot be asked for.
-    """
-    with open_place(name) as file:
-        return file.seek(0, os.SEEK_END)
-
-
 def list_remote(name: str) -> list[str]:
     """The files below an address, sorted; of the address of a file, that alone.
 

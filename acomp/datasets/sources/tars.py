@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from typing import Any, BinaryIO
 from acomp.audio import is_audio_name
 from acomp.datasets.entries import Entry, Unit
 from acomp.datasets.sources.files import unique
-from acomp.datasets.sources.places import is_remote, open_place, size_of
+from acomp.datasets.sources.places import is_remote, open_place
 from acomp.errors import AcompError
 from acomp.plain import MAX_TEXT, NotPlainError, parse_json
 
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_GZIP = b"\x1f\x8b"
 PIECE = 64 << 20
 """Bytes of a tar on this machine whose samples make a part. One elsewhere is read in one go, as
 finding the samples that begin at a place takes reading all before."""
@@ -170,8 +173,11 @@ def units_of_tar(name: str) -> list[Unit]:
     Raises:
         AcompError: it cannot be read.
     """
-    size = size_of(name)
+    with open_place(name) as file:
+        begin, size = file.read(len(_GZIP)), file.seek(0, os.SEEK_END)
     if size == 0:
         raise AcompError(f"{name} is empty")
+    if begin == _GZIP:
+        raise AcompError(f"{name} is compressed: unpack it first, with gunzip")
     piece = size if is_remote(name) else PIECE
     return [TarUnit(name, size, begin, begin + piece) for begin in range(0, size, piece)]
