@@ -396,6 +396,16 @@ def test_ids_that_are_the_same_get_a_number() -> None:
 
 
 @pytest.mark.parametrize("form", ["nac", "webdataset"])
+def test_what_a_source_says_is_not_lost_in_webdataset(cli: Cli, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav", 0.2)
+    line = {"audio_filepath": "a.wav", "codec": "opus", "text": "hi"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(line))
+    assert_done(cli("tokenize", "m.jsonl", "-o", "a.codes", *NANO, "--to", "webdataset"))
+    with tarfile.open(tmp_path / "a.codes/webdataset/shard-00000.tar") as tar:
+        facts = json.loads(cast(Any, tar.extractfile("000000000.json")).read())
+    assert (facts["codec"], facts["codec_"], facts["text"]) == ("nano-2", "opus", "hi")
+
+
 def test_a_dataset_is_written_in_other_forms_too(
     cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path, form: str
 ) -> None:

@@ -62,11 +62,13 @@ def _array(row: Row) -> bytes:
 
 def _facts(row: Row) -> dict[str, Any]:
     codes, segments = row.codes, row.codes.segments
-    facts = {**row.columns, "id": row.id, "source": row.source, "start": row.start}
-    more = {"duration": codes.duration, "sha256": row.sha256, **asdict(codes.info)}
+    own = {"id": row.id, "source": row.source, "start": row.start, "duration": codes.duration}
+    own |= {"sha256": row.sha256, **asdict(codes.info)}
     if segments is not None:
-        more |= {"segment_frames": segments.frames.tolist(), "scales": segments.scales.tolist()}
-    return {**facts, **more}
+        own |= {"segment_frames": segments.frames.tolist(), "scales": segments.scales.tolist()}
+    # As in columns, a name that is taken gets a _ behind it: a source may say `codec` too.
+    said = {f"{name}_" if name in own else name: value for name, value in row.columns.items()}
+    return {**said, **own}
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
