@@ -395,7 +395,6 @@ def test_ids_that_are_the_same_get_a_number() -> None:
     assert list(unique(iter(["a", "a", "b", "a~2", "a"]))) == ["a", "a~2", "b", "a~2~2", "a~3"]
 
 
-@pytest.mark.parametrize("form", ["nac", "webdataset"])
 def test_what_a_source_says_is_not_lost_in_webdataset(cli: Cli, tmp_path: Path) -> None:
     make(tmp_path / "a.wav", 0.2)
     line = {"audio_filepath": "a.wav", "codec": "opus", "text": "hi"}
@@ -406,6 +405,7 @@ def test_what_a_source_says_is_not_lost_in_webdataset(cli: Cli, tmp_path: Path) 
     assert (facts["codec"], facts["codec_"], facts["text"]) == ("nano-2", "opus", "hi")
 
 
+@pytest.mark.parametrize("form", ["nac", "webdataset"])
 def test_a_dataset_is_written_in_other_forms_too(
     cli: Cli, clips: Path, whole: dict[str, bytes], tmp_path: Path, form: str
 ) -> None:
