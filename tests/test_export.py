@@ -66,7 +66,8 @@ def test_an_exported_folder_is_measured(cli: Cli, tmp_path: Path) -> None:
     assert abs(exported.metrics["si_sdr"] - own.metrics["si_sdr"]) < 0.5
     whole = (folder / "codec.json").read_text()
     card = json.loads(whole)
-    damaged = {"models": {}, "codebooks": 7, "first_frames": 1 << 40, "weights": "x"}
+    damaged = {"models": {}, "codebooks": 7, "weights": "x"}
+    damaged |= {"first_frames": 1 << 40, "last_frames": 1 << 40}
     for key, value in damaged.items():
         (folder / "codec.json").write_text(json.dumps({**card, key: value}))
         run = cli("eval", sound, "-c", setting, *metrics, "-o", results)

@@ -25,7 +25,13 @@ CARD = "codec.json"
 """What describes a folder."""
 FORMAT = ("acomp-onnx", 1)
 """What that calls the folder, and the version of it."""
-_MOST = {"streaming": 1, "multiple": 1 << 20, "delay_samples": 1 << 20, "first_frames": 1 << 10}
+_MOST = {
+    "streaming": 1,
+    "multiple": 1 << 20,
+    "delay_samples": 1 << 20,
+    "first_frames": 1 << 10,
+    "last_frames": 1 << 10,
+}
 """Numbers of codec.json that memory is taken by, and what they are at most."""
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 PIECES = (7, 40, 1)
@@ -91,9 +97,8 @@ class Exported(Codec):
         if not self._card["streaming"]:
             y = self._run("decoder", [codes], "samples")
         else:
-            # Folders of earlier versions have no such frames.
-            last = self._card.get("last_frames", 0)
-            codes = np.pad(codes, ((0, 0), (0, 0), (0, last)), constant_values=-1)
+            last = ((0, 0), (0, 0), (0, self._card["last_frames"]))
+            codes = np.pad(codes, last, constant_values=-1)
             y = self._run("decoder", self._cut(codes, 1), "samples")
             y = y[..., self._card["delay_samples"] :]
         samples: Samples = y if self.spec.channels == 1 else y[0]
@@ -193,6 +198,7 @@ def _described(folder: Path) -> tuple[Mapping[str, Any], CodecSpec]:
     try:
         if (card["format"], card["version"]) != FORMAT:
             raise CodecError(f"{problem}, or a later acomp wrote it")
+        card = {"last_frames": 0, **card}  # which earlier ones do not say
         if not all(0 <= card[key] <= most for key, most in _MOST.items()):
             raise CodecError(problem)
         return card, _spec(card)
