@@ -37,11 +37,15 @@ LEVELLING = 0.5
 """How far the bands' energies are evened out before coding; 1 would be entirely."""
 BAND_WEIGHT = 0.3
 """Weight of a band's log energy beside the lines."""
-SHARPENING, AROUND, NEAR, SILENCE = 0.4, 150, 100, 1e-10
-"""Of `Network.sharpen`: the share of the distance of a line's logarithmic power from its mean over
-so many Hz to each side that is added to it, the Hz to each side over which the energy stays, and a
-power that is nothing.
-"""
+SHARPENING = 0.4
+"""How far decoded lines are moved from the mean around them, as a share of their distance from it,
+both as logarithms of power."""
+AROUND = 150
+"""Hz to each side of a line that this mean is taken over."""
+NEAR = 100
+"""Hz to each side of a line over which sharpening keeps the energy."""
+SILENCE = 1e-10
+"""Power that is added to each line's, so that it has a logarithm."""
 State = list[Tensor]
 """The last inputs of each block's convolution: what streaming carries over."""
 

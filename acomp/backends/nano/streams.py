@@ -62,12 +62,14 @@ class NanoDecoder:
         self._synthesised = _OverlapAdd(info.streams, self._hop)
         self._sharpened = _OverlapAdd(info.streams, self._hop)
         self._before = np.zeros((info.streams, self._hop), np.float32)
+        """The last hop that came in to be sharpened."""
         self._early = 2 * self._hop
         """Samples that are still to come before the recording begins."""
 
     def push(self, block: Block) -> Samples:
         parts = [self._samples(part) for part in split(block, BLOCK_FRAMES)]
-        return np.concatenate([self._before[:, :0], *parts], axis=1)
+        nothing = self._before[:, :0]  # for a block without frames
+        return np.concatenate([nothing, *parts], axis=1)
 
     def finish(self) -> Samples:
         return self._sharpen(self._synthesised.finish())

@@ -174,10 +174,10 @@ def units_of_tar(name: str) -> list[Unit]:
         AcompError: it cannot be read.
     """
     with open_place(name) as file:
-        begin, size = file.read(len(_GZIP)), file.seek(0, os.SEEK_END)
+        start, size = file.read(len(_GZIP)), file.seek(0, os.SEEK_END)
     if size == 0:
         raise AcompError(f"{name} is empty")
-    if begin == _GZIP:
+    if start == _GZIP:
         raise AcompError(f"{name} is compressed: unpack it first, with gunzip")
     piece = size if is_remote(name) else PIECE
     return [TarUnit(name, size, begin, begin + piece) for begin in range(0, size, piece)]
