@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
@@ -266,6 +267,25 @@ def test_an_end_ends_all_processes_and_lets_them_tidy_up(tmp_path: Path) -> None
         time.sleep(0.02)
     outcomes.close()
     assert sorted(files_in(tmp_path)) == ["begun", "ended"]
+
+
+def ended_late(folder: Path) -> Callable[[str], str]:
+    """As `start`, in a process that is told to end when it ends already."""
+    atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+    return start(folder)
+
+
+def test_an_end_that_comes_late_is_silent(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when the parent dies and the processes hear of it twice, by the pipe and by a signal."""
+    assert len(list(each(["a", "b"], partial(ended_late, tmp_path), 2))) == 2
+    outcomes = each(["a", "wait", "b", "wait"], partial(ended_late, tmp_path), 2)
+    next(outcomes)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.02)
+    outcomes.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_an_interrupt_is_no_fault() -> None:

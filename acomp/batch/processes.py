@@ -202,6 +202,8 @@ def _serve(
             with warnings.catch_warnings(record=True) as told:
                 outcome = _portable(_attempt(work, item))
             connection.send((outcome, [_told(warning) for warning in told]))
+    # Its end, which the parent's is told by too, has begun: nothing is left to be removed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _told(warning: warnings.WarningMessage) -> tuple[str, type[Warning]]:
@@ -224,6 +226,7 @@ def _portable(outcome: Result | AcompError) -> Result | AcompError:
 
 def _end(number: int, _: object) -> NoReturn:
     """End the process by an exception, so that unfinished files are removed."""
+    signal.signal(number, signal.SIG_IGN)  # a second one would end the tidying up
     sys.exit(128 + number)
 
 
