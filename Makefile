@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs docs-serve field fuzz browser bench figures nano nano-1 nano-1-lm quantisers torch-versions clean
+.PHONY: demo test check docs docs-serve field fuzz browser bench figures nano nano-decoder nano-1 nano-1-lm quantisers torch-versions clean
 
 demo: $(VENV)/small
 	$(BIN)/acomp demo --output-dir demo --overwrite
@@ -71,6 +71,14 @@ nano: $(VENV)/ready
 	PYTHONPATH=. $(BIN)/python examples/nano/gpu/export.py build/nano-gpu/run/average.pt build/nano-gpu/nano-2.safetensors
 	PYTHONPATH=. $(BIN)/python examples/nano/gpu/language_model.py \
 	    build/nano-gpu/audio build/nano-gpu/nano-2.safetensors build/nano-gpu/nano-2-lm.safetensors
+
+# nano's decoder trained further on a CPU while its codes stay, into build/nano-decoder.
+nano-decoder: $(VENV)/ready
+	$(BIN)/python examples/nano/prepare.py build/nano/data
+	$(BIN)/python examples/nano/gpu/pack.py build/nano/data build/nano-decoder/audio --flac
+	PYTHONPATH=. $(BIN)/python examples/nano/gpu/decoder.py build/nano-decoder/audio build/nano-decoder/run $(BEGIN)
+	PYTHONPATH=. $(BIN)/python examples/nano/gpu/export.py \
+	    build/nano-decoder/run/average.pt build/nano-decoder/nano-2.safetensors
 
 # nano beside other codecs on sound that none of it was trained on, into build/field: hours. LYRA is the
 # folder of SoundStream's published weights, if they cannot be downloaded.
@@ -156,7 +164,7 @@ torch-versions: $(BIN)/python
 	    build/torch-$$version/bin/python -m pytest || exit 1; \
 	done
 
-# All but what was trained and what fuzzing found: build/nano, build/nano-gpu, build/fuzz.
+# All but what was trained and what fuzzing found: build/nano, build/nano-gpu, build/nano-decoder, build/fuzz.
 clean:
 	rm -rf $(VENV) demo dist *.egg-info
 	rm -rf build/bdist.* build/ci build/docs build/lib build/music build/speech build/torch-*

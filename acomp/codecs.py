@@ -253,7 +253,13 @@ _ALL = (
         ),
         family="nano",
         recipe="nano",
-        network={"bands": 24, "encoder": (256, 4), "decoder": (320, 6), "expansion": 3},
+        network={
+            "bands": 24,
+            "encoder": (256, 4),
+            "decoder": (320, 6),
+            "expansion": 3,
+            "sharpening": (450, 150),
+        },
         bench_seconds=(20,),
     ),
     Published(
@@ -273,7 +279,13 @@ _ALL = (
         ),
         family="nano",
         recipe="nano",
-        network={"bands": 20, "encoder": (192, 4), "decoder": (192, 6), "expansion": 4},
+        network={
+            "bands": 20,
+            "encoder": (192, 4),
+            "decoder": (192, 6),
+            "expansion": 4,
+            "sharpening": (150, 100),
+        },
     ),
     Published(
         spec=CodecSpec(

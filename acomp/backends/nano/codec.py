@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from acomp.backends.nano.network import Network
 
 
+CODES_OF: Mapping[str, str] = {}
+"""Fingerprints of weights whose decoder alone was trained further, and the fingerprint that codes
+go on under: that of the first weights with their encoder and codebooks.
+"""
+
+
 def load(spec: CodecSpec, shape: NanoShape, weights: Path, engine: Engine) -> Codec:
     """Nano with the weights of a safetensors file.
 
@@ -65,11 +71,12 @@ class Nano(Codec):
         self,
         shape: NanoShape,
         books: NDArray[np.float32],
-        fingerprint: str | None,
+        weights: str,
         network: Callable[[], Network],
         engine: Engine,
     ) -> None:
-        super().__init__(shape.spec, fingerprint, engine)
+        """`weights` is their fingerprint."""
+        super().__init__(shape.spec, CODES_OF.get(weights, weights), engine)
         self.shape = shape
         # The decoder's blocks see so far back, and a frame overlaps with the one before it.
         self.preroll = (shape.decoder[1] * MEMORY + 8) / shape.spec.frame_rate
@@ -77,7 +84,7 @@ class Nano(Codec):
         self._network = network
         self._prepare = engine.prepare
         self._in_numpy = engine.name == "openvino"  # which is slower at quantising than numpy
-        self.functions = Functions(shape, network, engine, f"nano {fingerprint}")
+        self.functions = Functions(shape, network, engine, f"nano {weights}")
         self.quantiser = once(self._quantiser)
 
     @property

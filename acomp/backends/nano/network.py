@@ -40,10 +40,6 @@ BAND_WEIGHT = 0.3
 SHARPENING = 0.4
 """How far decoded lines are moved from the mean around them, as a share of their distance from it,
 both as logarithms of power."""
-AROUND = 150
-"""Hz to each side of a line that this mean is taken over."""
-NEAR = 100
-"""Hz to each side of a line over which sharpening keeps the energy."""
 SILENCE = 1e-10
 """Power that is added to each line's, so that it has a logarithm."""
 State = list[Tensor]
@@ -112,6 +108,7 @@ class Network(nn.Module):
     def __init__(self, shape: NanoShape) -> None:
         super().__init__()
         self.hop = shape.hop
+        self.around, self.near = (round(hertz * shape.hop / 12_000) for hertz in shape.sharpening)
         features, latent, wider = shape.features, shape.latent, shape.expansion
         self.analysis = SteadyLinear(features, latent)
         self.encoder = Refiner(features + shape.hop, latent, shape.encoder, wider)
@@ -161,9 +158,9 @@ class Network(nn.Module):
         lines, sines = _times(pairs, self.cosines), _times(pairs, self.sines)
         powers = lines.square() + sines.square() + SILENCE
         logs = steady_map(torch.log, powers)
-        around, near = (round(hertz * self.hop / 12_000) for hertz in (AROUND, NEAR))
-        gains = steady_map(torch.exp, SHARPENING * (logs - _mean(logs, around)))
-        gains = (gains * _mean(powers, near) / _mean(powers * gains, near)).sqrt()
+        gains = steady_map(torch.exp, SHARPENING * (logs - _mean(logs, self.around)))
+        gains = gains * _mean(powers, self.near) / _mean(powers * gains, self.near)
+        gains = gains.sqrt()
         whole = _times(lines * gains, self.cosines.T) + _times(sines * gains, self.sines.T)
         return 0.5 * whole
 

@@ -26,6 +26,8 @@ class NanoShape:
         encoder: width and depth of what adds to the latents.
         decoder: width and depth of what adds to the features.
         expansion: how many times wider a block is inside.
+        sharpening: Hz to each side of a decoded line: over the first the mean is taken that it is
+            moved away from, over the second the energy is kept.
     """
 
     spec: CodecSpec
@@ -33,6 +35,7 @@ class NanoShape:
     encoder: tuple[int, int]
     decoder: tuple[int, int]
     expansion: int
+    sharpening: tuple[int, int]
 
     @classmethod
     def of(cls, codec: Published) -> NanoShape:

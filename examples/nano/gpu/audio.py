@@ -66,6 +66,13 @@ class Store:
                 waiting += [(kind, each, False) for each in more]
         self._jobs = waiting
 
+    def finish(self) -> None:
+        """Wait until all that has arrived is taken in."""
+        self.poll()
+        while self._jobs:
+            time.sleep(0.1)
+            self.poll()
+
     def _put(self, kind: str, samples: NDArray[np.int16]) -> None:
         start, store = self.filled[kind], self.samples[kind]
         samples = samples[: len(store) - start]

@@ -1,4 +1,4 @@
-"""The losses of the training: spectral distances and small discriminators.
+"""The losses of the training: distances of spectra and of textures, and small discriminators.
 
 Discriminators: spectra as in DAC (https://arxiv.org/abs/2306.06546) and periods as in HiFi-GAN
 (https://arxiv.org/abs/2010.05646), with a fraction of their channels.
@@ -7,6 +7,7 @@ Discriminators: spectra as in DAC (https://arxiv.org/abs/2306.06546) and periods
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -18,8 +19,26 @@ from torch.nn.utils.parametrizations import weight_norm
 MEL_BANDS = {64: 8, 128: 16, 256: 32, 512: 64, 1024: 128, 2048: 256}
 """Window length in samples and number of bands."""
 COMPLEX_WINDOWS = (320, 960, 1920)
+PATCHES = {2048: (4, 32), 1024: (8, 32), 512: (8, 16), 256: (16, 8)}
+"""Window length in samples, and frames and frequencies of a patch whose texture is compared."""
+WINDOWS_AT_ONCE = 2
+"""Of `PATCHES`, drawn at random for each batch."""
 INAUDIBLE = 5e-5
 """Times the square root of the window: floor of magnitudes, so that silence counts for little."""
+
+
+class Spectra(nn.Module):
+    """Spectra in windows of several lengths, a quarter of a window apart."""
+
+    def __init__(self, windows: Iterable[int]) -> None:
+        super().__init__()
+        for window in windows:
+            self.register_buffer(f"hann{window}", torch.hann_window(window))
+
+    def forward(self, x: Tensor, window: int) -> Tensor:
+        """Samples `[batch, time]` to a complex spectrum `[batch, window / 2 + 1, frames]`."""
+        hann = self.get_buffer(f"hann{window}")
+        return torch.stft(x, window, window // 4, window=hann, return_complex=True)
 
 
 class Distances(nn.Module):
@@ -29,12 +48,7 @@ class Distances(nn.Module):
         super().__init__()
         for window, bands in MEL_BANDS.items():
             self.register_buffer(f"mel{window}", mel_filters(window, bands))
-        for window in {*MEL_BANDS, *COMPLEX_WINDOWS}:
-            self.register_buffer(f"hann{window}", torch.hann_window(window))
-
-    def _spectrum(self, x: Tensor, window: int) -> Tensor:
-        hann = self.get_buffer(f"hann{window}")
-        return torch.stft(x, window, window // 4, window=hann, return_complex=True)
+        self.spectra = Spectra({*MEL_BANDS, *COMPLEX_WINDOWS})
 
     def mel(self, target: Tensor, output: Tensor) -> Tensor:
         """Multi-scale distance of log10 mel magnitudes, added up over the scales."""
@@ -42,8 +56,8 @@ class Distances(nn.Module):
         for window in MEL_BANDS:
             filters, floor = self.get_buffer(f"mel{window}"), INAUDIBLE * math.sqrt(window)
             with torch.no_grad():
-                x = self._spectrum(target, window).abs().transpose(1, 2) @ filters
-            spectrum = self._spectrum(output, window)
+                x = self.spectra(target, window).abs().transpose(1, 2) @ filters
+            spectrum = self.spectra(output, window)
             y = (power(spectrum) + 1e-9).sqrt().transpose(1, 2) @ filters
             total = total + ((x + floor).log10() - (y + floor).log10()).abs().mean((1, 2))
         return total
@@ -52,7 +66,7 @@ class Distances(nn.Module):
         """Distance of spectra with their phases, magnitudes to the power of 0.4."""
         total = target.new_zeros(len(target))
         for window in COMPLEX_WINDOWS:
-            x, y = self._spectrum(target, window), self._spectrum(output, window)
+            x, y = self.spectra(target, window), self.spectra(output, window)
             floor = 1e-4 * window / 960
             gain, other = (power(x) + floor).pow(-0.3), (power(y) + floor).pow(-0.3)
             real, imaginary = x.real * gain - y.real * other, x.imag * gain - y.imag * other
@@ -61,6 +75,40 @@ class Distances(nn.Module):
             error = (real.square() + imaginary.square() + 1e-6).sqrt()
             total = total + error.mean((1, 2)) / level
         return total
+
+
+class Textures(nn.Module):
+    """Distance of the textures of a target and an output `[batch, time]`: `[batch]`.
+
+    A texture is how much the logarithms of magnitudes, and their differences along time and
+    frequency, vary within a patch of the spectrogram, as their standard deviation. Unlike an error
+    it does not ask for the mean of all that a sound may have been, which is smoother than any of
+    them: J. H. McDermott, E. P. Simoncelli, "Sound texture perception via statistics of the
+    auditory periphery", Neuron 71, 2011.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectra = Spectra(PATCHES)
+
+    def forward(self, target: Tensor, output: Tensor) -> Tensor:
+        total = target.new_zeros(len(target))
+        for drawn in torch.randperm(len(PATCHES))[:WINDOWS_AT_ONCE].tolist():
+            window, patch = list(PATCHES.items())[drawn]
+            magnitudes = (power(self.spectra(torch.cat([target, output]), window)) + 1e-9).sqrt()
+            logs = (magnitudes + 4 * INAUDIBLE * math.sqrt(window)).log10().transpose(1, 2)
+            wide = logs[..., 2:] - logs[..., :-2]
+            for change in (logs, logs.diff(dim=1), logs.diff(dim=2), wide):
+                real, fake = deviations(change, patch).chunk(2)
+                total = total + 0.5 * (real.detach() - fake).abs().mean((1, 2))
+        return total
+
+
+def deviations(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Standard deviations within patches of `[batch, time, frequency]` that overlap by half."""
+    step = (patch[0] // 2, patch[1] // 2)
+    moments = F.avg_pool2d(torch.stack([x, x.square()], 1), patch, step)
+    return ((moments[:, 1] - moments[:, 0].square()).clamp(min=0) + 1e-4).sqrt()
 
 
 def power(spectrum: Tensor) -> Tensor:

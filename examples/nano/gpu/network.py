@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 from torch import Tensor, nn
 
-from acomp.backends.nano.network import BAND_WEIGHT, LEVELLING, constants
+from acomp.backends.nano.network import BAND_WEIGHT, LEVELLING, constants, overlap_add
 from acomp.backends.nano.shape import MEMORY, NanoShape
 
 DECAY = 0.99
@@ -115,12 +115,12 @@ class Network(nn.Module):
             straight = self.synthesis(latents)
         return straight + self.decoder(latents).float()
 
-    def samples(self, features: Tensor) -> Tensor:
+    def frames(self, features: Tensor) -> Tensor:
+        """Features to windowed frames of samples."""
         hop = self.shape.hop
         energies = (features[..., hop:] / BAND_WEIGHT).clamp(-20, 8)
         gain = torch.exp(LEVELLING / 2 * (energies @ self.to_lines))
-        frames = (features[..., :hop] * gain) @ self.cosines.T
-        return (frames[:, 1:, :hop] + frames[:, :-1, hop:]).flatten(1)
+        return (features[..., :hop] * gain) @ self.cosines.T
 
     def forward(
         self, x: Tensor, codebooks: Tensor, *, learn: bool = False, frozen: bool = False
@@ -142,7 +142,7 @@ class Network(nn.Module):
                 quantised, codes, commitment = self._quantise(latents, codebooks, learn=learn)
         decoded = self.decode(quantised)
         with precise:
-            output = self.samples(decoded)[:, : x.shape[-1]]
+            output = overlap_add(self.frames(decoded))[:, : x.shape[-1]]
             hop = self.shape.hop
             error = (features[..., :hop] - decoded[..., :hop]).square().mean((1, 2))
             lines = error / (features[..., :hop].square().mean((1, 2)) + 1e-4)
