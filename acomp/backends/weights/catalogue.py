@@ -202,8 +202,8 @@ _ALL = (
         file="nano/nano_2.safetensors",
         licence="MIT",
         page="ships with acomp",
-        size=9_280_600,
-        sha256="52aa56333e7dc188b1ff506dd1bd6836960a46c43dbeeef3c50867847cb55075",
+        size=9_280_624,
+        sha256="6ba6c264225193a8f9cea988cd53909065bc78e44fa6b2362e1644ce8a411a0e",
     ),
     Weights(
         name="nano-2-lm",
