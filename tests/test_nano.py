@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 import acomp
 from acomp.backends.base import Codec
 from acomp.backends.families import published_shape
+from acomp.backends.nano.codec import CODES_OF
 from acomp.backends.nano.network import Network, overlap_add
 from acomp.backends.nano.shape import NanoShape
 from acomp.backends.weights.cache import fetch
 from acomp.backends.weights.catalogue import lookup
+from acomp.backends.weights.checkpoint import fingerprint
 from acomp.formats.base import info_from_dict, info_to_dict
 from acomp.metrics import log_mel_distance, si_sdr
 
@@ -147,6 +149,17 @@ def test_its_own_checkpoint_loads_and_another_is_refused(codec: Codec, tmp_path:
     save_file({"encoder.first.weight": torch.zeros(3, 3)}, path)
     with pytest.raises(acomp.WeightsError, match=f"does not hold weights of {name}"):
         acomp.load(name, weights=path)
+
+
+def test_the_codes_are_those_that_the_decoder_before_took() -> None:
+    state = load_file(WEIGHTS.with_name("nano_2.safetensors"))
+    coding = {
+        name: value
+        for name, value in state.items()
+        if name.startswith(("analysis.", "encoder.", "codebooks"))
+    }
+    assert fingerprint(coding) == "61a5ccf841189f94"
+    assert CODES_OF[fingerprint(state)] == acomp.load("nano-2").fingerprint == "a12d17611d04b8f4"
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ RATE, FLAT, FLOOR = 3e-4, 0.5, 0.1
 """Learning rate, share of the time before it falls, and what is left of it at the end."""
 TEXTURE = 16.0
 AVERAGE = 0.998
+KEPT = 0.5
+"""Share of the decoder before in the weights that are written: training takes away what adversarial
+training had brought, and halfway most of both is there.
+"""
 TELL = 60.0
 """Seconds from one report, and one file of weights, to the next."""
 
@@ -89,6 +93,7 @@ class Trainer:
         self.parameters = network.decoding()
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+        self.before = [parameter.detach().clone() for parameter in self.parameters]
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.distances, self.textures = Distances(), Textures()
         self.optimiser = torch.optim.AdamW(
@@ -139,11 +144,12 @@ class Trainer:
         return {name: loss.item() for name, loss in losses.items()}
 
     def save(self, target: Path) -> None:
-        """Write the averaged weights."""
+        """Write the averaged weights, and `KEPT` of those before."""
         state = dict(self.network.state_dict())
         names = {id(parameter): name for name, parameter in self.network.named_parameters()}
-        for parameter, mean in zip(self.parameters, self.average, strict=True):
-            state[names[id(parameter)]] = mean
+        weights = zip(self.parameters, self.average, self.before, strict=True)
+        for parameter, mean, before in weights:
+            state[names[id(parameter)]] = mean.lerp(before, KEPT)
         torch.save(state, target)
 
 
