@@ -74,7 +74,7 @@ class Grid:
         if spec is None:
             if segment is None:
                 return cls(rates, 1, hop, extra)
-            return cls(rates, segment, int((1 - CUSTOM_OVERLAP) * segment * hop))
+            return cls(rates, segment, max(1, int((1 - CUSTOM_OVERLAP) * segment * hop)))
         if spec.segment_frames is not None:
             return cls(rates, spec.segment_frames, spec.segment_stride)
         return cls(rates, spec.unit, spec.unit * hop, spec.extra_frames)

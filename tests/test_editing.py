@@ -24,7 +24,7 @@ from hypothesis import given, settings, strategies as st
 
 import acomp
 from acomp.codecs import SPECS, CodecSpec
-from acomp.codes import Codes, info_of
+from acomp.codes import Codes, CodesInfo, Segments, info_of
 from acomp.errors import AcompError, CodecError, FormatError
 from acomp.formats import Reading, Writing, create_codes, read_codes, write_codes
 from acomp.formats.editing import Edited, cutting, joining, thinning
@@ -153,6 +153,13 @@ def test_whatever_codes_there_are_files_and_values_are_cut_alike(
     assert found[0] == found[1] or "segments" in str(found[0])
     if isinstance(found[0], Codes):
         assert found[0].frames <= codes.frames
+
+
+def test_a_segment_of_one_sample_is_cut_too() -> None:
+    info = CodesInfo("of-another", 1, 1, 1, 1, 2, 1, 1)
+    segments = Segments(np.array([1]), np.array([1], np.float32))
+    codes = Codes(info, np.ones((1, 1, 1), np.uint16), 0, segments)
+    assert_same(codes.cut(0), codes)
 
 
 def test_times_are_rounded_to_frames_and_lengths_are_those_of_whole_frames() -> None:
