@@ -3,16 +3,15 @@
     PYTHONPATH=. python examples/nano/gpu/decoder.py AUDIO RUN [--minutes 50] [--begin WEIGHTS]
 
 AUDIO is what `pack.py` writes. Random segments of it are coded once, with the search that encoding
-takes, into RUN; the decoder learns to make sound of these codes, as it is heard (sharpened), from
-spectral distances and the distance of textures. `export.py` makes a file of weights of
-`RUN/average.pt`, which is written every minute; a run does not go on where it was.
+takes, into RUN; the decoder learns to make sound of these codes, sharpened, from spectral distances
+and the distance of textures. `export.py` makes a file of weights of `RUN/average.pt`, which is written every minute; a run does not go on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +38,8 @@ BATCH = 16
 RATE, FLAT, FLOOR = 3e-4, 0.5, 0.1
 """Learning rate, share of the time before it falls, and what is left of it at the end."""
 TEXTURE = 16.0
+SHARPENING = (150, 100)
+"""Hz, as in `NanoShape.sharpening`: narrower than what is heard, which it would learn to undo."""
 AVERAGE = 0.998
 KEPT = 0.5
 """Share of the decoder before in the weights that are written: training takes away what adversarial
@@ -89,7 +90,8 @@ class Trainer:
 
     def __init__(self, network: Network, shape: NanoShape) -> None:
         self.network = network.requires_grad_(False)
-        self.product = shape.build()  # for its sharpening, which has no weights
+        # For its sharpening, which has no weights.
+        self.product = replace(shape, sharpening=SHARPENING).build()
         self.parameters = network.decoding()
         for parameter in self.parameters:
             parameter.requires_grad_(True)
