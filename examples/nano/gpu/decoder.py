@@ -4,7 +4,8 @@
 
 AUDIO is what `pack.py` writes. Random segments of it are coded once, with the search that encoding
 takes, into RUN; the decoder learns to make sound of these codes, sharpened, from spectral distances
-and the distance of textures. `export.py` makes a file of weights of `RUN/average.pt`, which is written every minute; a run does not go on where it was.
+and the distance of textures. `RUN/average.pt`, which is written every minute, is what `export.py`
+makes a file of weights of; a run does not go on where it was.
 """
 
 from __future__ import annotations
